@@ -1,0 +1,50 @@
+# A thin wrapper of CMake, which describes the build (CMakeLists.txt). `make help` lists the targets.
+BUILD := build
+JOBS := $(shell nproc)
+PACKAGES := g++ cmake libopenblas-dev libcli11-dev nlohmann-json3-dev libgtest-dev
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: all deps test sanitize fuzz bench goldens clean help
+
+all: ## build ./bm3
+	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release
+	cmake --build $(BUILD) -j $(JOBS)
+	ln -sf $(BUILD)/bm3 bm3
+
+deps: ## install the missing packages of Debian or Ubuntu (TOOLS='clang ...' adds to them)
+	@missing=$$(for p in $(PACKAGES) $(TOOLS); do \
+	    dpkg -s $$p 2>/dev/null | grep -q '^Status: install ok installed' || echo $$p; done); \
+	if [ -z "$$missing" ]; then echo "all packages are there"; else \
+	    echo "installing:" $$missing; \
+	    $(SUDO) apt-get update -qq && \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; fi
+
+test: all ## all tests, through CTest
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+sanitize: ## the same tests in a debug build with address and undefined-behaviour sanitizers
+	cmake -S . -B $(BUILD)-sanitize -DCMAKE_BUILD_TYPE=Debug -DBM3_SANITIZE=ON
+	cmake --build $(BUILD)-sanitize -j $(JOBS)
+	ctest --test-dir $(BUILD)-sanitize --output-on-failure -j $(JOBS)
+
+SECONDS_OF_FUZZ := 60
+fuzz: ## a minute of fuzzing for each of the two parsers (needs clang)
+	cmake -S . -B $(BUILD)-fuzz -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ \
+	    -DBM3_SANITIZE=ON -DBM3_FUZZ=ON
+	cmake --build $(BUILD)-fuzz -j $(JOBS)
+	$(BUILD)-fuzz/fuzz_inter -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
+	$(BUILD)-fuzz/fuzz_npy -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
+
+bench: all ## time, floor and ratio of each stage, on data of Baby's size
+	$(BUILD)/bench
+
+GOLDENS := $(BUILD)/goldens
+goldens: all ## new random golden directories by the PyTorch reference, checked
+	python3 ref/make_goldens.py --out $(GOLDENS) --count 8 --seed $$(date +%s)
+	for dir in $(GOLDENS)/*/; do $(BUILD)/golden_check $$dir || exit 1; done
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-fuzz bm3
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)

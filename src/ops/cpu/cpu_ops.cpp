@@ -1,0 +1,63 @@
+#include "ops/cpu/cpu_ops.h"
+
+#include <cstring>
+#include <new>
+
+#include "error.h"
+
+// OpenBLAS's own thread pool would fight with ours; other CBLAS libraries lack the call.
+extern "C" void openblas_set_num_threads(int) __attribute__((weak));
+
+namespace bm3 {
+
+template <class T>
+CpuOps<T>::CpuOps(int threads) : threads_(threads > 0 ? threads : omp_get_max_threads()) {
+  scratch_.resize(static_cast<size_t>(threads_));
+  if (openblas_set_num_threads) openblas_set_num_threads(1);
+}
+
+template <class T>
+std::string CpuOps<T>::name() const {
+  return "CPU, " + std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads");
+}
+
+template <class T>
+void* CpuOps<T>::allocate(size_t bytes) {
+  void* memory = ::operator new(bytes, std::align_val_t{64}, std::nothrow);
+  if (!memory)
+    throw Error("out of memory: " + std::to_string(bytes >> 20) +
+                " MiB asked for; a smaller data set or --features frozen needs less");
+  return memory;
+}
+
+template <class T>
+void CpuOps<T>::release(void* memory) noexcept {
+  ::operator delete(memory, std::align_val_t{64});
+}
+
+template <class T>
+void CpuOps<T>::zero(void* dst, size_t bytes) {
+  if (bytes) std::memset(dst, 0, bytes);
+}
+
+template <class T>
+void CpuOps<T>::upload(void* dst, const void* src, size_t bytes) {
+  if (bytes) std::memcpy(dst, src, bytes);
+}
+
+template <class T>
+void CpuOps<T>::download(void* dst, const void* src, size_t bytes) {
+  if (bytes) std::memcpy(dst, src, bytes);
+}
+
+template <class T>
+std::unique_ptr<Ops<T>> make_cpu_ops(int threads) {
+  return std::make_unique<CpuOps<T>>(threads);
+}
+
+template class CpuOps<float>;
+template class CpuOps<double>;
+template std::unique_ptr<Ops<float>> make_cpu_ops<float>(int);
+template std::unique_ptr<Ops<double>> make_cpu_ops<double>(int);
+
+}  // namespace bm3

@@ -1,0 +1,106 @@
+// Linear layers [Eq. 1, 6]: blocks of rows forward, slices of columns backward.
+#include <cblas.h>
+
+#include "ops/cpu/cpu_ops.h"
+
+namespace bm3 {
+namespace {
+
+constexpr size_t row_block = 128;     // rows of a product, and of its gathered copy
+constexpr size_t column_slice = 128;  // columns of x whose part of d_W one thread computes
+constexpr size_t sum_block = 512;     // rows whose sum is one partial sum
+
+int as_int(size_t n) { return static_cast<int>(n); }
+
+/// C [m, n] = op(A) op(B) + beta C, row-major; `a`, `b`, `c` are the rows' distances.
+void gemm(CBLAS_TRANSPOSE tA, CBLAS_TRANSPOSE tB, size_t m, size_t n, size_t k, const float* A,
+          size_t a, const float* B, size_t b, float beta, float* C, size_t c) {
+  cblas_sgemm(CblasRowMajor, tA, tB, as_int(m), as_int(n), as_int(k), 1, A, as_int(a), B,
+              as_int(b), beta, C, as_int(c));
+}
+void gemm(CBLAS_TRANSPOSE tA, CBLAS_TRANSPOSE tB, size_t m, size_t n, size_t k, const double* A,
+          size_t a, const double* B, size_t b, double beta, double* C, size_t c) {
+  cblas_dgemm(CblasRowMajor, tA, tB, as_int(m), as_int(n), as_int(k), 1, A, as_int(a), B,
+              as_int(b), beta, C, as_int(c));
+}
+
+/// to [last - first, width] = columns first_column.. of x[rows[first..last)].
+template <class T>
+void copy_rows(T* to, const T* x, const int32_t* rows, size_t first, size_t last, size_t in,
+               size_t first_column, size_t width) {
+  for (size_t r = first; r < last; ++r, to += width) {
+    const T* from = x + static_cast<size_t>(std::max(rows[r], 0)) * in + first_column;
+    if (rows[r] >= 0)
+      std::copy(from, from + width, to);
+    else
+      std::fill(to, to + width, T(0));
+  }
+}
+
+}  // namespace
+
+// y = x[rows] W + b
+template <class T>
+void CpuOps<T>::linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b,
+                               size_t n, size_t in, size_t out) {
+  for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
+    const T* X = x + first * in;
+    if (rows) {
+      T* copy = scratch(row_block * in);
+      copy_rows(copy, x, rows, first, last, in, 0, in);
+      X = copy;
+    }
+    for (size_t r = first; r < last; ++r) std::copy(b, b + out, y + r * out);
+    gemm(CblasNoTrans, CblasNoTrans, last - first, out, in, X, in, W, out, T(1), y + first * out,
+         out);
+  });
+}
+
+// y = x[rows] W + b:  d_x = d_y W^T;  d_W = x[rows]^T d_y;  d_b = column sums of d_y
+template <class T>
+void CpuOps<T>::linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x,
+                                const int32_t* rows, const T* W, size_t n, size_t in,
+                                size_t out) {
+  if (d_x)
+    for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
+      gemm(CblasNoTrans, CblasTrans, last - first, in, out, d_y + first * out, out, W, out, T(0),
+           d_x + first * in, in);
+    });
+
+  // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their sum.
+  const size_t rows_each = in <= sum_block ? sum_block : std::max<size_t>(n, 1);
+  const size_t blocks = (n + rows_each - 1) / rows_each;
+  const size_t slices = (in + column_slice - 1) / column_slice;
+  const size_t matrix = (in + 1) * out;
+  shared_.resize(std::max(shared_.size(), blocks * matrix));
+  for_blocks(blocks * slices, 1, [&](size_t task, size_t, size_t) {
+    const size_t first = task / slices * rows_each, last = std::min(n, first + rows_each);
+    const size_t column = task % slices * column_slice, width = std::min(column_slice, in - column);
+    T* part = shared_.data() + task / slices * matrix;
+    const T* X = x + first * in + column;
+    if (rows) {
+      T* copy = scratch((last - first) * width);
+      copy_rows(copy, x, rows, first, last, in, column, width);
+      X = copy;
+    }
+    gemm(CblasTrans, CblasNoTrans, width, out, last - first, X, rows ? width : in,
+         d_y + first * out, out, T(0), part + column * out, out);
+    if (column > 0) return;
+    T* sum = part + in * out;
+    std::fill(sum, sum + out, T(0));
+    for (size_t r = first; r < last; ++r)
+      for (size_t j = 0; j < out; ++j) sum[j] += d_y[r * out + j];
+  });
+  for_blocks(matrix, 4096, [&](size_t, size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i) {
+      T sum = 0;
+      for (size_t block = 0; block < blocks; ++block) sum += shared_[block * matrix + i];
+      (i < in * out ? d_W[i] : d_b[i - in * out]) = sum;
+    }
+  });
+}
+
+template class CpuOps<float>;
+template class CpuOps<double>;
+
+}  // namespace bm3

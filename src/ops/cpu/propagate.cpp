@@ -1,0 +1,50 @@
+// LightGCN's sparse product [Eq. 3], with the read-out's terms [Eq. 4] in the same pass.
+#include "ops/cpu/cpu_ops.h"
+
+namespace bm3 {
+namespace {
+
+/// y[0..width) = a s_r sum_j s_j x_j + b z_r over the neighbours j of node r: one tile of columns.
+template <int width, class T>
+void propagate_row(T* y, const T* x, const T* z, T a, T b, const Graph<T>& graph, int64_t r,
+                   size_t d) {
+  const int32_t* neighbour = graph.neighbour.data();
+  const T* scale = graph.scale.data();
+  T sum[width] = {};
+  for (int64_t e = graph.begin.data()[r]; a != T(0) && e < graph.begin.data()[r + 1]; ++e) {
+    const auto j = static_cast<size_t>(neighbour[e]);
+    const T s = scale[j];
+    const T* x_j = x + j * d;
+#pragma omp simd
+    for (int c = 0; c < width; ++c) sum[c] += s * x_j[c];
+  }
+  const T a_r = a * scale[r];
+#pragma omp simd
+  for (int c = 0; c < width; ++c) y[c] = a_r * sum[c] + b * z[c];
+}
+
+}  // namespace
+
+// y = a S A S x + b z
+template <class T>
+void CpuOps<T>::propagate(T* y, const T* x, const T* z, T a, T b_user, T b_item,
+                          const Graph<T>& graph, size_t d) {
+  for_blocks(static_cast<size_t>(graph.n_nodes()), 256, [&](size_t, size_t first, size_t last) {
+    for (size_t r = first; r < last; ++r) {
+      const auto node = static_cast<int64_t>(r);
+      const T b = node < graph.n_users ? b_user : b_item;
+      size_t c = 0;
+      for (; c + 64 <= d; c += 64)
+        propagate_row<64>(y + r * d + c, x + c, z + r * d + c, a, b, graph, node, d);
+      for (; c + 8 <= d; c += 8)
+        propagate_row<8>(y + r * d + c, x + c, z + r * d + c, a, b, graph, node, d);
+      for (; c < d; ++c)
+        propagate_row<1>(y + r * d + c, x + c, z + r * d + c, a, b, graph, node, d);
+    }
+  });
+}
+
+template class CpuOps<float>;
+template class CpuOps<double>;
+
+}  // namespace bm3

@@ -1,0 +1,119 @@
+// Ranking [Eq. 13]: scores in blocks that stay in cache, a running threshold instead of a sort.
+#include <cblas.h>
+
+#include <limits>
+
+#include "ops/cpu/cpu_ops.h"
+
+namespace bm3 {
+namespace {
+
+constexpr size_t user_block = 64;
+constexpr size_t item_block = 1024;
+
+void scores(float* s, const float* h_u, const float* h_i, size_t users, size_t items, size_t d) {
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(users),
+              static_cast<int>(items), static_cast<int>(d), 1, h_u, static_cast<int>(d), h_i,
+              static_cast<int>(d), 0, s, static_cast<int>(items));
+}
+void scores(double* s, const double* h_u, const double* h_i, size_t users, size_t items,
+            size_t d) {
+  cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(users),
+              static_cast<int>(items), static_cast<int>(d), 1, h_u, static_cast<int>(d), h_i,
+              static_cast<int>(d), 0, s, static_cast<int>(items));
+}
+
+/// The k best of a stream of scored items that come in ascending order of their numbers.
+template <class T>
+class Best {
+ public:
+  struct Entry {
+    T score;
+    int32_t item;
+    bool operator<(const Entry& o) const {  // better first; equal scores by the lower number
+      return score > o.score || (score == o.score && item < o.item);
+    }
+  };
+  explicit Best(size_t k) : k_(k) { entries_.reserve(k + 2 * strip); }
+  void clear() {
+    entries_.clear();
+    threshold_ = -std::numeric_limits<T>::infinity();
+  }
+  /// Takes items first .. first + n with these scores; -infinity marks an item to leave out.
+  void push(const T* score, int32_t first, size_t n) {
+    for (size_t i = 0; i < n; i += strip) {
+      const size_t end = std::min(n, i + strip);
+      T best = -std::numeric_limits<T>::infinity();
+#pragma omp simd reduction(max : best)
+      for (size_t j = i; j < end; ++j) best = score[j] > best ? score[j] : best;
+      if (!(best > threshold_)) continue;
+      for (size_t j = i; j < end; ++j)
+        if (score[j] > threshold_) entries_.push_back({score[j], first + static_cast<int32_t>(j)});
+      if (entries_.size() >= k_ + strip) cut();
+    }
+  }
+  const std::vector<Entry>& sorted() {
+    cut();
+    std::sort(entries_.begin(), entries_.end());
+    return entries_;
+  }
+
+ private:
+  static constexpr size_t strip = 32;  // scores that one comparison with the threshold passes over
+  void cut() {  // later items have higher numbers, so they must beat the k-th, not equal it
+    if (entries_.size() < k_) return;
+    const auto kth = entries_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
+    std::nth_element(entries_.begin(), kth, entries_.end());
+    threshold_ = kth->score;
+    entries_.resize(k_);
+  }
+  size_t k_;
+  T threshold_ = -std::numeric_limits<T>::infinity();
+  std::vector<Entry> entries_;
+};
+
+}  // namespace
+
+template <class T>
+void CpuOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
+                      const Graph<T>& graph, size_t k, size_t n, size_t d) {
+  const auto n_items = static_cast<size_t>(graph.n_items);
+  for_blocks(n, user_block, [&](size_t, size_t first, size_t last) {
+    const size_t block = last - first;
+    T* h = scratch(block * (d + item_block));
+    T* s = h + block * d;
+    std::vector<Best<T>> best(block, Best<T>(k));
+    std::vector<int64_t> seen(block);  // next training interaction of each user
+    for (size_t r = 0; r < block; ++r) {
+      const auto user = static_cast<size_t>(users[first + r]);
+      std::copy_n(h_u + user * d, d, h + r * d);
+      best[r].clear();
+      seen[r] = graph.begin.data()[user];
+    }
+    for (size_t i0 = 0; i0 < n_items; i0 += item_block) {
+      const size_t width = std::min(item_block, n_items - i0);
+      scores(s, h, h_i + i0 * d, block, width, d);
+      for (size_t r = 0; r < block; ++r) {
+        const auto end_of_user = graph.begin.data()[users[first + r] + 1];
+        for (; seen[r] < end_of_user; ++seen[r]) {
+          const auto i = static_cast<size_t>(graph.neighbour.data()[seen[r]] - graph.n_users);
+          if (i >= i0 + width) break;
+          s[r * width + i - i0] = -std::numeric_limits<T>::infinity();
+        }
+        best[r].push(s + r * width, static_cast<int32_t>(i0), width);
+      }
+    }
+    for (size_t r = 0; r < block; ++r) {
+      const auto& sorted = best[r].sorted();
+      for (size_t j = 0; j < k; ++j) {
+        item[(first + r) * k + j] = j < sorted.size() ? sorted[j].item : -1;
+        score[(first + r) * k + j] = j < sorted.size() ? sorted[j].score : T(0);
+      }
+    }
+  });
+}
+
+template class CpuOps<float>;
+template class CpuOps<double>;
+
+}  // namespace bm3

@@ -1,0 +1,88 @@
+#pragma once
+// Memory of a device, and the order of work on it. The model never dereferences such memory.
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace bm3 {
+
+/// Where the operations run. Work is done in the order in which it is asked for; only `download`
+/// and `synchronize` wait for it.
+class Device {
+ public:
+  Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
+
+  /// The device in words, for a person.
+  virtual std::string name() const = 0;
+  /// `bytes` bytes of device memory, not initialised. Error when there is not enough.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* memory) noexcept = 0;
+  /// dst[0..bytes) = 0.
+  virtual void zero(void* dst, size_t bytes) = 0;
+  /// Copies host memory to the device; `src` may be changed when the call is back.
+  virtual void upload(void* dst, const void* src, size_t bytes) = 0;
+  /// Copies device memory to the host and waits until it is there.
+  virtual void download(void* dst, const void* src, size_t bytes) = 0;
+  /// Waits until all work asked for is done.
+  virtual void synchronize() = 0;
+  /// Does `work`, a fixed sequence of operations. Calls of one key always ask for the same operations
+  /// on the same memory and sizes, so that a device may record them once and replay the record.
+  virtual void replay(uint64_t key, const std::function<void()>& work) = 0;
+  /// Rows of a batch are padded to a multiple of this, so that few distinct sizes (keys of `replay`)
+  /// occur. 1: no padding.
+  virtual size_t row_padding() const = 0;
+};
+
+/// A zero-initialised array of n elements in a device's memory, released with it.
+template <class E>
+class Array {
+ public:
+  Array() = default;
+  Array(Device& device, size_t n) : device_(&device), size_(n) {
+    data_ = static_cast<E*>(device.allocate(n * sizeof(E)));
+    device.zero(data_, n * sizeof(E));
+  }
+  Array(Device& device, const std::vector<E>& host) : device_(&device), size_(host.size()) {
+    data_ = static_cast<E*>(device.allocate(size_ * sizeof(E)));
+    device.upload(data_, host.data(), size_ * sizeof(E));
+  }
+  Array(Array&& other) noexcept { swap(other); }
+  Array& operator=(Array&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Array() {
+    if (device_) device_->release(data_);
+  }
+
+  E* data() { return data_; }
+  const E* data() const { return data_; }
+  size_t size() const { return size_; }
+  /// The host's copy of all elements; waits for the device.
+  std::vector<E> host() const {
+    std::vector<E> out(size_);
+    if (size_) device_->download(out.data(), data_, size_ * sizeof(E));
+    return out;
+  }
+  void upload(const std::vector<E>& host) {
+    device_->upload(data_, host.data(), host.size() * sizeof(E));
+  }
+
+ private:
+  void swap(Array& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+  Device* device_ = nullptr;
+  E* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace bm3

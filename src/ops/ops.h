@@ -1,0 +1,130 @@
+#pragma once
+// The seam between the model and the devices: every operation BM3 needs, once in words and
+// signatures; `cpu/` and `cuda/` hold the bodies, file beside file.
+//
+// Conventions. Matrices are row-major. Outputs come first, inputs are const, sizes come last.
+// "=" marks an output that is overwritten, "+=" one that is added to. A gradient is its variable's
+// name with `d_`. A row list may hold -1, which is padding: a gathered row is then zero, a scattered
+// row goes nowhere. Every sum runs in an order that depends on sizes alone: the same inputs give the
+// same bytes, whatever the number of threads. Shapes are the caller's duty; operations raise errors
+// only where a device can fail.
+#include <memory>
+
+#include "ops/device.h"
+#include "ops/scalar.h"
+
+namespace bm3 {
+
+/// The symmetric adjacency A of the training interactions with nodes 0..n_users-1 (users) and
+/// n_users..n_users+n_items-1 (items), and the scaling D^-1/2 of its rows. Arrays on the device.
+template <class T>
+struct Graph {
+  int64_t n_users = 0, n_items = 0;
+  Array<int64_t> begin;      // [n_nodes + 1]: neighbours of r are neighbour[begin[r] .. begin[r+1])
+  Array<int32_t> neighbour;  // [2 n_interactions], ascending within a row
+  Array<T> scale;            // [n_nodes]: degree^-1/2, 0 for an isolated node
+  int64_t n_nodes() const { return n_users + n_items; }
+};
+
+/// Pairs (row, target) in segments: row r of n is paired with target[k] for k in begin[r] ..
+/// begin[r+1]; without `target`, with row r itself, begin[r+1] - begin[r] times.
+struct Pairs {
+  size_t n;
+  const int32_t* begin;   // [n + 1]
+  const int32_t* target;  // [begin[n]] or null
+};
+
+template <class T>
+class Ops : public Device {
+ public:
+  // ------------------------------------------------------------------ linear layers [Eq. 1, 6]
+
+  /// y [n, out] = x[rows] W + b, with x [*, in], W [in, out], b [out]; without `rows`, of x's first n
+  /// rows.
+  virtual void linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b,
+                              size_t n, size_t in, size_t out) = 0;
+  /// y_rk = sum_j x_rj W_jk + b_k, so d_x [n, in] = d_y W^T (unless null), d_W [in, out] = x[rows]^T
+  /// d_y, and d_b [out] = column sums of d_y [n, out].
+  virtual void linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x,
+                               const int32_t* rows, const T* W, size_t n, size_t in,
+                               size_t out) = 0;
+
+  // ------------------------------------------------------------------------- graph [Eq. 3, 4]
+
+  /// y [n_nodes, d] = a S A S x + b z, with S = D^-1/2, and b = b_user or b_item by the row's kind.
+  /// The matrix is symmetric, so the same call is its own backward. y must be neither x nor z. a = 0
+  /// leaves x unread.
+  virtual void propagate(T* y, const T* x, const T* z, T a, T b_user, T b_item,
+                         const Graph<T>& graph, size_t d) = 0;
+
+  // --------------------------------------------------------------------------------- rows
+
+  /// y [n, d] = x[rows].
+  virtual void gather_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) = 0;
+  /// y[rows] += x [n, d], the backward of gather_rows; rows are distinct.
+  virtual void scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) = 0;
+
+  // -------------------------------------------------------------------------- views [Eq. 5]
+
+  /// mask [n, d] = 0 where the entry (rows[k], column) is dropped, else 1: drawn with probability p
+  /// from Philox with the key (seed, stream, *step, row, column). p in [0, 1).
+  virtual void draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p,
+                         uint64_t seed, uint32_t stream, const uint32_t* step) = 0;
+  /// view [n, d] = h * mask / (1 - p). It has no backward: that is the stop-gradient.
+  virtual void make_view(T* view, const T* h, const uint8_t* mask, double p, size_t n,
+                         size_t d) = 0;
+
+  // ------------------------------------------------------------------------- losses [Eq. 8-12]
+
+  /// One pass over a cosine and its gradient: *loss += scale * sum over pairs of 1 + C(a_r, b_target),
+  /// and, unless d_a is null, d_a [n, d] += its gradient. a [n, d], b [*, d]. The target has no
+  /// gradient, by this signature.
+  virtual void cosine_loss(double* loss, T* d_a, const T* a, const T* b, const Pairs& pairs,
+                           double scale, size_t d) = 0;
+  /// *loss += scale * sum over pairs of |x_r|^2, x [n, d]: the squared form of the regulariser.
+  virtual void squared_forward(double* loss, const T* x, const Pairs& pairs, double scale,
+                               size_t d) = 0;
+  /// d_x [n, d] += 2 scale (number of the row's pairs) x.
+  virtual void squared_backward(T* d_x, const T* x, const Pairs& pairs, double scale,
+                                size_t d) = 0;
+  /// *norm = |x|_F of x [n] and *loss += scale * |x|_F. The norm form of the regulariser.
+  virtual void norm_forward(double* loss, double* norm, const T* x, double scale, size_t n) = 0;
+  /// d_x [n] = scale * x / |x|_F with |x|_F = *norm, since d|x|_F/dx = x/|x|_F; 0 where *norm is 0.
+  /// d_x may be x.
+  virtual void norm_backward(T* d_x, const double* norm, const T* x, double scale, size_t n) = 0;
+
+  // ------------------------------------------------------------------------------------ Adam
+
+  /// *step += 1.
+  virtual void advance(uint32_t* step) = 0;
+  /// Step t = *step of Adam on p, m, v [n] with the gradient g; schedule[t] is the step's part.
+  virtual void adam(T* p, T* m, T* v, const T* g, const AdamConstants<T>& constants,
+                    const AdamStep<T>* schedule, const uint32_t* step, size_t n) = 0;
+  /// Brings the rows p, m, v[rows] of tables [*, d] up to date to step *step + lag: repeats, for each
+  /// step since the row's own `last`, Adam's update with a zero gradient, to the same bits as a dense
+  /// Adam; then last[row] = *step + lag. A row whose `last` is 0 has never had a gradient, has no
+  /// momentum to replay and stays as it is. rows null: all n rows.
+  virtual void adam_replay(T* p, T* m, T* v, uint32_t* last, const int32_t* rows,
+                           const AdamConstants<T>& constants, const AdamStep<T>* schedule,
+                           const uint32_t* step, int lag, size_t n, size_t d) = 0;
+  /// Step t = *step on the rows p, m, v[rows] with the gradients g [n, d]; the rows are distinct and
+  /// up to date to step t - 1; then last[row] = t.
+  virtual void adam_rows(T* p, T* m, T* v, uint32_t* last, const int32_t* rows, const T* g,
+                         const AdamConstants<T>& constants, const AdamStep<T>* schedule,
+                         const uint32_t* step, size_t n, size_t d) = 0;
+
+  // -------------------------------------------------------------------------- ranking [Eq. 13]
+
+  /// item [n, k] = the k items with the largest h_u[users[r]] . h_i, best first, without those the
+  /// user has in the graph; equal scores by the lower item number; -1 when fewer are left. score
+  /// [n, k] = their scores. h_u [n_users, d], h_i [n_items, d].
+  virtual void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
+                     const Graph<T>& graph, size_t k, size_t n, size_t d) = 0;
+};
+
+/// The operations on this computer's processor with `threads` OpenMP threads (0: as many as OpenMP
+/// gives).
+template <class T>
+std::unique_ptr<Ops<T>> make_cpu_ops(int threads);
+
+}  // namespace bm3

@@ -1,0 +1,108 @@
+#pragma once
+// Formulas on single numbers, shared by the CPU and the CUDA operations: each stands here once.
+#include <cmath>
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define BM3_HD __host__ __device__ inline
+#else
+#define BM3_HD inline
+#endif
+
+namespace bm3 {
+
+// ---------------------------------------------------------------------------------- randomness
+
+/// What a random number is drawn for; with the seed, the step and the element it is the key of a
+/// draw, so that no draw depends on the order in which the program asks for it.
+enum class Stream : uint32_t {
+  split = 1,       // 8:1:1 split of a data set without x_label
+  shuffle = 2,     // order of the interactions; step = epoch
+  parameter = 16,  // initial values; + index of the parameter
+  synthetic = 64,  // built-in data; + index of the table
+  view = 256,      // dropout masks [Eq. 5]; + table (0 nodes of the graph, 1 + m modality m)
+};
+
+struct Random4 {
+  uint32_t x[4];
+};
+
+/// Philox4x32-10 (Salmon et al., SC 2011): four random words as a pure function of the key `seed`
+/// and the counter (block, step, stream). cuRAND's `curand_init(seed, stream << 32 | step, 4 *
+/// block)` draws the same words.
+BM3_HD Random4 philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t block) {
+  uint32_t c0 = static_cast<uint32_t>(block), c1 = static_cast<uint32_t>(block >> 32);
+  uint32_t c2 = step, c3 = stream;
+  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
+    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
+    c1 = static_cast<uint32_t>(p1);
+    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    c3 = static_cast<uint32_t>(p0);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return {{c0, c1, c2, c3}};
+}
+
+BM3_HD Random4 philox(uint64_t seed, Stream stream, uint32_t step, uint64_t block) {
+  return philox(seed, static_cast<uint32_t>(stream), step, block);
+}
+
+/// The block that holds the draws of columns 4*column_block .. 4*column_block + 3 of a table's row.
+BM3_HD uint64_t mask_block(int64_t row, int64_t column_block) {
+  return static_cast<uint64_t>(row) << 32 | static_cast<uint64_t>(column_block);
+}
+
+/// An entry is dropped when its random word is below this: p in units of 2^-32, an integer, so that
+/// every device draws the same mask. p in [0, 1).
+BM3_HD uint32_t drop_threshold(double p) { return static_cast<uint32_t>(p * 4294967296.0); }
+
+/// A uniform number in (0, 1) from a random word.
+BM3_HD double uniform01(uint32_t word) { return (word + 0.5) * (1.0 / 4294967296.0); }
+
+// -------------------------------------------------------------------------- negative cosine [Eq. 8]
+
+constexpr double cosine_floor = 1e-8;  // least denominator, as in the released code
+
+/// C(a, b) = -a.b / max(|a||b|, 1e-8) from ab = a.b, aa = |a|^2, bb = |b|^2. [Eq. 8]
+template <class T>
+BM3_HD T cosine_forward(T ab, T aa, T bb) {
+  const T norms = std::sqrt(aa) * std::sqrt(bb);
+  return -ab / (norms > T(cosine_floor) ? norms : T(cosine_floor));
+}
+
+/// dC/da = on_b * b + on_a * a. With c = a.b/(|a||b|): d|a|/da = a/|a|, so
+/// dC/da = -(b/(|a||b|) - c a/|a|^2); below the floor the denominator is a constant and on_a = 0.
+template <class T>
+BM3_HD void cosine_backward(T& on_b, T& on_a, T ab, T aa, T bb) {
+  const T norms = std::sqrt(aa) * std::sqrt(bb);
+  const bool above = norms > T(cosine_floor);
+  on_b = T(-1) / (above ? norms : T(cosine_floor));
+  on_a = above ? ab / (norms * aa) : T(0);
+}
+
+// ------------------------------------------------------------------------------------------- Adam
+
+/// Adam's constants, and what of step t does not depend on the element (Kingma & Ba, 2015).
+template <class T>
+struct AdamConstants {
+  T beta1, beta2, epsilon;
+};
+template <class T>
+struct AdamStep {
+  T size;        // lr / (1 - beta1^t)
+  T root_bias2;  // sqrt(1 - beta2^t)
+};
+
+/// One parameter's step: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+/// p -= size * m / (sqrt(v)/root_bias2 + eps).
+template <class T>
+BM3_HD void adam_update(T& p, T& m, T& v, T g, const AdamConstants<T>& c, const AdamStep<T>& s) {
+  m = c.beta1 * m + (T(1) - c.beta1) * g;
+  v = c.beta2 * v + (T(1) - c.beta2) * g * g;
+  p -= s.size * m / (std::sqrt(v) / s.root_bias2 + c.epsilon);
+}
+
+}  // namespace bm3

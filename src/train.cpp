@@ -1,0 +1,153 @@
+#include "train.h"
+
+#include <chrono>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "error.h"
+
+namespace bm3 {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// The order of `pairs` in an epoch: Fisher and Yates' shuffle, drawn from (seed, epoch, place).
+void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch) {
+  for (size_t n = pairs.size(); n > 1; --n) {
+    const Random4 random = philox(seed, Stream::shuffle, static_cast<uint32_t>(epoch), n);
+    const uint64_t word = uint64_t{random.x[0]} << 32 | random.x[1];
+    std::swap(pairs[n - 1], pairs[word % n]);
+  }
+}
+
+/// Features pass through in pieces, so that they are in memory once.
+void load_features(Ops<float>& ops, Bm3<float>& model, const Dataset& data) {
+  for (size_t m = 0; m < data.modalities.size(); ++m) {
+    const auto& source = data.modalities[m];
+    const auto n_items = static_cast<int64_t>(model.n_items()), piece = int64_t{256};
+    const auto dim = static_cast<size_t>(source.dim);
+    std::vector<float> rows(static_cast<size_t>(piece) * dim);
+    for (int64_t first = 0; first < n_items; first += piece) {
+      const int64_t count = std::min(piece, n_items - first);
+      source.read_rows(first, count, rows.data());
+      ops.upload(model.modalities()[m].features.data() + static_cast<size_t>(first) * dim,
+                 rows.data(), static_cast<size_t>(count) * dim * sizeof(float));
+    }
+  }
+}
+
+/// What one training run holds on the device, and its steps.
+class Training {
+ public:
+  Training(Ops<float>& ops, const Dataset& data, const TrainConfig& config)
+      : ops_(ops),
+        config_(config),
+        pairs_(data.interactions.train),
+        graph_(make_graph<float>(ops, data.interactions.n_users, data.interactions.n_items, pairs_)),
+        loader_(ops, graph_.n_users, graph_.n_items, config.batch),
+        model_(ops, graph_, config.model, shapes(data), loader_),
+        adam_(ops, model_, config.adam, config.epochs * batches()) {
+    model_.initialise(config.seed);
+    load_features(ops, model_, data);
+  }
+
+  size_t batches() const { return (pairs_.size() + config_.batch - 1) / config_.batch; }
+  Bm3<float>& model() { return model_; }
+
+  /// One pass over all interactions; the mean losses of its batches.
+  LossParts run_epoch(size_t epoch, const TrainProgress& progress) {
+    shuffle(pairs_, config_.seed, epoch);
+    for (size_t k = 0; k < batches(); ++k) {
+      const size_t first = k * config_.batch;
+      step(loader_.load(pairs_.data() + first, std::min(config_.batch, pairs_.size() - first)));
+      progress.on_batch(k + 1, batches());
+    }
+    LossParts loss = model_.take_losses();
+    for (double* part : {&loss.rec, &loss.align, &loss.mask, &loss.reg})
+      *part /= static_cast<double>(batches());
+    if (!std::isfinite(loss.total()))
+      throw Error("the loss of epoch " + std::to_string(epoch) +
+                  " is not finite: try a smaller --lr, or look at the features' scale");
+    return loss;
+  }
+
+  /// h: the model's predict_all().
+  Ranking rank(const float* h, const std::vector<int32_t>& users) {
+    const size_t d = config_.model.d;
+    return bm3::rank(ops_, h, h + model_.n_users() * d, users, graph_, longest_list, d);
+  }
+
+ private:
+  static std::vector<ModalityShape> shapes(const Dataset& data) {
+    std::vector<ModalityShape> out;
+    for (const auto& m : data.modalities) out.push_back({m.name, static_cast<size_t>(m.dim)});
+    return out;
+  }
+
+  void step(const Batch& batch) {
+    const uint64_t key = batch.size | batch.n_users << 21 | batch.n_items << 42;
+    ops_.replay(key, [&] {
+      adam_.begin_step(batch);
+      model_.encode(batch);
+      model_.draw_masks(batch, config_.seed, adam_.now());
+      model_.make_views(batch);
+      model_.losses(batch);
+      model_.backward(batch);
+      adam_.step(batch);
+    });
+  }
+
+  Ops<float>& ops_;
+  const TrainConfig& config_;
+  std::vector<Interaction> pairs_;
+  Graph<float> graph_;
+  BatchLoader loader_;
+  Bm3<float> model_;
+  Adam<float> adam_;
+};
+
+}  // namespace
+
+TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& config,
+                  const TrainProgress& progress) {
+  Training training(ops, data, config);
+  const HeldOut valid = held_out(data.interactions.valid, data.interactions);
+  const HeldOut test = held_out(data.interactions.test, data.interactions);
+  const std::vector<int32_t> users = users_of(valid, test);
+  progress.on_ready(training.model().values().size());
+
+  constexpr size_t at20 = 2;
+  static_assert(cutoffs[at20] == 20);
+  TrainResult result;
+  for (size_t epoch = 1; epoch <= config.epochs && epoch <= result.best_epoch + config.patience;
+       ++epoch) {
+    Epoch report;
+    report.number = epoch;
+    const auto start = Clock::now();
+    report.loss = training.run_epoch(epoch, progress);
+    report.train_seconds = seconds_since(start);
+    const auto valid_start = Clock::now();
+    const float* h = training.model().predict_all();
+    const Ranking ranking = training.rank(h, users);  // one ranking serves validation and test
+    report.valid = evaluate(ranking, valid);
+    report.valid_seconds = seconds_since(valid_start);
+    report.best = result.best_epoch == 0 || report.valid.recall[at20] > result.valid.recall[at20];
+    if (report.best) {
+      result.best_epoch = epoch;
+      result.valid = report.valid;
+      result.test = evaluate(ranking, test);
+      result.user.resize(training.model().n_users() * config.model.d);
+      result.item.resize(training.model().n_items() * config.model.d);
+      ops.download(result.user.data(), h, result.user.size() * sizeof(float));
+      ops.download(result.item.data(), h + result.user.size(), result.item.size() * sizeof(float));
+    }
+    progress.on_epoch(report);
+  }
+  return result;
+}
+
+}  // namespace bm3
