@@ -17,7 +17,7 @@ Adam<T>::Adam(Ops<T>& ops, Bm3<T>& model, const AdamConfig& config, size_t max_s
   for (size_t t = 1; t <= max_steps; ++t) {
     const auto power = static_cast<double>(t);
     schedule[t] = {static_cast<T>(config.lr / (1 - std::pow(config.beta1, power))),
-                   static_cast<T>(std::sqrt(1 - std::pow(config.beta2, power)))};
+                   static_cast<T>(1 / std::sqrt(1 - std::pow(config.beta2, power)))};
   }
   schedule_ = Array<AdamStep<T>>(ops, schedule);
   if (!model.config().tuned) return;

@@ -92,17 +92,17 @@ struct AdamConstants {
 };
 template <class T>
 struct AdamStep {
-  T size;        // lr / (1 - beta1^t)
-  T root_bias2;  // sqrt(1 - beta2^t)
+  T size;  // lr / (1 - beta1^t)
+  T root;  // 1 / sqrt(1 - beta2^t)
 };
 
 /// One parameter's step: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
-/// p -= size * m / (sqrt(v)/root_bias2 + eps).
+/// p -= size * m / (sqrt(v) * root + eps).
 template <class T>
 BM3_HD void adam_update(T& p, T& m, T& v, T g, const AdamConstants<T>& c, const AdamStep<T>& s) {
   m = c.beta1 * m + (T(1) - c.beta1) * g;
   v = c.beta2 * v + (T(1) - c.beta2) * g * g;
-  p -= s.size * m / (std::sqrt(v) / s.root_bias2 + c.epsilon);
+  p -= s.size * m / (std::sqrt(v) * s.root + c.epsilon);
 }
 
 }  // namespace bm3

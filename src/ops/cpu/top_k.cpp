@@ -8,8 +8,8 @@
 namespace bm3 {
 namespace {
 
-constexpr size_t user_block = 64;
-constexpr size_t item_block = 1024;
+constexpr size_t user_block = 128;
+constexpr size_t item_block = 512;
 
 void scores(float* s, const float* h_u, const float* h_i, size_t users, size_t items, size_t d) {
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(users),
@@ -34,7 +34,7 @@ class Best {
       return score > o.score || (score == o.score && item < o.item);
     }
   };
-  explicit Best(size_t k) : k_(k) { entries_.reserve(k + 2 * strip); }
+  explicit Best(size_t k) : k_(k) { entries_.reserve(2 * (k + strip)); }
   void clear() {
     entries_.clear();
     threshold_ = -std::numeric_limits<T>::infinity();
@@ -42,14 +42,12 @@ class Best {
   /// Takes items first .. first + n with these scores; -infinity marks an item to leave out.
   void push(const T* score, int32_t first, size_t n) {
     for (size_t i = 0; i < n; i += strip) {
-      const size_t end = std::min(n, i + strip);
-      T best = -std::numeric_limits<T>::infinity();
-#pragma omp simd reduction(max : best)
-      for (size_t j = i; j < end; ++j) best = score[j] > best ? score[j] : best;
-      if (!(best > threshold_)) continue;
-      for (size_t j = i; j < end; ++j)
-        if (score[j] > threshold_) entries_.push_back({score[j], first + static_cast<int32_t>(j)});
-      if (entries_.size() >= k_ + strip) cut();
+      uint32_t above = above_threshold(score + i, std::min(n - i, strip));
+      for (; above != 0; above &= above - 1) {
+        const auto j = i + static_cast<size_t>(__builtin_ctz(above));
+        entries_.push_back({score[j], first + static_cast<int32_t>(j)});
+      }
+      if (entries_.size() >= 2 * k_ + strip) cut();
     }
   }
   const std::vector<Entry>& sorted() {
@@ -59,7 +57,18 @@ class Best {
   }
 
  private:
-  static constexpr size_t strip = 32;  // scores that one comparison with the threshold passes over
+  static constexpr size_t strip = 32;  // scores that are compared with the threshold at once
+  /// Bit j is set when score[j] is above the threshold.
+  uint32_t above_threshold(const T* score, size_t n) const {
+    uint32_t bits = 0;
+    if (n == strip) {
+#pragma omp simd reduction(| : bits)
+      for (uint32_t j = 0; j < strip; ++j) bits |= uint32_t{score[j] > threshold_} << j;
+    } else {
+      for (uint32_t j = 0; j < n; ++j) bits |= uint32_t{score[j] > threshold_} << j;
+    }
+    return bits;
+  }
   void cut() {  // later items have higher numbers, so they must beat the k-th, not equal it
     if (entries_.size() < k_) return;
     const auto kth = entries_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
