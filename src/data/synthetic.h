@@ -1,0 +1,35 @@
+#pragma once
+// A made data set with planted structure, for those who lack a real one.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/inter.h"
+
+namespace bm3 {
+
+struct SyntheticModality {
+  std::string name;
+  int64_t dim;   // d_m
+  double noise;  // standard deviation beside the signal's, which is 1
+};
+
+/// Defaults: a stand-in of Amazon Baby's sizes.
+struct SyntheticSpec {
+  int64_t n_users = 19445, n_items = 7050, n_interactions = 160792;
+  std::vector<SyntheticModality> modalities = {{"image", 4096, 3.0}, {"text", 384, 1.0}};
+  uint64_t seed = 2023;
+};
+
+/// n_interactions distinct pairs, at least five for every user and every item, split 8:1:1 by user.
+/// Items have latent factors (a topic's and their own) and power-law popularity; users have
+/// heavy-tailed activity and tastes for a few topics; a user's items are drawn by popularity times
+/// exp(taste . factors). Error when the sizes leave no such data set.
+Interactions synthesise(const SyntheticSpec& spec);
+
+/// out [count, dim] = the features of items first .. first + count in one modality: rectified random
+/// projections of the item's factors plus noise. A pure function of (spec, modality, item).
+void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t first, int64_t count,
+                        float* out);
+
+}  // namespace bm3

@@ -1,0 +1,69 @@
+#pragma once
+// The backends under test. Every test of the operations runs on each of them.
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+
+#include "ops/ops.h"
+#ifdef BM3_CUDA
+#include "ops/cuda/cuda.h"
+#endif
+
+namespace bm3::test {
+
+template <class T>
+struct CpuBackend {
+  using Real = T;
+  static constexpr bool threaded = true;  // `make` heeds its argument
+  static std::string name() { return sizeof(T) == 8 ? "cpu64" : "cpu32"; }
+  static bool works(std::string&) { return true; }
+  static std::unique_ptr<Ops<T>> make(int threads) { return make_cpu_ops<T>(threads); }
+};
+
+#ifdef BM3_CUDA
+template <class T>
+struct CudaBackend {
+  using Real = T;
+  static constexpr bool threaded = false;
+  static std::string name() { return sizeof(T) == 8 ? "cuda64" : "cuda32"; }
+  static bool works(std::string& why) { return cuda_works(why); }
+  static std::unique_ptr<Ops<T>> make(int) { return make_cuda_ops<T>(false); }
+};
+using Backends = ::testing::Types<CpuBackend<double>, CpuBackend<float>, CudaBackend<double>,
+                                  CudaBackend<float>>;
+using Backends64 = ::testing::Types<CpuBackend<double>, CudaBackend<double>>;
+#else
+using Backends = ::testing::Types<CpuBackend<double>, CpuBackend<float>>;
+using Backends64 = ::testing::Types<CpuBackend<double>>;
+#endif
+
+struct BackendName {
+  template <class Backend>
+  static std::string GetName(int) {
+    return Backend::name();
+  }
+};
+
+/// A test with `ops` of a backend; skipped, with the reason, where the backend does not work.
+template <class Backend>
+class OnBackend : public ::testing::Test {
+ protected:
+  using Real = typename Backend::Real;
+  void SetUp() override {
+    std::string why;
+    if (!Backend::works(why)) GTEST_SKIP() << Backend::name() << ": " << why;
+    ops = Backend::make(2);
+  }
+  template <class E>
+  Array<E> device(const std::vector<E>& host) {
+    return Array<E>(*ops, host);
+  }
+  /// An output that nobody has written yet.
+  Array<Real> garbage(size_t n) {
+    return device(std::vector<Real>(n, std::numeric_limits<Real>::quiet_NaN()));
+  }
+  std::unique_ptr<Ops<Real>> ops;
+};
+
+}  // namespace bm3::test

@@ -1,0 +1,44 @@
+#pragma once
+// Random inputs for tests, from a generator that is not the one under test.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+namespace bm3::test {
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+  /// A whole number in [0, n).
+  int32_t below(size_t n) { return static_cast<int32_t>(engine_() % n); }
+  /// A number in [-1, 1).
+  double number() { return std::ldexp(static_cast<double>(engine_() >> 11), -52) - 1; }
+  /// n numbers in [-scale, scale).
+  template <class T>
+  std::vector<T> numbers(size_t n, double scale = 1) {
+    std::vector<T> out(n);
+    for (T& x : out) x = static_cast<T>(scale * number());
+    return out;
+  }
+  /// `n` row numbers below `rows`, one in five of them -1 (padding).
+  std::vector<int32_t> padded_rows(size_t n, size_t rows) {
+    std::vector<int32_t> out(n);
+    for (int32_t& r : out) r = rows == 0 || below(5) == 0 ? -1 : below(rows);
+    return out;
+  }
+  /// The same with no row number twice.
+  std::vector<int32_t> distinct_rows(size_t n, size_t rows) {
+    std::vector<int32_t> all(std::max(n, rows), -1);
+    for (size_t r = 0; r < rows; ++r) all[r] = below(5) == 0 ? -1 : static_cast<int32_t>(r);
+    std::shuffle(all.begin(), all.end(), engine_);
+    all.resize(n);
+    return all;
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+}  // namespace bm3::test
