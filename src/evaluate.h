@@ -10,11 +10,17 @@ namespace bm3 {
 
 constexpr std::array<size_t, 4> cutoffs{5, 10, 20, 50};  // K
 constexpr size_t longest_list = cutoffs.back();
+constexpr size_t at10 = 1, at20 = 2;  // places of two cut-offs
+static_assert(cutoffs[at10] == 10 && cutoffs[at20] == 20);
 
 /// Means over the users that were evaluated, one per cut-off.
 struct Metrics {
   std::array<double, cutoffs.size()> recall{}, ndcg{}, precision{}, map{};
   size_t n_users = 0;
+  bool operator==(const Metrics& o) const {
+    return recall == o.recall && ndcg == o.ndcg && precision == o.precision && map == o.map &&
+           n_users == o.n_users;
+  }
 };
 
 /// Ranked lists: for users[r], item[r * k + 0 .. k) best first, -1 where there are no more.
@@ -42,7 +48,7 @@ template <class T>
 Ranking rank(Ops<T>& ops, const T* h_u, const T* h_i, const std::vector<int32_t>& users,
              const Graph<T>& graph, size_t k, size_t d);
 
-/// The same for ranking by popularity: the number of a item's training interactions.
+/// The same for ranking by popularity: the number of an item's training interactions.
 template <class T>
 Ranking rank_by_popularity(Ops<T>& ops, const Interactions& data, const std::vector<int32_t>& users,
                            const Graph<T>& graph, size_t k);

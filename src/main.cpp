@@ -1,1 +1,165 @@
-int main() {}
+// The program `bm3`: train, synth, recommend, eval.
+#include <unistd.h>
+
+#include <cstdio>
+#include <ctime>
+#include <numeric>
+
+#include "blas.h"
+#include "error.h"
+#include "report.h"
+#include "run_folder.h"
+#include "text.h"
+
+namespace bm3 {
+namespace fs = std::filesystem;
+namespace {
+
+/// The data set `name` in `folder`; for `baby`, the built-in stand-in where that is not there.
+Dataset find_dataset(const fs::path& folder, const std::string& name, uint64_t seed) {
+  if (fs::exists(folder / name)) return load_dataset(folder, name, seed);
+  if (name == "baby") return synthetic_dataset(SyntheticSpec{}, name);
+  throw Error("no data set " + (folder / name).string() +
+              ": expected a folder with " + name + ".inter (see data/README.md; --data says where)");
+}
+
+/// Leaves the modalities that were asked for, in the order of the data set.
+void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
+  if (wanted == std::vector<std::string>{"all"}) return;
+  std::vector<Modality> chosen;
+  std::vector<std::string> names;
+  for (const auto& m : data.modalities) {
+    names.push_back(m.name);
+    if (std::count(wanted.begin(), wanted.end(), m.name)) chosen.push_back(m);
+  }
+  if (wanted != std::vector<std::string>{"none"})
+    for (const auto& name : wanted)
+      if (!std::count(names.begin(), names.end(), name))
+        throw Error("--modalities names '" + name + "': expected all, none or some of " +
+                    (names.empty() ? "none (the data set has no features)" : join(names, ",")));
+  data.modalities = std::move(chosen);
+}
+
+fs::path default_run_folder(const std::string& name) {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", std::localtime(&now));
+  return fs::path("runs") / (name + "-" + text);
+}
+
+/// Ranks `users` by embeddings on the host, h_u [n_users, d] and h_i [n_items, d].
+Ranking rank_by(Ops<float>& ops, const Interactions& data, const TrainResult& result,
+                const std::vector<int32_t>& users, size_t d) {
+  const auto graph = make_graph<float>(ops, data.n_users, data.n_items, data.train);
+  const Array<float> h_u(ops, result.user), h_i(ops, result.item);
+  return rank(ops, h_u.data(), h_i.data(), users, graph, longest_list, d);
+}
+
+Metrics popularity(Ops<float>& ops, const Interactions& data) {
+  const auto graph = make_graph<float>(ops, data.n_users, data.n_items, data.train);
+  const HeldOut test = held_out(data.test, data);
+  return evaluate(rank_by_popularity(ops, data, test.users, graph, longest_list), test);
+}
+
+int run(const Help& help) {
+  std::fputs(help.text.c_str(), stdout);
+  return 0;
+}
+
+int run(const TrainOptions& options) {
+  const fs::path out = options.out.empty() ? default_run_folder(options.name) : options.out;
+  check_run_folder(out);
+  Dataset data = find_dataset(options.data, options.name, options.train.seed);
+  choose_modalities(data, options.modalities);
+  print_data(data);
+
+  const auto ops = make_cpu_ops<float>(options.threads);
+  std::vector<Epoch> log;
+  TrainProgress progress;
+  progress.on_ready = [&](size_t n) { print_setup(options, data, n, ops->name()); };
+  progress.on_batch = [&](size_t done, size_t all) { print_progress(log.size() + 1, done, all); };
+  progress.on_epoch = [&](const Epoch& epoch) {
+    print_epoch(epoch);
+    log.push_back(epoch);
+  };
+  const TrainResult result = train(*ops, data, options.train, progress);
+
+  std::vector<int32_t> everyone(static_cast<size_t>(data.interactions.n_users));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  write_run(out, options, data, log, result,
+            rank_by(*ops, data.interactions, result, everyone, options.train.model.d));
+  std::fprintf(stderr, "\nbest epoch %zu of %zu; most memory %.0f MiB\n", result.best_epoch,
+               log.size(), peak_memory());
+  print_results({{"validation", result.valid},
+                 {"test", result.test},
+                 {"by popularity, test", popularity(*ops, data.interactions)}},
+                data);
+  std::printf("results in %s\n", out.string().c_str());
+  return 0;
+}
+
+int run(const SynthOptions& options) {
+  write_dataset(synthetic_dataset(options.spec, options.name), options.data);
+  std::printf("wrote %s\n", (options.data / options.name).string().c_str());
+  return 0;
+}
+
+int run(const RecommendOptions& options) {
+  const Run past = read_run(options.run);
+  if (options.user >= past.n_users)
+    throw Error("--user is " + std::to_string(options.user) + ": expected a number below " +
+                std::to_string(past.n_users));
+  std::puts("rank\titem\tscore");
+  size_t rank = 0;
+  const float* const h_u = past.result.user.data() + static_cast<size_t>(options.user) * past.d;
+  for (int32_t item : read_best_items(options.run, options.user, options.k)) {
+    if (item >= past.n_items)
+      throw Error((options.run / "top_k.tsv").string() + " has item " + std::to_string(item) +
+                  ": expected a number below " + std::to_string(past.n_items));
+    const float* const h_i = past.result.item.data() + static_cast<size_t>(item) * past.d;
+    std::printf("%zu\t%d\t%.6f\n", ++rank, item,
+                static_cast<double>(std::inner_product(h_u, h_u + past.d, h_i, 0.0F)));
+  }
+  return 0;
+}
+
+int run(const EvalOptions& options) {
+  const Run past = read_run(options.run);
+  const fs::path folder = options.data.empty() ? past.data : options.data;
+  const Dataset data = past.synthetic ? synthetic_dataset(SyntheticSpec{}, past.name)
+                                      : load_dataset(folder, past.name, past.seed);
+  const Interactions& x = data.interactions;
+  if (x.n_users != past.n_users || x.n_items != past.n_items || x.size() != past.n_interactions)
+    throw Error((folder / past.name).string() + " is not the data that the run was trained on: " +
+                "expected " + std::to_string(past.n_users) + " users, " +
+                std::to_string(past.n_items) + " items and " +
+                std::to_string(past.n_interactions) + " interactions");
+  const auto ops = make_cpu_ops<float>(options.threads);
+  const HeldOut valid = held_out(x.valid, x), test = held_out(x.test, x);
+  const Ranking ranking = rank_by(*ops, x, past.result, users_of(valid, test), past.d);
+  const Metrics of_valid = evaluate(ranking, valid), of_test = evaluate(ranking, test);
+  print_results({{"validation", of_valid}, {"test", of_test}}, data);
+  if (!(of_valid == past.result.valid && of_test == past.result.test))
+    throw Error("these are not the figures in " + (options.run / "config.json").string() +
+                ": the data or the embeddings have changed");
+  std::puts("the same figures as when the run ended");
+  return 0;
+}
+
+}  // namespace
+}  // namespace bm3
+
+int main(int argc, char** argv) {
+  try {
+    bm3::choose_blas_kernels(argv);
+    return std::visit([](const auto& command) { return bm3::run(command); },
+                      bm3::parse_command_line(argc, argv));
+  } catch (const bm3::Error& e) {
+    std::fprintf(stderr, "bm3: %s\n", e.what());
+  } catch (const std::bad_alloc&) {
+    std::fputs("bm3: out of memory; a smaller data set or --features frozen needs less\n", stderr);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "bm3: %s\n", e.what());
+  }
+  return 1;
+}

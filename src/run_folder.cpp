@@ -1,1 +1,235 @@
 #include "run_folder.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "data/npy.h"
+#include "error.h"
+#include "text.h"
+
+namespace bm3 {
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+namespace {
+
+constexpr const char* format = "bm3-run-1";
+
+struct NamedMetric {
+  const char* name;
+  std::array<double, cutoffs.size()> Metrics::*values;
+};
+constexpr NamedMetric named_metrics[] = {{"recall", &Metrics::recall},
+                                         {"ndcg", &Metrics::ndcg},
+                                         {"precision", &Metrics::precision},
+                                         {"map", &Metrics::map}};
+
+Json to_json(const Metrics& metrics) {
+  Json out{{"users", metrics.n_users}};
+  for (const auto& [name, values] : named_metrics)
+    for (size_t c = 0; c < cutoffs.size(); ++c)
+      out[name + ("@" + std::to_string(cutoffs[c]))] = (metrics.*values)[c];
+  return out;
+}
+
+Metrics to_metrics(const Json& json) {
+  Metrics out;
+  out.n_users = json.at("users");
+  for (const auto& [name, values] : named_metrics)
+    for (size_t c = 0; c < cutoffs.size(); ++c)
+      (out.*values)[c] = json.at(name + ("@" + std::to_string(cutoffs[c])));
+  return out;
+}
+
+Json config_of(const TrainOptions& options, const Dataset& data, const TrainResult& result) {
+  const auto& [model, adam, batch, epochs, patience, seed] = options.train;
+  const Interactions& x = data.interactions;
+  Json modalities = Json::array();
+  for (const auto& m : data.modalities) modalities.push_back({{"name", m.name}, {"dim", m.dim}});
+  return {
+      {"format", format},
+      {"data",
+       {{"name", data.name},
+        {"folder", fs::absolute(options.data).lexically_normal().string()},
+        {"synthetic", data.synthetic},
+        {"users", x.n_users},
+        {"items", x.n_items},
+        {"interactions", x.size()},
+        {"modalities", modalities}}},
+      {"model",
+       {{"recipe", options.recipe},
+        {"dim", model.d},
+        {"layers", model.n_layers},
+        {"dropout", model.dropout},
+        {"reg", model.reg_weight},
+        {"reg_form", name_of(model.reg_form)},
+        {"mm_weight", model.mm_weight},
+        {"losses", losses_of(model)},
+        {"features", name_of_features(model.tuned)}}},
+      {"training",
+       {{"lr", adam.lr},
+        {"beta1", adam.beta1},
+        {"beta2", adam.beta2},
+        {"epsilon", adam.epsilon},
+        {"batch", batch},
+        {"epochs", epochs},
+        {"patience", patience},
+        {"seed", seed}}},
+      {"best_epoch", result.best_epoch},
+      {"valid", to_json(result.valid)},
+      {"test", to_json(result.test)},
+  };
+}
+
+std::string log_text(const std::vector<Epoch>& log) {
+  std::string out = "epoch,loss,rec,align,mask,reg,valid_recall@20,valid_ndcg@20,best\n";
+  for (const Epoch& e : log) {
+    out += std::to_string(e.number);
+    for (double x : {e.loss.total(), e.loss.rec, e.loss.align, e.loss.mask, e.loss.reg,
+                     e.valid.recall[at20], e.valid.ndcg[at20]})
+      out += ',' + shortest(x);
+    out += e.best ? ",1\n" : ",0\n";
+  }
+  return out;
+}
+
+std::string top_k_text(const Ranking& ranking) {
+  std::string out = "userID";
+  for (size_t k = 1; k <= ranking.k; ++k) out += "\ttop_" + std::to_string(k);
+  for (size_t r = 0; r < ranking.users.size(); ++r) {
+    out += '\n' + std::to_string(ranking.users[r]);
+    for (size_t k = 0; k < ranking.k; ++k) {
+      const int32_t item = ranking.item[r * ranking.k + k];
+      out += '\t' + (item < 0 ? "" : std::to_string(item));
+    }
+  }
+  return out + '\n';
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (!file) throw Error("cannot write " + path.string() + ": is the disk full?");
+}
+
+/// Interrupts wait until this object is gone, so that they find a folder whole or absent.
+class InterruptsWait {
+ public:
+  InterruptsWait() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+    pthread_sigmask(SIG_BLOCK, &signals, &before_);
+  }
+  ~InterruptsWait() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  InterruptsWait(const InterruptsWait&) = delete;
+  InterruptsWait& operator=(const InterruptsWait&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t d) {
+  auto array = read_npy<float>(path);
+  if (array.shape != std::vector<int64_t>{rows, static_cast<int64_t>(d)})
+    throw Error(path.string() + " is not of the shape [" + std::to_string(rows) + ", " +
+                std::to_string(d) + "] that config.json states");
+  return std::move(array.values);
+}
+
+}  // namespace
+
+void check_run_folder(const fs::path& out) {
+  std::error_code status;
+  if (fs::exists(out, status)) {
+    if (!fs::is_directory(out, status) || !fs::is_empty(out, status) || status)
+      throw Error(out.string() + " is there already: expected --out to be a new or empty folder");
+  }
+  fs::path above = fs::absolute(out).lexically_normal();
+  while (above.has_relative_path() && !fs::exists(above, status)) above = above.parent_path();
+  if (!fs::is_directory(above, status) || access(above.c_str(), W_OK | X_OK) != 0)
+    throw Error("cannot write to " + above.string() + ": expected --out " + out.string() +
+                " to lie in a folder that can be written to");
+}
+
+void write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
+               const std::vector<Epoch>& log, const TrainResult& result,
+               const Ranking& best_items) {
+  const InterruptsWait hold;
+  const fs::path part = (fs::absolute(out).lexically_normal() / "").parent_path().string() + ".part";
+  std::error_code status;
+  fs::create_directories(part, status);
+  if (status) throw Error("cannot make the folder " + part.string() + ": " + status.message());
+  try {
+    const auto d = static_cast<int64_t>(options.train.model.d);
+    write_text(part / "config.json", config_of(options, data, result).dump(2) + "\n");
+    write_text(part / "log.csv", log_text(log));
+    write_npy(part / "user_embedding.npy", result.user.data(), data.interactions.n_users, d);
+    write_npy(part / "item_embedding.npy", result.item.data(), data.interactions.n_items, d);
+    write_text(part / "top_k.tsv", top_k_text(best_items));
+    fs::rename(part, out);
+  } catch (const fs::filesystem_error& e) {
+    fs::remove_all(part, status);
+    throw Error("cannot write " + out.string() + ": " + e.code().message());
+  } catch (...) {
+    fs::remove_all(part, status);
+    throw;
+  }
+}
+
+Run read_run(const fs::path& folder) {
+  const fs::path path = folder / "config.json";
+  std::ifstream file(path);
+  if (!file)
+    throw Error("cannot open " + path.string() + ": expected the folder that a run of bm3 left");
+  Run run;
+  try {
+    const Json json = Json::parse(file);
+    if (json.at("format") != format) throw Error(path.string() + " is not a " + format + " file");
+    const Json& data = json.at("data");
+    run.name = data.at("name");
+    run.data = data.at("folder").get<std::string>();
+    run.synthetic = data.at("synthetic");
+    run.seed = json.at("training").at("seed");
+    run.n_users = data.at("users");
+    run.n_items = data.at("items");
+    run.n_interactions = data.at("interactions");
+    run.d = json.at("model").at("dim");
+    run.result.best_epoch = json.at("best_epoch");
+    run.result.valid = to_metrics(json.at("valid"));
+    run.result.test = to_metrics(json.at("test"));
+  } catch (const Json::exception& e) {
+    throw Error(path.string() + " is damaged: " + e.what());
+  }
+  run.result.user = read_embedding(folder / "user_embedding.npy", run.n_users, run.d);
+  run.result.item = read_embedding(folder / "item_embedding.npy", run.n_items, run.d);
+  return run;
+}
+
+std::vector<int32_t> read_best_items(const fs::path& folder, int64_t user, size_t k) {
+  const fs::path path = folder / "top_k.tsv";
+  std::ifstream file(path);
+  if (!file) throw Error("cannot open " + path.string() + ": expected a run's best items");
+  const std::string number = std::to_string(user), start = number + '\t';
+  std::string line;
+  for (size_t row = 1; std::getline(file, line); ++row) {
+    if (line.compare(0, start.size(), start) != 0) continue;
+    const auto fields = split(line, '\t');
+    std::vector<int32_t> items;
+    for (size_t c = 1; c < fields.size() && items.size() < k && !fields[c].empty(); ++c) {
+      int32_t item = -1;
+      const char* end = fields[c].data() + fields[c].size();
+      if (std::from_chars(fields[c].data(), end, item).ptr != end || item < 0)
+        throw Error(path.string() + ":" + std::to_string(row) + ": '" + fields[c] +
+                    "' is not an item's number");
+      items.push_back(item);
+    }
+    return items;
+  }
+  throw Error(path.string() + " has no user " + number);
+}
+
+}  // namespace bm3

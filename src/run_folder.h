@@ -1,7 +1,44 @@
 #pragma once
 // The folder that a training run leaves, written whole or not at all:
-//   config.json      what was asked for, and what came out
-//   log.csv          a line an epoch
+//   config.json          what was asked for and what came out
+//   log.csv              a line an epoch
 //   user_embedding.npy, item_embedding.npy   h~ [n_users, d], [n_items, d] of the best epoch
-//   top_k.tsv        each user's best items, best first: user, rank, item, score
-// Nothing in it depends on the time or the number of threads.
+//   top_k.tsv            a line a user: the best items without those of the user's training
+// Nothing in it depends on the time of day, on speed or on the number of threads.
+#include <filesystem>
+#include <vector>
+
+#include "data/dataset.h"
+#include "options.h"
+#include "train.h"
+
+namespace bm3 {
+
+/// Error unless a run can leave its folder at `out`: new or empty, below a folder one may write to.
+void check_run_folder(const std::filesystem::path& out);
+
+/// Writes the folder `out`. `best_items` ranks every user. Error when it cannot be written; then
+/// nothing is left.
+void write_run(const std::filesystem::path& out, const TrainOptions& options, const Dataset& data,
+               const std::vector<Epoch>& log, const TrainResult& result, const Ranking& best_items);
+
+/// What `recommend` and `eval` need of a run.
+struct Run {
+  std::string name;            // of the data set,
+  std::filesystem::path data;  // in this folder,
+  bool synthetic;              // or the built-in stand-in
+  uint64_t seed;
+  int64_t n_users, n_items;
+  size_t n_interactions, d;
+  TrainResult result;
+};
+
+/// Reads config.json and the embeddings of a folder that `write_run` wrote. Error when one is missing,
+/// damaged or not of the sizes that config.json states.
+Run read_run(const std::filesystem::path& folder);
+
+/// The first k items in `user`'s line of top_k.tsv, fewer where the line has fewer. Error when the
+/// file or the line is missing or damaged.
+std::vector<int32_t> read_best_items(const std::filesystem::path& folder, int64_t user, size_t k);
+
+}  // namespace bm3

@@ -120,8 +120,6 @@ TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& confi
   const std::vector<int32_t> users = users_of(valid, test);
   progress.on_ready(training.model().values().size());
 
-  constexpr size_t at20 = 2;
-  static_assert(cutoffs[at20] == 20);
   TrainResult result;
   for (size_t epoch = 1; epoch <= config.epochs && epoch <= result.best_epoch + config.patience;
        ++epoch) {
