@@ -67,7 +67,7 @@ T parse_number(const std::string& option, const std::string& text, const Range<T
   const char* end = text.data() + text.size();
   const auto [stop, status] = std::from_chars(text.data(), end, value);
   if (status != std::errc() || stop != end || !(value >= range.least && value <= range.most))
-    throw Error(option + " is '" + text + "': expected a " +
+    throw Error(option + " is " + in_quotes(text) + ": expected a " +
                 (std::is_integral_v<T> ? "whole number " : "number ") + range.words);
   return value;
 }
@@ -75,15 +75,15 @@ T parse_number(const std::string& option, const std::string& text, const Range<T
 std::string parse_choice(const std::string& option, const std::string& text,
                          const std::vector<std::string>& choices) {
   if (!std::count(choices.begin(), choices.end(), text))
-    throw Error(option + " is '" + text + "': expected " + join(choices, " or "));
+    throw Error(option + " is " + in_quotes(text) + ": expected " + join(choices, " or "));
   return text;
 }
 
 /// A data set's name becomes the name of a folder.
 std::string parse_name(const std::string& text) {
   if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos)
-    throw Error("the data set's name is '" + text +
-                "': expected the name of a folder in the data folder (--data)");
+    throw Error("the data set's name is " + in_quotes(text) +
+                ": expected the name of a folder in the data folder (--data)");
   return text;
 }
 
@@ -100,9 +100,17 @@ void parse_losses(const std::string& text, Bm3Config& config) {
 SyntheticModality parse_modality(const std::string& text) {
   const auto parts = split(text, ':');
   if (parts.size() != 3 || parts[0].empty() || parts[0].find('/') != std::string::npos)
-    throw Error("--modality is '" + text + "': expected NAME:DIM:NOISE, as in image:4096:3");
+    throw Error("--modality is " + in_quotes(text) +
+                ": expected NAME:DIM:NOISE, as in image:4096:3");
   return {parts[0], parse_number("DIM of --modality", parts[1], from_to<int64_t>(1, 1 << 20)),
           parse_number("NOISE of --modality", parts[2], weight)};
+}
+
+void add_modality(SyntheticSpec& spec, SyntheticModality added) {
+  for (const auto& m : spec.modalities)
+    if (m.name == added.name)
+      throw Error("--modality names " + in_quotes(m.name) + " twice: expected different names");
+  spec.modalities.push_back(std::move(added));
 }
 
 using Take = std::function<void(const std::string& text)>;
@@ -119,10 +127,10 @@ template <class T>
 CLI::Option* add_number(CLI::App& app, const std::string& names, T& value, const Range<T>& range,
                         const std::string& meaning, const std::string& fallback = "") {
   const std::string name = names.substr(0, names.find(','));
-  return add(app, names, "N",
-             meaning + ", " + range.words + " [" + (fallback.empty() ? shortest(value) : fallback) +
-                 "]",
-             [=, &value](const std::string& text) { value = parse_number(name, text, range); });
+  return add(
+      app, names, "N",
+      meaning + ", " + range.words + " [" + (fallback.empty() ? shortest(value) : fallback) + "]",
+      [=, &value](const std::string& text) { value = parse_number(name, text, range); });
 }
 
 CLI::Option* add_choice(CLI::App& app, const std::string& name,
@@ -184,11 +192,12 @@ void add_model_options(CLI::App& app, TrainOptions& options) {
   add_number(app, "--reg,--reg-weight", model.reg_weight, weight,
              "lambda, weight of the regulariser",
              values_of(bests, [](const Best& row) { return shortest(row.reg_weight); }));
-  add_choice(app, "--reg-form", {"norm", "squared"}, "form of the regulariser",
-             values_of(recipes, [](const Recipe& row) { return std::string(name_of(row.reg_form)); }),
-             [&](const std::string& text) {
-               model.reg_form = text == "norm" ? RegForm::norm : RegForm::squared;
-             });
+  add_choice(
+      app, "--reg-form", {"norm", "squared"}, "form of the regulariser",
+      values_of(recipes, [](const Recipe& row) { return std::string(name_of(row.reg_form)); }),
+      [&](const std::string& text) {
+        model.reg_form = text == "norm" ? RegForm::norm : RegForm::squared;
+      });
   add_number(app, "--mm-weight,--cl-weight", model.mm_weight, weight,
              "weight of the align and mask losses",
              values_of(recipes, [](const Recipe& row) { return shortest(row.mm_weight); }));
@@ -214,9 +223,9 @@ void add_training_options(CLI::App& app, TrainConfig& train) {
 
 void add_synth(CLI::App& app, SynthOptions& options) {
   SyntheticSpec& spec = options.spec;
-  add(app, "NAME", "", "name of the new data set",
-      [&](const std::string& text) { options.name = parse_name(text); })
-      ->required();
+  add(app, "NAME", "", "name of the new data set", [&](const std::string& text) {
+    options.name = parse_name(text);
+  })->required();
   add_folder(app, "--data", options.data, "the data folder", options.data.string());
   add_number(app, "--users", spec.n_users, from_to<int64_t>(1, most_rows), "users");
   add_number(app, "--items", spec.n_items, from_to<int64_t>(1, most_rows), "items");
@@ -230,9 +239,10 @@ void add_synth(CLI::App& app, SynthOptions& options) {
          "--modality",
          [&](const std::vector<std::string>& texts) {
            spec.modalities.clear();
-           for (const auto& text : texts) spec.modalities.push_back(parse_modality(text));
+           for (const auto& text : texts) add_modality(spec, parse_modality(text));
          },
-         "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) + "]")
+         "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
+             "]")
       ->option_text("NAME:DIM:NOISE ...");
   add_number(app, "--seed", spec.seed, seeds, "seed of every random number");
 }
@@ -264,9 +274,9 @@ std::string losses_of(const Bm3Config& model) {
 
 Command parse_command_line(int argc, const char* const* argv) {
   CLI::App app{
-      "Trains BM3, a multi-modal recommender, on the data set NAME, and leaves a folder of results.\n"
-      "Without data/baby, `bm3 baby` trains on a built-in stand-in; data/README.md says how to get\n"
-      "the real data."};
+      "Trains BM3, a multi-modal recommender, on the data set NAME, and leaves a folder of\n"
+      "results. Without data/baby, `bm3 baby` trains on a built-in stand-in; data/README.md says\n"
+      "how to get the real data."};
   TrainOptions train;
   SynthOptions synth;
   RecommendOptions recommend;
@@ -279,7 +289,8 @@ Command parse_command_line(int argc, const char* const* argv) {
   auto* const synth_app = app.add_subcommand("synth", "Write a synthetic data set");
   auto* const recommend_app =
       app.add_subcommand("recommend", "Print a user's best items by a run's lists");
-  auto* const eval_app = app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
+  auto* const eval_app =
+      app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
   add_synth(*synth_app, synth);
   add_recommend(*recommend_app, recommend);
   add_eval(*eval_app, eval);

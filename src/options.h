@@ -13,9 +13,9 @@ namespace bm3 {
 
 /// bm3 NAME
 struct TrainOptions {
-  std::string name;                      // of the data set
-  std::filesystem::path data = "data";   // the folder that holds it
-  std::filesystem::path out;             // empty: runs/NAME-YYYYMMDD-HHMMSS
+  std::string name;                     // of the data set
+  std::filesystem::path data = "data";  // the folder that holds it
+  std::filesystem::path out;            // empty: runs/NAME-YYYYMMDD-HHMMSS
   std::string recipe = "released";
   std::vector<std::string> modalities = {"all"};  // or {"none"}, or names
   TrainConfig train;
@@ -51,8 +51,8 @@ using Command = std::variant<Help, TrainOptions, SynthOptions, RecommendOptions,
 
 /// Reads argv [argc]. What is not given comes, in this order, from the recipe (the form of the
 /// regulariser, mm-weight, features), from what the paper names as best for `baby`, `sports` and
-/// `elec` (layers, dropout, lambda; other names take baby's), or from TrainConfig. Error: an unknown
-/// option or a value that is impossible, with the option, the value and what was expected.
+/// `elec` (layers, dropout, lambda; other names take baby's), or from TrainConfig. Error: an
+/// unknown option or a value that is impossible, with the option, the value and what was expected.
 Command parse_command_line(int argc, const char* const* argv);
 
 /// "norm" or "squared", and "frozen" or "tuned".

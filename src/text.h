@@ -2,6 +2,7 @@
 // Numbers and lists as text.
 #include <charconv>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace bm3 {
@@ -11,6 +12,14 @@ template <class T>
 std::string shortest(T x) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, x).ptr};
+}
+
+/// `text` in quotation marks, fit for a message: one line, and not a long one.
+inline std::string in_quotes(std::string_view text) {
+  constexpr size_t longest = 40;
+  std::string out = "'";
+  for (const char c : text.substr(0, longest)) out += c >= 0 && c < ' ' ? ' ' : c;
+  return out + (text.size() > longest ? "...'" : "'");
 }
 
 inline std::string join(const std::vector<std::string>& words, const char* between) {

@@ -86,6 +86,8 @@ void write_dataset(const Dataset& data, const fs::path& folder) {
   const fs::path target = folder / data.name, part = folder / (data.name + ".part");
   if (fs::exists(target))
     throw Error(target.string() + " is there already: remove it or choose another name");
+  if (fs::exists(part))
+    throw Error(part.string() + " is there already, left when a run was killed: remove it");
   std::error_code status;
   fs::create_directories(part, status);
   if (status) throw Error("cannot make the folder " + part.string() + ": " + status.message());

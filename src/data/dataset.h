@@ -25,9 +25,9 @@ struct Dataset {
   bool synthetic = false;
 };
 
-/// Reads folder/name/name.inter and every *_feat.npy beside it, a modality each, by name. Errors: those
-/// of `read_inter` (which uses `seed` for a split) and `NpyMatrix`; a matrix with fewer rows than
-/// there are items (more are allowed).
+/// Reads folder/name/name.inter and every *_feat.npy beside it, a modality each, by name. Errors:
+/// those of `read_inter` (which uses `seed` for a split) and `NpyMatrix`; a matrix with fewer rows
+/// than there are items (more are allowed).
 Dataset load_dataset(const std::filesystem::path& folder, const std::string& name, uint64_t seed);
 
 /// The data set that `spec` describes, made in memory.

@@ -2,22 +2,17 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <numeric>
 
-#include "error.h"
+#include "data/open_file.h"
 #include "ops/scalar.h"
+#include "text.h"
 
 namespace bm3 {
 namespace {
 
 [[noreturn]] void fail(const std::string& name, size_t line, const std::string& what) {
   throw Error(name + ":" + std::to_string(line) + ": " + what);
-}
-
-std::string quoted(std::string_view text) {
-  constexpr size_t longest = 40;
-  return "'" + std::string(text.substr(0, longest)) + (text.size() > longest ? "...'" : "'");
 }
 
 /// Cuts a line without its line end off the front of `text`.
@@ -47,13 +42,16 @@ Columns parse_header(std::string_view line, const std::string& name) {
   split_fields(line, fields);
   const auto find = [&](std::string_view column) {
     const auto at = std::find(fields.begin(), fields.end(), column);
+    if (std::count(fields.begin(), fields.end(), column) > 1)
+      fail(name, 1, "the column " + std::string(column) + " stands twice: expected it once");
     return at == fields.end() ? absent : static_cast<size_t>(at - fields.begin());
   };
   const Columns columns{fields.size(), find("userID"), find("itemID"), find("x_label")};
   for (const auto& [at, column] : {std::pair{columns.user, "userID"}, {columns.item, "itemID"}})
     if (at == absent)
-      fail(name, 1, std::string("no column ") + column + " in the header " + quoted(line) +
-                        ": expected tab-separated names with userID and itemID");
+      fail(name, 1,
+           std::string("no column ") + column + " in the header " + in_quotes(line) +
+               ": expected tab-separated names with userID and itemID");
   return columns;
 }
 
@@ -62,10 +60,11 @@ int64_t parse_number(std::string_view field, const char* column, const std::stri
   int64_t value = 0;
   const auto [end, status] = std::from_chars(field.data(), field.data() + field.size(), value);
   if (status == std::errc::invalid_argument || end != field.data() + field.size())
-    fail(name, line, std::string(column) + " is " + quoted(field) + ": expected a whole number");
+    fail(name, line, std::string(column) + " is " + in_quotes(field) + ": expected a whole number");
   if (status != std::errc() || value < 0 || value > INT32_MAX)
-    fail(name, line, std::string(column) + " is " + quoted(field) +
-                         ": expected a number from 0 to " + std::to_string(INT32_MAX));
+    fail(name, line,
+         std::string(column) + " is " + in_quotes(field) + ": expected a number from 0 to " +
+             std::to_string(INT32_MAX));
   return value;
 }
 
@@ -79,18 +78,22 @@ Rows parse_rows(std::string_view text, const Columns& columns, const std::string
   Rows rows;
   std::vector<std::string_view> fields;
   for (size_t line = 2; !text.empty(); ++line) {
-    split_fields(next_line(text), fields);
+    const std::string_view row = next_line(text);
+    if (row.empty()) fail(name, line, "is blank: expected an interaction");
+    split_fields(row, fields);
     if (fields.size() != columns.count)
-      fail(name, line, "has " + std::to_string(fields.size()) + " fields: expected " +
-                           std::to_string(columns.count) + ", as in the header");
+      fail(name, line,
+           "has " + std::to_string(fields.size()) + " fields: expected " +
+               std::to_string(columns.count) + ", as in the header");
     rows.pairs.push_back(
         {static_cast<int32_t>(parse_number(fields[columns.user], "userID", name, line)),
          static_cast<int32_t>(parse_number(fields[columns.item], "itemID", name, line))});
     if (columns.label == absent) continue;
     const int64_t label = parse_number(fields[columns.label], "x_label", name, line);
     if (label > 2)
-      fail(name, line, "x_label is " + std::to_string(label) +
-                           ": expected 0 (train), 1 (validation) or 2 (test)");
+      fail(name, line,
+           "x_label is " + std::to_string(label) +
+               ": expected 0 (train), 1 (validation) or 2 (test)");
     rows.labels.push_back(static_cast<int8_t>(label));
   }
   return rows;
@@ -102,9 +105,10 @@ void check_sizes(const Rows& rows, const std::string& name) {
     for (const auto& [number, column] :
          {std::pair{rows.pairs[k].user, "userID"}, {rows.pairs[k].item, "itemID"}})
       if (number >= limit)
-        fail(name, k + 2, std::string(column) + " is " + std::to_string(number) + ": with " +
-                              std::to_string(rows.pairs.size()) +
-                              " interactions, expected a number below " + std::to_string(limit));
+        fail(name, k + 2,
+             std::string(column) + " is " + std::to_string(number) + ": with " +
+                 std::to_string(rows.pairs.size()) + " interactions, expected a number below " +
+                 std::to_string(limit));
 }
 
 void check_distinct(const Rows& rows, const std::string& name) {
@@ -113,9 +117,8 @@ void check_distinct(const Rows& rows, const std::string& name) {
   const auto key = [&](size_t k) {
     return int64_t{rows.pairs[k].user} << 32 | int64_t{rows.pairs[k].item};
   };
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return key(a) != key(b) ? key(a) < key(b) : a < b;
-  });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return key(a) != key(b) ? key(a) < key(b) : a < b; });
   size_t repeat = absent, original = 0;  // the first line that repeats another
   for (size_t k = 1; k < order.size(); ++k)
     if (key(order[k]) == key(order[k - 1]) && order[k] < repeat) {
@@ -150,6 +153,7 @@ void split_by_user(Interactions& data, const std::vector<Interaction>& all, uint
 
 Interactions parse_inter(std::string_view text, const std::string& name, uint64_t seed) {
   if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);  // byte order mark
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
   if (text.empty()) throw Error(name + " is empty: expected a header line and interactions");
   const Columns columns = parse_header(next_line(text), name);
   const Rows rows = parse_rows(text, columns, name);
@@ -163,24 +167,32 @@ Interactions parse_inter(std::string_view text, const std::string& name, uint64_
   }
   if (columns.label == absent) {
     split_by_user(data, rows.pairs, seed);
+    if (data.valid.empty())
+      throw Error(name + " has no user with three interactions: expected some, to split 8:1:1");
   } else {
     for (size_t k = 0; k < rows.pairs.size(); ++k)
-      (rows.labels[k] == 0 ? data.train : rows.labels[k] == 1 ? data.valid : data.test)
+      (rows.labels[k] == 0   ? data.train
+       : rows.labels[k] == 1 ? data.valid
+                             : data.test)
           .push_back(rows.pairs[k]);
   }
   for (const auto& [part, title] : {std::pair{&data.train, "training (x_label 0)"},
                                     {&data.valid, "validation (x_label 1)"},
                                     {&data.test, "test (x_label 2)"}})
     if (part->empty())
-      throw Error(name + " leaves the " + title + " split empty: expected at least one interaction");
+      throw Error(name + " leaves the " + title +
+                  " split empty: expected at least one interaction");
   return data;
 }
 
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error("cannot open " + path.string() + ": expected an .inter file to read");
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad()) throw Error("cannot read " + path.string());
+  std::ifstream file;
+  open_file(file, path, "an .inter file to read");
+  file.seekg(0, std::ios::end);
+  std::string text(static_cast<size_t>(std::max<std::streamoff>(file.tellg(), 0)), '\0');
+  file.seekg(0);
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file) throw Error("cannot read " + path.string());
   return parse_inter(text, path.string(), seed);
 }
 

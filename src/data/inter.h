@@ -12,7 +12,8 @@ struct Interaction {
   int32_t user, item;
 };
 
-/// The split of a data set: numbers are 0 .. n_users - 1 and 0 .. n_items - 1; no pair occurs twice.
+/// The split of a data set: numbers are 0 .. n_users - 1 and 0 .. n_items - 1; no pair occurs
+/// twice.
 struct Interactions {
   int64_t n_users = 0, n_items = 0;
   std::vector<Interaction> train, valid, test;
@@ -20,18 +21,19 @@ struct Interactions {
 };
 
 /// Reads the text of an .inter file; `name` stands in messages. Columns userID and itemID by the
-/// header's names, in any order, others ignored; x_label (0 train, 1 validation, 2 test) is the split,
-/// without it `split_by_user` makes one. Errors, with the line: a missing column, a field too many or
-/// too few, text where a number belongs, a negative number, one of 1000 + 10 * (number of
+/// header's names, in any order, others ignored; x_label (0 train, 1 validation, 2 test) is the
+/// split, without it `split_by_user` makes one. Lines end in \n or \r\n; blank ones at the end are
+/// ignored. Errors, with the line: a column missing or there twice, a blank line, a field too many
+/// or too few, text where a number belongs, a negative number, one of 1000 + 10 * (number of
 /// interactions) or more (a slip that would allocate that many rows), another x_label, a pair that
-/// occurs twice, a split without interactions.
+/// occurs twice; and a split without interactions.
 Interactions parse_inter(std::string_view text, const std::string& name, uint64_t seed);
 
 /// The same from a file. Error when it cannot be read.
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
 
-/// 8:1:1 per user, at random by `seed`: of a user's n interactions, floor(n / 10 + 1/2) but at least
-/// one of three or more go to validation, as many to test, the rest to training. [4.3]
+/// 8:1:1 per user, at random by `seed`: of a user's n interactions, floor(n / 10 + 1/2) but at
+/// least one of three or more go to validation, as many to test, the rest to training. [4.3]
 void split_by_user(Interactions& data, const std::vector<Interaction>& all, uint64_t seed);
 
 }  // namespace bm3

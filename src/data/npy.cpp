@@ -5,8 +5,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
-#include "error.h"
+#include "data/open_file.h"
+#include "text.h"
 
 namespace bm3 {
 namespace {
@@ -22,7 +24,7 @@ constexpr const char* dtype_of() {
   if constexpr (std::is_same_v<T, uint8_t>) return "|u1";
 }
 
-/// The text after `'key':` in the header's dictionary.
+/// The text after `'key':` in the header's dictionary, a Python literal.
 std::string_view value_of(std::string_view dictionary, std::string_view key,
                           const std::string& name) {
   const size_t at = dictionary.find("'" + std::string(key) + "':");
@@ -35,8 +37,8 @@ std::string_view value_of(std::string_view dictionary, std::string_view key,
 
 std::vector<int64_t> parse_shape(std::string_view text, const std::string& name) {
   const auto bad = [&]() -> Error {
-    return Error(name + ": the .npy header's shape " + std::string(text.substr(0, 40)) +
-                 " is not a tuple of whole numbers");
+    return Error(name + ": the .npy header's shape is " + in_quotes(text) +
+                 ": expected a tuple of whole numbers");
   };
   const size_t close = text.find(')');
   if (text.empty() || text[0] != '(' || close == std::string_view::npos) throw bad();
@@ -48,20 +50,19 @@ std::vector<int64_t> parse_shape(std::string_view text, const std::string& name)
     if (status != std::errc() || n < 0) throw bad();
     shape.push_back(n);
     rest.remove_prefix(static_cast<size_t>(end - rest.data()));
-    const size_t next = rest.find_first_not_of(", ");
-    if (!rest.empty() && rest[0] != ',') throw bad();
-    rest.remove_prefix(std::min(next, rest.size()));
+    if (rest.empty()) break;
+    if (rest[0] != ',') throw bad();
+    rest.remove_prefix(std::min(rest.find_first_not_of(' ', 1), rest.size()));
   }
   return shape;
 }
 
 float half_to_float(uint16_t half) {
   const int sign = half >> 15, exponent = half >> 10 & 31, fraction = half & 1023;
-  const float size =
-      exponent == 31 ? (fraction ? std::numeric_limits<float>::quiet_NaN()
-                                 : std::numeric_limits<float>::infinity())
-      : exponent     ? std::ldexp(static_cast<float>(fraction + 1024), exponent - 25)
-                     : std::ldexp(static_cast<float>(fraction), -24);
+  const float size = exponent == 31 ? (fraction ? std::numeric_limits<float>::quiet_NaN()
+                                                : std::numeric_limits<float>::infinity())
+                     : exponent     ? std::ldexp(static_cast<float>(fraction + 1024), exponent - 25)
+                                    : std::ldexp(static_cast<float>(fraction), -24);
   return sign ? -size : size;
 }
 
@@ -86,8 +87,7 @@ float to_float(const char* bytes, size_t item_size) {
 /// Opens a file and reads its header; Error unless the file's size is what the header says.
 NpyHeader open_npy(std::ifstream& file, const std::filesystem::path& path) {
   const std::string name = path.string();
-  file.open(path, std::ios::binary);
-  if (!file) throw Error("cannot open " + name + ": expected an .npy file to read");
+  open_file(file, path, "an .npy file to read");
   std::string start(size_t{1} << 16, '\0');
   file.read(start.data(), static_cast<std::streamsize>(start.size()));
   start.resize(static_cast<size_t>(file.gcount()));
@@ -99,7 +99,8 @@ NpyHeader open_npy(std::ifstream& file, const std::filesystem::path& path) {
   const auto size = static_cast<size_t>(std::max<std::streamoff>(file.tellg(), 0));
   if (size != expected)
     throw Error(name + " has " + std::to_string(size) + " bytes: expected " +
-                std::to_string(expected) + " by its header; it may be truncated");
+                std::to_string(expected) + " by its header" +
+                (size < expected ? "; it is truncated" : ""));
   return header;
 }
 
@@ -108,11 +109,7 @@ NpyHeader open_npy(std::ifstream& file, const std::filesystem::path& path) {
 size_t NpyHeader::item_size() const { return static_cast<size_t>(dtype.back() - '0'); }
 
 int64_t NpyHeader::count() const {
-  int64_t n = 1;
-  for (int64_t extent : shape)
-    if (__builtin_mul_overflow(n, extent, &n) || n > INT64_MAX / 8 - (int64_t{1} << 16))
-      throw Error("an .npy header's shape is too large");
-  return n;
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
 NpyHeader parse_npy_header(std::string_view bytes, const std::string& name) {
@@ -126,38 +123,51 @@ NpyHeader parse_npy_header(std::string_view bytes, const std::string& name) {
     length = length << 8 | static_cast<unsigned char>(bytes[8 + static_cast<size_t>(k)]);
   const size_t first = version == 1 ? 10 : 12;
   if (length > bytes.size() - first) throw Error(name + ": the .npy header is truncated");
-  const std::string_view dictionary = bytes.substr(first, length);
+  const std::string_view padded = bytes.substr(first, length);
+  const std::string_view dictionary = padded.substr(0, padded.find_last_not_of(" \n") + 1);
+  if (dictionary.empty() || dictionary.front() != '{' || dictionary.back() != '}')
+    throw Error(name + ": the .npy header is " + in_quotes(dictionary) + ": expected a dictionary");
 
   NpyHeader header;
   header.data_offset = first + length;
   const std::string_view descr = value_of(dictionary, "descr", name);
-  header.dtype = descr.substr(0, 1) == "'" ? descr.substr(1, descr.find('\'', 1) - 1) : descr.substr(0, 20);
-  constexpr std::string_view known[] = {"<f2", "<f4", "<f8", "<i4", "<i8", "|u1"};
+  const size_t close = descr.find('\'', 1);
+  const bool is_name = descr.front() == '\'' && close != std::string_view::npos;
+  header.dtype = is_name ? descr.substr(1, close - 1) : descr;
+  constexpr std::string_view known[] = {"<f2", "<f4", "<f8", "<i4", "<i8", "|u1", "|b1"};
   if (std::find(std::begin(known), std::end(known), header.dtype) == std::end(known))
-    throw Error(name + " has dtype " + header.dtype.substr(0, 20) +
+    throw Error(name + " has dtype " + in_quotes(header.dtype) +
                 ": expected little-endian float16, float32 or float64 (<f2, <f4, <f8)");
-  const std::string_view order = value_of(dictionary, "fortran_order", name);
-  header.fortran_order = order.substr(0, 4) == "True";
-  if (!header.fortran_order && order.substr(0, 5) != "False")
-    throw Error(name + ": the .npy header's fortran_order is neither True nor False");
+  std::string_view order = value_of(dictionary, "fortran_order", name);
+  order = order.substr(0, order.find_first_of(", }"));
+  header.fortran_order = order == "True";
+  if (!header.fortran_order && order != "False")
+    throw Error(name + ": the .npy header's fortran_order is " + in_quotes(order) +
+                ": expected True or False");
   header.shape = parse_shape(value_of(dictionary, "shape", name), name);
-  header.count();
+  auto size = static_cast<int64_t>(header.item_size());
+  for (int64_t extent : header.shape)
+    if (__builtin_mul_overflow(size, extent, &size))
+      throw Error(name + ": the .npy header's shape is too large for any file");
   return header;
 }
 
 NpyMatrix::NpyMatrix(const std::filesystem::path& path) : path_(path) {
+  file_.rdbuf()->pubsetbuf(nullptr, 0);  // reads are large, or far apart
   header_ = open_npy(file_, path);
   if (header_.dtype[1] != 'f')
-    throw Error(path.string() + " has dtype " + header_.dtype +
-                ": expected float16, float32 or float64");
-  if (header_.shape.size() != 2 || header_.shape[1] == 0)
+    throw Error(path.string() + " has dtype " + in_quotes(header_.dtype) +
+                ": expected float16, float32 or float64 (<f2, <f4, <f8)");
+  if (header_.shape.size() != 2)
     throw Error(path.string() + " has " + std::to_string(header_.shape.size()) +
-                " dimensions: expected a matrix with a row for each item");
+                " dimensions: expected 2, a row for each item");
+  if (cols() == 0) throw Error(path.string() + " has no columns: expected at least one");
 }
 
 void NpyMatrix::read(int64_t offset, size_t values, char* to) const {
   const size_t size = header_.item_size();
-  file_.seekg(static_cast<std::streamoff>(header_.data_offset) + offset * static_cast<int64_t>(size));
+  file_.seekg(static_cast<std::streamoff>(header_.data_offset) +
+              offset * static_cast<int64_t>(size));
   file_.read(to, static_cast<std::streamsize>(values * size));
   if (!file_) throw Error("cannot read " + path_.string() + ": did it change while it was open?");
 }
@@ -165,21 +175,37 @@ void NpyMatrix::read(int64_t offset, size_t values, char* to) const {
 void NpyMatrix::read_rows(int64_t first, int64_t count, float* out) const {
   const size_t size = header_.item_size(), n = static_cast<size_t>(count);
   const auto columns = static_cast<size_t>(cols());
-  const bool by_column = header_.fortran_order;
-  // A line is what lies together in the file: a row, or these rows' part of a column.
-  const size_t lines = by_column ? columns : n, length = by_column ? n : columns;
-  std::vector<char> line(length * size);
-  for (size_t l = 0; l < lines; ++l) {
-    const auto at = static_cast<int64_t>(l);
-    read(by_column ? at * rows() + first : (first + at) * cols(), length, line.data());
-    for (size_t k = 0; k < length; ++k) {
-      const size_t row = by_column ? k : l, column = by_column ? l : k;
-      const float value = to_float(line.data() + k * size, size);
-      if (!std::isfinite(value))
-        throw Error(path_.string() + ": row " + std::to_string(first + static_cast<int64_t>(row)) +
-                    ", column " + std::to_string(column) + ": expected a finite float32 number");
-      out[row * columns + column] = value;
+  std::vector<char> block;  // what is read before it is converted
+  // out[r0 .. r0 + height, c0 .. c0 + width] = the block, with these distances between its values.
+  const auto convert = [&](size_t r0, size_t height, size_t row_step, size_t c0, size_t width,
+                           size_t column_step) {
+    for (size_t r = 0; r < height; ++r)
+      for (size_t c = 0; c < width; ++c) {
+        const float value = to_float(block.data() + (r * row_step + c * column_step) * size, size);
+        if (!std::isfinite(value))
+          throw Error(path_.string() + ": row " +
+                      std::to_string(first + static_cast<int64_t>(r0 + r)) + ", column " +
+                      std::to_string(c0 + c) + ": expected a finite float32 number");
+        out[(r0 + r) * columns + c0 + c] = value;
+      }
+  };
+  if (!header_.fortran_order) {
+    const size_t most = std::max<size_t>(1, (size_t{1} << 16) / columns);
+    for (size_t r = 0; r < n; r += most) {
+      const size_t height = std::min(most, n - r);
+      block.resize(height * columns * size);
+      read((first + static_cast<int64_t>(r)) * cols(), height * columns, block.data());
+      convert(r, height, columns, 0, columns, 1);
     }
+    return;
+  }
+  constexpr size_t most = 16;  // columns: a cache line of `out`
+  block.resize(most * n * size);
+  for (size_t c = 0; c < columns; c += most) {
+    const size_t width = std::min(most, columns - c);
+    for (size_t k = 0; k < width; ++k)
+      read(static_cast<int64_t>(c + k) * rows() + first, n, block.data() + k * n * size);
+    convert(0, n, 1, c, width, n);
   }
 }
 

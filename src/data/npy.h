@@ -14,26 +14,26 @@ struct NpyHeader {
   std::string dtype;  // as NumPy writes it: "<f4"
   bool fortran_order = false;
   std::vector<int64_t> shape;
-  size_t data_offset = 0;  // of the first value in the file
+  size_t data_offset = 0;    // of the first value in the file
   size_t item_size() const;  // bytes of a value
-  /// Number of values; Error when it or its bytes overflow.
-  int64_t count() const;
+  int64_t count() const;     // number of values
 };
 
-/// Parses the start of a file (at least its header); `name` stands in messages. Error unless it is a
-/// header of version 1 to 3 with a little-endian dtype of f2, f4, f8, i4, i8 or u1.
+/// Parses the start of a file (at least its header); `name` stands in messages. Error unless it is
+/// a header of version 1 to 3 with a little-endian dtype of f2, f4, f8, i4, i8, u1 or b1, and a
+/// shape whose size in bytes an int64_t holds.
 NpyHeader parse_npy_header(std::string_view bytes, const std::string& name);
 
 /// A matrix of float16, float32 or float64 in C or Fortran order, read in pieces of rows.
 class NpyMatrix {
  public:
-  /// Opens a file. Errors: unreadable, a bad header, not two-dimensional, another dtype, a size that
-  /// is not what the header says.
+  /// Opens a file. Errors: unreadable, a bad header, not two-dimensional, no columns, another
+  /// dtype, a size that is not what the header says.
   explicit NpyMatrix(const std::filesystem::path& path);
   int64_t rows() const { return header_.shape[0]; }
   int64_t cols() const { return header_.shape[1]; }
-  /// out [count, cols] = rows first .. first + count. Errors: unreadable; NaN, an infinity or a value
-  /// outside float32, with its row and column.
+  /// out [count, cols] = rows first .. first + count. Errors: unreadable; NaN, an infinity or a
+  /// value outside float32, with its row and column.
   void read_rows(int64_t first, int64_t count, float* out) const;
 
  private:
@@ -49,12 +49,12 @@ struct NpyArray {
   std::vector<T> values;  // C order
 };
 
-/// A whole array of exactly T's dtype (float, double, int32_t, int64_t or uint8_t), in C order.
+/// A whole array of exactly T's dtype (float, double, int64_t or uint8_t), in C order.
 template <class T>
 NpyArray<T> read_npy(const std::filesystem::path& path);
 
-/// Writes a matrix row by row; the file appears under its name when `finish` is called, else nothing
-/// is left.
+/// Writes a matrix row by row; the file appears under its name when `finish` is called, else
+/// nothing is left.
 template <class T>
 class NpyWriter {
  public:

@@ -12,8 +12,8 @@
 namespace bm3 {
 namespace {
 
-constexpr int64_t core = 5;          // least interactions of a user and of an item
-constexpr size_t n_factors = 16;     // of an item and of a taste
+constexpr int64_t core = 5;       // least interactions of a user and of an item
+constexpr size_t n_factors = 16;  // of an item and of a taste
 constexpr size_t n_topics = 48;
 constexpr double own_factors = 0.6;  // an item's own part beside its topic's
 constexpr double popularity_power = 0.7, sharpness = 1.5, wandering = 0.15;
@@ -38,7 +38,7 @@ struct Source {
 };
 
 uint32_t topic_of(const SyntheticSpec& spec, int64_t item) {
-  return Source{spec.seed, items}(static_cast<uint32_t>(item), n_factors).x[0] % n_topics;
+  return Source{spec.seed, items}(static_cast<uint32_t>(item), n_factors).x[0] % uint32_t{n_topics};
 }
 
 /// An item's latent factors: its topic's, and a smaller part of its own.
@@ -73,8 +73,7 @@ World make_world(const SyntheticSpec& spec) {
     // A random rank in (0, 1] gives a power law of popularity.
     const double rank = Source{spec.seed, popularity}.uniform(static_cast<uint32_t>(i), 0);
     auto& sums = world.cumulative[topic];
-    sums.push_back((sums.empty() ? 0 : sums.back()) +
-                   std::pow(rank + 1e-3, -popularity_power));
+    sums.push_back((sums.empty() ? 0 : sums.back()) + std::pow(rank + 1e-3, -popularity_power));
     world.of_topic[topic].push_back(static_cast<int32_t>(i));
   }
   for (const auto& sums : world.cumulative)
@@ -106,12 +105,13 @@ Taste taste_of(const SyntheticSpec& spec, const World& world, int64_t user) {
   return taste;
 }
 
-/// One item by popularity times exp(taste . factors), by rejection; `draw` numbers the random words.
+/// One item by popularity, and but for the share `wandering` times exp(taste . factors) in one of
+/// the user's topics, by rejection; `draw` numbers the random words.
 int32_t draw_item(const World& world, const Taste& taste, const Source& source, uint32_t user,
                   uint64_t& draw) {
+  const bool wander = source.uniform(user, draw++) < wandering;
   for (;;) {
     const Random4 r = source(user, draw++);
-    const bool wander = uniform01(r.x[0]) < wandering;
     const size_t topic = wander ? pick(world.topic_cumulative, uniform01(r.x[1]))
                                 : taste.topic[r.x[1] % taste.topic.size()];
     const int32_t item = world.of_topic[topic][pick(world.cumulative[topic], uniform01(r.x[2]))];
@@ -226,11 +226,12 @@ void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t firs
   const auto columns = static_cast<size_t>(dim);
   // Two tables a modality, beyond the enumerated ones: the projection and the noise.
   const auto table = static_cast<uint32_t>(projection) + 2 * static_cast<uint32_t>(modality);
-  std::vector<float> A(columns * n_factors);  // each column of features looks at the factors its way
+  std::vector<float> A(columns *
+                       n_factors);  // each column of features looks at the factors its way
   for (size_t k = 0; k < A.size(); ++k)
-    A[k] = static_cast<float>(
-        Source{spec.seed, Table{table}}.normal(static_cast<uint32_t>(k / n_factors), k % n_factors) /
-        std::sqrt(double{n_factors} * (1 + own_factors * own_factors)));
+    A[k] = static_cast<float>(Source{spec.seed, Table{table}}.normal(
+                                  static_cast<uint32_t>(k / n_factors), k % n_factors) /
+                              std::sqrt(double{n_factors} * (1 + own_factors * own_factors)));
   const auto spread = static_cast<float>(noise * 3.4641016151377544);  // of a uniform number
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < count; ++r) {

@@ -27,8 +27,8 @@ struct SyntheticSpec {
 /// exp(taste . factors). Error when the sizes leave no such data set.
 Interactions synthesise(const SyntheticSpec& spec);
 
-/// out [count, dim] = the features of items first .. first + count in one modality: rectified random
-/// projections of the item's factors plus noise. A pure function of (spec, modality, item).
+/// out [count, dim] = the features of items first .. first + count in one modality: rectified
+/// random projections of the item's factors plus noise. A pure function of (spec, modality, item).
 void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t first, int64_t count,
                         float* out);
 

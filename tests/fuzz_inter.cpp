@@ -1,0 +1,55 @@
+// libFuzzer's entry to the parser of .inter files: any text is either refused with an Error or
+// gives interactions that keep the promises of inter.h.
+#include <algorithm>
+#include <cstdlib>
+#include <set>
+
+#include "data/inter.h"
+#include "error.h"
+
+namespace {
+
+void require(bool promise) {
+  if (!promise) std::abort();
+}
+
+void check(const bm3::Interactions& data) {
+  std::set<std::pair<int32_t, int32_t>> pairs;
+  int32_t last_user = -1, last_item = -1;
+  for (const auto* part : {&data.train, &data.valid, &data.test}) {
+    require(!part->empty());
+    for (const auto& [user, item] : *part) {
+      require(user >= 0 && item >= 0);
+      require(pairs.insert({user, item}).second);
+      last_user = std::max(last_user, user);
+      last_item = std::max(last_item, item);
+    }
+  }
+  require(data.n_users == last_user + int64_t{1} && data.n_items == last_item + int64_t{1});
+  require(data.n_users <= static_cast<int64_t>(1000 + 10 * data.size()));
+  require(data.n_items <= static_cast<int64_t>(1000 + 10 * data.size()));
+}
+
+}  // namespace
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t* bytes, size_t size, size_t most);
+
+/// One mutation in sixteen begins from a right file, so that none has to be guessed.
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* bytes, size_t size, size_t most, unsigned seed) {
+  constexpr std::string_view right[] = {"userID\titemID\tx_label\n0\t0\t0\n0\t7\t1\n1\t0\t2\n",
+                                        "itemID\tuserID\r\n0\t3\r\n1\t3\r\n2\t3"};
+  const std::string_view file = right[seed / 16 % 2];
+  if (seed % 16 == 0 && file.size() <= most) size = file.copy(reinterpret_cast<char*>(bytes), most);
+  return LLVMFuzzerMutate(bytes, size, most);
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes), size);
+  try {
+    check(bm3::parse_inter(text, "fuzz.inter", 1));
+  } catch (const bm3::Error& e) {
+    const std::string_view message = e.what();
+    require(message.substr(0, 10) == "fuzz.inter" && message.find('\n') == std::string_view::npos);
+  }
+  return 0;
+}

@@ -1,0 +1,359 @@
+// Data sets: loading, the made ones, and writing.
+#include <omp.h>
+#include <sys/resource.h>
+
+#include <cmath>
+#include <csignal>
+#include <map>
+#include <set>
+
+#include "data/dataset.h"
+#include "data/npy.h"
+#include "scratch.h"
+
+namespace bm3::test {
+namespace {
+
+using Pairs = std::vector<std::pair<int32_t, int32_t>>;
+
+Pairs pairs_of(const std::vector<Interaction>& part) {
+  Pairs out;
+  for (const auto& [user, item] : part) out.push_back({user, item});
+  return out;
+}
+
+void expect_same(const Interactions& a, const Interactions& b) {
+  EXPECT_EQ(a.n_users, b.n_users);
+  EXPECT_EQ(a.n_items, b.n_items);
+  EXPECT_EQ(pairs_of(a.train), pairs_of(b.train));
+  EXPECT_EQ(pairs_of(a.valid), pairs_of(b.valid));
+  EXPECT_EQ(pairs_of(a.test), pairs_of(b.test));
+}
+
+/// All features of a modality, in pieces of `piece` items.
+std::vector<float> features(const Modality& modality, int64_t n_items, int64_t piece = 256) {
+  std::vector<float> out(static_cast<size_t>(n_items * modality.dim), NAN);
+  for (int64_t first = 0; first < n_items; first += piece)
+    modality.read_rows(first, std::min(piece, n_items - first), out.data() + first * modality.dim);
+  return out;
+}
+
+// ------------------------------------------------------------------------------------- loading
+
+constexpr const char* inter = "userID\titemID\tx_label\n0\t0\t0\n0\t1\t1\n0\t2\t2\n";
+
+std::string load_error(const ScratchFolder& folder) {
+  return error_of([&] { load_dataset(folder.path(), "toy", 1); });
+}
+
+TEST(LoadDataset, EveryFeatureFileIsAModality) {
+  const ScratchFolder folder;
+  write_file(folder / "toy/toy.inter", inter);
+  const float of_a[] = {1, 2, 3, 4, 5, 6};
+  const double of_b[] = {7, 8, 9, 10};  // a row too many
+  write_npy(folder / "toy/b_feat.npy", of_b, 4, 1);
+  write_npy(folder / "toy/a_feat.npy", of_a, 3, 2);
+  for (const char* other :
+       {"a.npy", "_feat.npy", "c_feat.npy.bak", "user_graph_dict.npy", "README"})
+    write_file(folder / ("toy/" + std::string(other)), "something else");
+  const Dataset data = load_dataset(folder.path(), "toy", 1);
+  EXPECT_EQ(data.name, "toy");
+  EXPECT_FALSE(data.synthetic);
+  EXPECT_EQ(data.interactions.n_items, 3);
+  ASSERT_EQ(data.modalities.size(), 2U);
+  EXPECT_EQ(data.modalities[0].name, "a");
+  EXPECT_EQ(data.modalities[0].dim, 2);
+  EXPECT_EQ(features(data.modalities[0], 3, 2), (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(data.modalities[1].name, "b");
+  EXPECT_EQ(features(data.modalities[1], 3), (std::vector<float>{7, 8, 9}));
+}
+
+TEST(LoadDataset, WithoutFeatures) {
+  const ScratchFolder folder;
+  write_file(folder / "toy/toy.inter", inter);
+  EXPECT_TRUE(load_dataset(folder.path(), "toy", 1).modalities.empty());
+}
+
+TEST(LoadDataset, RefusesFewerRowsThanItems) {
+  const ScratchFolder folder;
+  write_file(folder / "toy/toy.inter", inter);
+  const float values[] = {1, 2, 3, 4};
+  const auto path = folder / "toy/a_feat.npy";
+  write_npy(path, values, 2, 2);
+  EXPECT_EQ(load_error(folder),
+            path.string() + " has 2 rows: expected one for each of the 3 items");
+}
+
+TEST(LoadDataset, RefusesWhatIsNotThere) {
+  const ScratchFolder folder;
+  const std::string path = (folder / "toy/toy.inter").string();
+  EXPECT_EQ(
+      load_error(folder),
+      "cannot open " + path + " (No such file or directory): expected an .inter file to read");
+  write_file(folder / "toy", "a file where a folder belongs");
+  EXPECT_EQ(load_error(folder),
+            "cannot open " + path + " (Not a directory): expected an .inter file to read");
+}
+
+TEST(LoadDataset, RefusesAFolderAsAFeatureFile) {
+  const ScratchFolder folder;
+  write_file(folder / "toy/toy.inter", inter);
+  const auto path = folder / "toy/a_feat.npy";
+  std::filesystem::create_directory(path);
+  EXPECT_EQ(load_error(folder), path.string() + " is not a file: expected an .npy file to read");
+}
+
+/// The real files lie beside the repository on some machines.
+class RealData : public testing::Test {
+ protected:
+  const std::filesystem::path folder_ =
+      std::filesystem::path(BM3_SOURCE) / ".." / "shared" / "data";
+  void SetUp() override {
+    if (!std::filesystem::exists(folder_)) GTEST_SKIP() << folder_ << " is not here";
+  }
+};
+
+TEST_F(RealData, Baby) {
+  const Dataset data = load_dataset(folder_, "baby", 1);
+  EXPECT_EQ(data.interactions.n_users, 19445);
+  EXPECT_EQ(data.interactions.n_items, 7050);
+  EXPECT_EQ(data.interactions.size(), 160792U);
+}
+
+TEST_F(RealData, Tiktok) {
+  const Dataset data = load_dataset(folder_, "tiktok", 1);
+  ASSERT_EQ(data.modalities.size(), 2U);
+  EXPECT_EQ(data.modalities[0].name, "audio");
+  EXPECT_EQ(data.modalities[1].name, "image");
+  for (const Modality& m : data.modalities) {
+    EXPECT_EQ(m.dim, 128);
+    const auto values = features(m, data.interactions.n_items);
+    EXPECT_TRUE(
+        std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }));
+    EXPECT_GT(std::count_if(values.begin(), values.end(), [](float x) { return x != 0; }), 0);
+  }
+}
+
+// -------------------------------------------------------------------------------- made data sets
+
+/// Least number of interactions of a user and of an item; 0 when one has none. No pair occurs
+/// twice.
+std::pair<size_t, size_t> core_of(const Interactions& data) {
+  std::vector<size_t> users(static_cast<size_t>(data.n_users)),
+      items(static_cast<size_t>(data.n_items));
+  std::set<std::pair<int32_t, int32_t>> pairs;
+  for (const auto* part : {&data.train, &data.valid, &data.test})
+    for (const auto& [user, item] : *part) {
+      ++users.at(static_cast<size_t>(user));
+      ++items.at(static_cast<size_t>(item));
+      EXPECT_TRUE(pairs.insert({user, item}).second) << user << " " << item;
+    }
+  return {*std::min_element(users.begin(), users.end()),
+          *std::min_element(items.begin(), items.end())};
+}
+
+SyntheticSpec small_spec() {
+  SyntheticSpec spec;
+  spec.n_users = 300;
+  spec.n_items = 100;
+  spec.n_interactions = 2500;
+  spec.modalities = {{"image", 33, 3}, {"text", 5, 1}};
+  return spec;
+}
+
+TEST(Synthetic, StandInHasBabysSizes) {
+  const Interactions data = synthesise(SyntheticSpec{});
+  EXPECT_EQ(data.n_users, 19445);
+  EXPECT_EQ(data.n_items, 7050);
+  EXPECT_EQ(data.size(), 160792U);
+  EXPECT_EQ(core_of(data), (std::pair<size_t, size_t>{5, 5}));
+  std::map<int32_t, std::array<size_t, 3>> of_user;
+  const std::vector<Interaction>* parts[] = {&data.train, &data.valid, &data.test};
+  for (size_t label = 0; label < 3; ++label)
+    for (const auto& pair : *parts[label]) ++of_user[pair.user][label];
+  for (const auto& [user, n] : of_user) {
+    const size_t all = n[0] + n[1] + n[2], tenth = std::max<size_t>(1, (all + 5) / 10);
+    EXPECT_TRUE(n[1] == tenth && n[2] == tenth) << "user " << user;
+  }
+}
+
+TEST(Synthetic, SizesAtTheLimits) {
+  // As few interactions as there may be, for more users than items and the reverse, and as many.
+  const struct {
+    int64_t users, items, interactions;
+  } limits[] = {{200, 40, 1000}, {40, 200, 1000}, {20, 40, 200}, {50, 40, 500}, {1000, 1000, 5000}};
+  for (const auto& [users, items, interactions] : limits) {
+    SCOPED_TRACE(testing::Message() << users << " users, " << items << " items");
+    SyntheticSpec spec = small_spec();
+    spec.n_users = users;
+    spec.n_items = items;
+    spec.n_interactions = interactions;
+    const Interactions data = synthesise(spec);
+    EXPECT_EQ(data.n_users, users);
+    EXPECT_EQ(data.n_items, items);
+    EXPECT_EQ(data.size(), static_cast<size_t>(interactions));
+    const auto [of_users, of_items] = core_of(data);
+    EXPECT_GE(of_users, 5U);
+    EXPECT_GE(of_items, 5U);
+  }
+}
+
+TEST(Synthetic, RefusesImpossibleSizes) {
+  const struct {
+    int64_t users, items, interactions;
+  } impossible[] = {
+      {9, 100, 500}, {300, 39, 2500}, {300, 100, 1499}, {50, 400, 1999}, {300, 100, 7501}};
+  for (const auto& [users, items, interactions] : impossible) {
+    SyntheticSpec spec = small_spec();
+    spec.n_users = users;
+    spec.n_items = items;
+    spec.n_interactions = interactions;
+    EXPECT_ERROR(
+        synthesise(spec),
+        "cannot make " + std::to_string(interactions) + " interactions of " +
+            std::to_string(users) + " users and " + std::to_string(items) +
+            " items: expected at least 10 users, 40 items, five interactions for each, and at "
+            "most users * items / 4");
+  }
+}
+
+TEST(Synthetic, DrawnBySeedAlone) {
+  SyntheticSpec spec = small_spec();
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  const Dataset one = synthetic_dataset(spec, "toy");
+  const auto image = features(one.modalities[0], 100), text = features(one.modalities[1], 100);
+  for (int n : {2, 3, 4}) {
+    omp_set_num_threads(n);
+    const Dataset many = synthetic_dataset(spec, "toy");
+    expect_same(one.interactions, many.interactions);
+    EXPECT_EQ(features(many.modalities[0], 100, 7), image);
+    EXPECT_EQ(features(many.modalities[1], 100, 7), text);
+  }
+  omp_set_num_threads(threads);
+  ++spec.seed;
+  const Dataset other = synthetic_dataset(spec, "toy");
+  EXPECT_NE(pairs_of(one.interactions.train), pairs_of(other.interactions.train));
+  EXPECT_NE(features(other.modalities[1], 100), text);
+}
+
+/// Mean correlation of the features of two items that one user has, or of items of two users.
+double likeness(const Dataset& data, const Modality& modality, bool of_one_user) {
+  auto values = features(modality, data.interactions.n_items);
+  const auto dim = static_cast<size_t>(modality.dim), n = values.size() / dim;
+  for (size_t c = 0; c < dim; ++c) {
+    float mean = 0;
+    for (size_t i = 0; i < n; ++i) mean += values[i * dim + c] / static_cast<float>(n);
+    for (size_t i = 0; i < n; ++i) values[i * dim + c] -= mean;
+  }
+  double sum = 0, count = 0;
+  const auto& pairs = data.interactions.train;  // in the order of users
+  for (size_t k = 1; k < pairs.size(); ++k) {
+    const Interaction other = of_one_user ? pairs[k - 1] : pairs[(k * 7919) % pairs.size()];
+    if ((other.user == pairs[k].user) != of_one_user) continue;
+    double ab = 0, aa = 0, bb = 0;
+    for (size_t c = 0; c < dim; ++c) {
+      const double a = static_cast<double>(values[static_cast<size_t>(pairs[k].item) * dim + c]);
+      const double b = static_cast<double>(values[static_cast<size_t>(other.item) * dim + c]);
+      ab += a * b;
+      aa += a * a;
+      bb += b * b;
+    }
+    sum += ab / std::sqrt(aa * bb);
+    ++count;
+  }
+  EXPECT_GT(count, 1000);
+  return sum / count;
+}
+
+TEST(Synthetic, HasThePlantedStructure) {
+  SyntheticSpec spec = small_spec();
+  spec.n_users = 1000;
+  spec.n_items = 400;
+  spec.n_interactions = 10000;
+  spec.modalities = {{"image", 256, 3}, {"text", 256, 1}};
+  const Dataset data = synthetic_dataset(spec, "toy");
+  // A user's items are alike in content, in the less noisy modality more so.
+  const auto planted = [&](size_t m) {
+    return likeness(data, data.modalities[m], true) - likeness(data, data.modalities[m], false);
+  };
+  EXPECT_GT(planted(0), 0.005);
+  EXPECT_GT(planted(1), 4 * planted(0));
+  // Popularity has a long tail: a fifth of the items has more than two fifths of the interactions.
+  std::vector<size_t> count(400);
+  for (const auto& pair : data.interactions.train) ++count[static_cast<size_t>(pair.item)];
+  std::sort(count.rbegin(), count.rend());
+  size_t of_the_popular = 0;
+  for (size_t k = 0; k < 80; ++k) of_the_popular += count[k];
+  EXPECT_GT(5 * of_the_popular, 2 * data.interactions.train.size());
+}
+
+// ------------------------------------------------------------------------------------- writing
+
+TEST(WriteDataset, LoadsAsTheSame) {
+  const ScratchFolder folder;
+  const Dataset made = synthetic_dataset(small_spec(), "toy");
+  write_dataset(made, folder / "new/data");
+  EXPECT_EQ(
+      names_below(folder.path()),
+      (std::vector<std::string>{"new", "new/data", "new/data/toy", "new/data/toy/image_feat.npy",
+                                "new/data/toy/text_feat.npy", "new/data/toy/toy.inter"}));
+  const Dataset loaded = load_dataset(folder / "new/data", "toy", 1);
+  expect_same(loaded.interactions, made.interactions);
+  ASSERT_EQ(loaded.modalities.size(), 2U);
+  for (size_t m = 0; m < 2; ++m) {
+    EXPECT_EQ(loaded.modalities[m].name, made.modalities[m].name);
+    EXPECT_EQ(loaded.modalities[m].dim, made.modalities[m].dim);
+    EXPECT_EQ(features(loaded.modalities[m], 100), features(made.modalities[m], 100));
+  }
+}
+
+TEST(WriteDataset, KeepsWhatIsThere) {
+  const ScratchFolder folder;
+  const Dataset made = synthetic_dataset(small_spec(), "toy");
+  write_file(folder / "toy/notes", "mine");
+  EXPECT_ERROR(write_dataset(made, folder.path()),
+               (folder / "toy").string() + " is there already: remove it or choose another name");
+  EXPECT_EQ(names_below(folder.path()), (std::vector<std::string>{"toy", "toy/notes"}));
+  std::filesystem::rename(folder / "toy", folder / "toy.part");
+  EXPECT_ERROR(
+      write_dataset(made, folder.path()),
+      (folder / "toy.part").string() + " is there already, left when a run was killed: remove it");
+  EXPECT_EQ(names_below(folder.path()), (std::vector<std::string>{"toy.part", "toy.part/notes"}));
+}
+
+TEST(WriteDataset, RefusesAFolderThatCannotBe) {
+  const ScratchFolder folder;
+  write_file(folder / "file", "");
+  const Dataset made = synthetic_dataset(small_spec(), "toy");
+  EXPECT_ERROR(
+      write_dataset(made, folder / "file"),
+      "cannot make the folder " + (folder / "file/toy.part").string() + ": Not a directory");
+}
+
+TEST(WriteDataset, LeavesNothingWhenTheDiskIsFull) {
+  const ScratchFolder folder;
+  SyntheticSpec spec = small_spec();
+  spec.n_interactions = 1500;
+  const Dataset made = synthetic_dataset(spec, "toy");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto on_signal = std::signal(SIGXFSZ, SIG_IGN);  // then a write beyond the limit fails
+  // The interactions take some 12 kB, the first matrix 13,328 bytes.
+  for (const auto& [limit, file] :
+       {std::pair{10000, "toy.inter"}, {13300, "image_feat.npy.part"}}) {
+    const rlimit small{static_cast<rlim_t>(limit), before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+    const std::string message = error_of([&] { write_dataset(made, folder.path()); });
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+    EXPECT_EQ(message,
+              "cannot write " + (folder / "toy.part" / file).string() + ": is the disk full?");
+    EXPECT_EQ(names_below(folder.path()), std::vector<std::string>());
+  }
+  std::signal(SIGXFSZ, on_signal);
+  write_dataset(made, folder.path());
+  EXPECT_EQ(names_below(folder.path()).size(), 4U);
+}
+
+}  // namespace
+}  // namespace bm3::test

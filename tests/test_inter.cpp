@@ -1,0 +1,227 @@
+// The reader of .inter files: what it accepts, what it refuses and in which words.
+#include <sys/stat.h>
+
+#include <map>
+#include <set>
+
+#include "data/inter.h"
+#include "scratch.h"
+
+namespace bm3::test {
+namespace {
+
+using Pairs = std::vector<std::pair<int32_t, int32_t>>;
+
+Pairs pairs_of(const std::vector<Interaction>& part) {
+  Pairs out;
+  for (const auto& [user, item] : part) out.push_back({user, item});
+  return out;
+}
+
+Interactions parse(const std::string& text, uint64_t seed = 1) {
+  return parse_inter(text, "x.inter", seed);
+}
+
+std::string message(const std::string& text) {
+  return error_of([&] { parse(text); });
+}
+
+void expect_the_three(const Interactions& data) {
+  EXPECT_EQ(data.n_users, 3);
+  EXPECT_EQ(data.n_items, 12);
+  EXPECT_EQ(data.size(), 4U);
+  EXPECT_EQ(pairs_of(data.train), (Pairs{{0, 5}, {2, 11}}));
+  EXPECT_EQ(pairs_of(data.valid), (Pairs{{0, 7}}));
+  EXPECT_EQ(pairs_of(data.test), (Pairs{{2, 5}}));
+}
+
+// ------------------------------------------------------------------------------------- accepted
+
+TEST(Inter, LabelsAreTheSplit) {
+  expect_the_three(parse("userID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2\n"));
+}
+
+TEST(Inter, ColumnsInAnyOrderAndOthersIgnored) {
+  expect_the_three(
+      parse("rating\tx_label\titemID\ttimestamp\tuserID\n"
+            "5.0\t0\t5\t1\t0\n\t1\t7\tyesterday\t0\n-1\t0\t11\t\t2\n4\t2\t5\t9\t2\n"));
+}
+
+TEST(Inter, LineEnds) {
+  const std::string text = "userID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2";
+  std::string crlf;
+  for (char c : text) crlf += c == '\n' ? std::string("\r\n") : std::string(1, c);
+  for (const std::string& body : {text, crlf})
+    for (const char* end : {"", "\n", "\r\n", "\n\n", "\r\n\r\n\n"})
+      expect_the_three(parse(body + end));
+}
+
+TEST(Inter, ByteOrderMark) {
+  expect_the_three(
+      parse("\xEF\xBB\xBFuserID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2\n"));
+}
+
+TEST(Inter, SplitWithoutLabels) {
+  // User u has u interactions, in a shuffled order of lines.
+  std::string text = "itemID\tuserID\n";
+  for (int item = 0; item < 60; ++item)
+    for (int user = 59; user > item; --user)
+      text += std::to_string(item) + '\t' + std::to_string(user) + '\n';
+  const Interactions data = parse(text);
+  std::map<int32_t, std::array<size_t, 3>> count;
+  std::set<std::pair<int32_t, int32_t>> all;
+  const std::vector<Interaction>* parts[] = {&data.train, &data.valid, &data.test};
+  for (size_t label = 0; label < 3; ++label)
+    for (const auto& [user, item] : *parts[label]) {
+      ++count[user][label];
+      EXPECT_TRUE(item < user && all.insert({user, item}).second);
+    }
+  ASSERT_EQ(count.size(), 59U);
+  for (const auto& [user, of_user] : count) {
+    const auto n = static_cast<size_t>(user);
+    const size_t held = n < 3    ? 0
+                        : n < 15 ? 1
+                        : n < 25 ? 2
+                        : n < 35 ? 3
+                        : n < 45 ? 4
+                        : n < 55 ? 5
+                                 : 6;
+    EXPECT_EQ(of_user, (std::array<size_t, 3>{n - 2 * held, held, held})) << "user " << user;
+  }
+}
+
+TEST(Inter, SplitIsDrawnBySeed) {
+  std::string text = "userID\titemID\n";
+  constexpr int n_users = 400, n_items = 20;
+  for (int k = 0; k < n_users * n_items; ++k)
+    text += std::to_string(k / n_items) + '\t' + std::to_string(k % n_items) + '\n';
+  const auto one = parse(text, 1), again = parse(text, 1), other = parse(text, 2);
+  EXPECT_EQ(pairs_of(one.test), pairs_of(again.test));
+  EXPECT_EQ(pairs_of(one.valid), pairs_of(again.valid));
+  EXPECT_NE(pairs_of(one.test), pairs_of(other.test));
+  // Each place of a user's list is drawn equally often: 2 of 20, 400 times, in both parts.
+  for (const auto* part : {&one.valid, &one.test}) {
+    std::vector<double> drawn(n_items);
+    for (const auto& [user, item] : *part) ++drawn[static_cast<size_t>(item)];
+    double chi2 = 0;  // 19 degrees of freedom: above 43.8 once in 1000 seeds, and this one is fixed
+    for (double n : drawn) chi2 += (n - 40) * (n - 40) / 40;
+    EXPECT_TRUE(chi2 < 43.8) << chi2;
+  }
+}
+
+TEST(Inter, NumbersWithHoles) {
+  const Interactions data = parse("userID\titemID\tx_label\n7\t900\t0\n7\t3\t1\n9\t3\t2\n");
+  EXPECT_EQ(data.n_users, 10);
+  EXPECT_EQ(data.n_items, 901);
+}
+
+// -------------------------------------------------------------------------------------- refused
+
+TEST(Inter, RefusesAHeader) {
+  EXPECT_EQ(message(""), "x.inter is empty: expected a header line and interactions");
+  EXPECT_EQ(message("\n\r\n\n"), "x.inter is empty: expected a header line and interactions");
+  EXPECT_EQ(
+      message("userID\tx_label\n0\t1\n"),
+      "x.inter:1: no column itemID in the header 'userID x_label': expected tab-separated names "
+      "with userID and itemID");
+  EXPECT_EQ(message("0\t1\t0\n"),
+            "x.inter:1: no column userID in the header '0 1 0': expected tab-separated names with "
+            "userID and itemID");
+  EXPECT_EQ(message("userID itemID\n0 1\n").substr(0, 34), "x.inter:1: no column userID in the");
+  EXPECT_EQ(message("userID\titemID\tuserID\n0\t1\t2\n"),
+            "x.inter:1: the column userID stands twice: expected it once");
+}
+
+TEST(Inter, RefusesALine) {
+  const std::string head = "userID\titemID\tx_label\n0\t0\t0\n", tail = "\n1\t0\t1\n1\t1\t2\n";
+  const struct {
+    const char *line, *words;
+  } cases[] = {
+      {"", "is blank: expected an interaction"},
+      {"0\t1", "has 2 fields: expected 3, as in the header"},
+      {"0\t1\t0\t0", "has 4 fields: expected 3, as in the header"},
+      {"zero\t1\t0", "userID is 'zero': expected a whole number"},
+      {"0\t1.0\t0", "itemID is '1.0': expected a whole number"},
+      {"0\t\t0", "itemID is '': expected a whole number"},
+      {"0\t 1\t0", "itemID is ' 1': expected a whole number"},
+      {"0\t0x1\t0", "itemID is '0x1': expected a whole number"},
+      {"-1\t1\t0", "userID is '-1': expected a number from 0 to 2147483647"},
+      {"0\t2147483648\t0", "itemID is '2147483648': expected a number from 0 to 2147483647"},
+      {"0\t99999999999999999999\t0",
+       "itemID is '99999999999999999999': expected a number from 0 to 2147483647"},
+      {"0\t1040\t0", "itemID is 1040: with 4 interactions, expected a number below 1040"},
+      {"2147483647\t1\t0",
+       "userID is 2147483647: with 4 interactions, expected a number below 1040"},
+      {"0\t1\t3", "x_label is 3: expected 0 (train), 1 (validation) or 2 (test)"},
+      {"0\t1\t-1", "x_label is '-1': expected a number from 0 to 2147483647"},
+      {"0\t1\ttrain", "x_label is 'train': expected a whole number"},
+      {"0\t0\t1", "user 0 and item 0 stand in line 2 already: expected each pair once"}};
+  for (const auto& [line, words] : cases)
+    EXPECT_EQ(message(head + line + tail), std::string("x.inter:3: ") + words) << line;
+  EXPECT_EQ(message(head + "0\t1039\t0" + tail), "");
+}
+
+TEST(Inter, RefusesTheFirstOfSeveralRepeats) {
+  EXPECT_EQ(message("userID\titemID\n9\t9\n1\t1\n9\t9\n1\t1\n9\t9\n"),
+            "x.inter:4: user 9 and item 9 stand in line 2 already: expected each pair once");
+}
+
+TEST(Inter, MessagesAreOneLineAndShort) {
+  const std::string found = message("userID\titemID\n0\t" + std::string(1000, '\x1b') + "\n");
+  EXPECT_EQ(found,
+            "x.inter:2: itemID is '" + std::string(40, ' ') + "...': expected a whole number");
+}
+
+TEST(Inter, RefusesAnEmptySplit) {
+  const std::string words = " split empty: expected at least one interaction";
+  const std::string head = "userID\titemID\tx_label\n";
+  EXPECT_EQ(message(head), "x.inter leaves the training (x_label 0)" + words);
+  EXPECT_EQ(message(head + "0\t0\t1\n0\t1\t2\n"),
+            "x.inter leaves the training (x_label 0)" + words);
+  EXPECT_EQ(message(head + "0\t0\t0\n0\t1\t2\n"),
+            "x.inter leaves the validation (x_label 1)" + words);
+  EXPECT_EQ(message(head + "0\t0\t0\n0\t1\t1\n"), "x.inter leaves the test (x_label 2)" + words);
+  for (const char* rows : {"", "0\t0\n0\t1\n1\t0\n1\t1\n"})
+    EXPECT_EQ(message("userID\titemID\n" + std::string(rows)),
+              "x.inter has no user with three interactions: expected some, to split 8:1:1");
+}
+
+// ---------------------------------------------------------------------------------------- files
+
+TEST(Inter, RefusesWhatIsNoFile) {
+  const ScratchFolder folder;
+  const auto path = folder / "x.inter";
+  EXPECT_ERROR(read_inter(path, 1),
+               "cannot open " + path.string() +
+                   " (No such file or directory): expected an .inter file to read");
+  std::filesystem::create_directory(path);
+  EXPECT_ERROR(read_inter(path, 1),
+               path.string() + " is not a file: expected an .inter file to read");
+  std::filesystem::create_symlink("loop", folder / "loop");
+  EXPECT_ERROR(read_inter(folder / "loop", 1),
+               "cannot open " + (folder / "loop").string() +
+                   " (Too many levels of symbolic links): expected an .inter file to read");
+}
+
+TEST(Inter, RefusesAnUnreadableFile) {
+  const ScratchFolder folder;
+  const auto path = write_file(folder / "x.inter", "userID\titemID\n");
+  ASSERT_EQ(chmod(folder.path().c_str(), 0755) | chmod(path.c_str(), 0), 0);
+  const uid_t user = geteuid();
+  ASSERT_EQ(user == 0 ? seteuid(65534) : 0, 0);  // root may read every file
+  const std::string message = error_of([&] { read_inter(path, 1); });
+  ASSERT_EQ(seteuid(user), 0);
+  EXPECT_EQ(message, "cannot open " + path.string() +
+                         " (Permission denied): expected an .inter file to read");
+}
+
+TEST(Inter, ReadsAFile) {
+  const ScratchFolder folder;
+  expect_the_three(
+      read_inter(write_file(folder / "x.inter",
+                            "userID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2\n"),
+                 1));
+}
+
+}  // namespace
+}  // namespace bm3::test
