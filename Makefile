@@ -39,9 +39,13 @@ bench: all ## time, floor and ratio of each stage, on data of Baby's size
 	$(BUILD)/bench
 
 GOLDENS := $(BUILD)/goldens
-goldens: all ## new random golden directories by the PyTorch reference, checked
-	python3 ref/make_goldens.py --out $(GOLDENS) --count 8 --seed $$(date +%s)
-	for dir in $(GOLDENS)/*/; do $(BUILD)/golden_check $$dir || exit 1; done
+COUNT := 8
+SEED := $(shell date +%s)
+goldens: all ## new random golden directories (COUNT=8 SEED=now) by the PyTorch reference, checked
+	python3 ref/make_goldens.py --out $(GOLDENS)/$(SEED) --count $(COUNT) --seed $(SEED)
+	@for dir in $(GOLDENS)/$(SEED)/*/; do \
+	    report=$$($(BUILD)/golden_check $$dir) || { echo "$$report"; echo "$$dir differs"; exit 1; }; \
+	    echo "$$dir"; echo "$$report" | grep ': agrees: '; done
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-fuzz bm3

@@ -33,7 +33,7 @@ class Config:
 
 
 def normalized_adjacency(config, train):
-    """D^-1/2 A D^-1/2 [n_users + n_items, same], dense; an isolated node gets a zero row.  [Eq. 3]"""
+    """D^-1/2 A D^-1/2 [n_users + n_items, same], dense; isolated nodes have zero rows.  [Eq. 3]"""
     n = config.n_users + config.n_items
     a = torch.zeros(n, n, dtype=torch.float64)
     users, items = torch.as_tensor(train[:, 0]), torch.as_tensor(train[:, 1]) + config.n_users

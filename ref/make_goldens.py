@@ -1,4 +1,4 @@
-"""Writes golden directories (format: README.md): the named ones kept in ref/goldens, or random ones.
+"""Writes golden directories (format: README.md): the named ones of ref/goldens, or random ones.
 
     python3 ref/make_goldens.py --out DIR                      the named ones
     python3 ref/make_goldens.py --out DIR --count N [--seed S] N random ones
@@ -19,6 +19,7 @@ import bm3_reference as bm3
 TOP_K = [5, 10, 20, 50]
 ALL = ["rec", "align", "mask"]
 NAMES = ["image", "text", "audio"]
+BETWEEN = ("layer_", "H", "projection.", "predicted.", "view.")
 
 
 def draw_split(rng, config, n_isolated):
@@ -63,10 +64,13 @@ def draw_steps(rng, config, train, batch_sizes):
 
 
 def draw(rng, config, feature_dims, batch_sizes, n_isolated):
-    """The inputs of a golden directory; without layers, the item of the first training pair is so
-    close to zero that its cosines are clamped in the first step."""
+    """The inputs of a golden directory. Items without training pairs share one embedding and so
+    tie in every list; without layers, the item of the first training pair is so close to zero
+    that its cosines are clamped in the first step."""
     split = draw_split(rng, config, n_isolated)
     init = draw_init(rng, config, feature_dims)
+    isolated = np.setdiff1d(np.arange(config.n_items), split["train"][:, 1])
+    init["item_embedding"][isolated] = init["item_embedding"][isolated[:1]]
     if config.n_layers == 0:
         init["item_embedding"][split["train"][0, 1]] *= 1e-9
     return config, split, init, draw_steps(rng, config, split["train"], batch_sizes)
@@ -97,19 +101,20 @@ def named():
         config = bm3.Config(n_users, n_items, dim, n_layers, dropout, reg_weight, reg_form,
                             more.pop("mm_weight", 2.0), losses, features,
                             NAMES[:len(feature_dims)], **more)
-        return name, draw(np.random.default_rng(seed), config, feature_dims, batch_sizes, n_isolated)
+        rng = np.random.default_rng(seed)
+        return name, draw(rng, config, feature_dims, batch_sizes, n_isolated)
     return [
         ("tiny", tiny()),
-        case(1, "two_modalities", 13, 57, 5, 2, 0.3, 0.1, "norm", ALL, "frozen", [11, 6], [9, 4], 2),
-        case(2, "tuned", 9, 18, 7, 3, 0.5, 0.01, "squared", ALL, "tuned", [3, 10, 1], [12, 1, 7], 2),
-        case(3, "no_modalities", 17, 21, 13, 1, 0.5, 0.1, "norm", ALL, "frozen", [], [19, 6, 11], 3),
-        case(4, "rec_only", 8, 16, 9, 0, 0.0, 0.1, "squared", ["rec"], "frozen", [5], [6, 10], 1,
+        case(1, "two_modalities", 7, 57, 3, 2, 0.3, 0.1, "norm", ALL, "frozen", [7, 4], [9, 4], 2),
+        case(2, "tuned", 6, 18, 5, 3, 0.5, 0.01, "squared", ALL, "tuned", [3, 7, 1], [9, 1, 7], 2),
+        case(3, "no_modalities", 10, 17, 8, 1, 0.5, 0.1, "norm", ALL, "frozen", [], [19, 6, 11], 3),
+        case(4, "rec_only", 6, 16, 7, 0, 0.0, 0.1, "squared", ["rec"], "frozen", [5], [6, 10], 1,
              lr=0.01),
-        case(5, "align_only", 11, 17, 6, 1, 0.3, 0.01, "norm", ["align"], "tuned", [2, 9], [5, 8],
+        case(5, "align_only", 7, 17, 4, 1, 0.3, 0.01, "norm", ["align"], "tuned", [2, 9], [5, 8],
              2, mm_weight=0.7, beta1=0.8, beta2=0.99, eps=1e-6),
-        case(6, "mask_only", 10, 23, 17, 2, 0.5, 0.1, "squared", ["mask"], "frozen", [4], [14, 3], 2,
+        case(6, "mask_only", 6, 17, 9, 2, 0.5, 0.1, "squared", ["mask"], "frozen", [4], [14, 3], 2,
              mm_weight=1.5),
-        case(7, "degree_epsilon", 12, 19, 10, 2, 0.5, 0.1, "norm", ALL, "tuned", [7, 3], [8, 13], 0,
+        case(7, "degree_epsilon", 7, 16, 6, 2, 0.5, 0.1, "norm", ALL, "tuned", [7, 3], [8, 13], 0,
              degree_epsilon=1e-7),
     ]
 
@@ -131,8 +136,9 @@ def random_inputs(seed, index):
     return draw(rng, config, feature_dims, batch_sizes, n_isolated=int(rng.integers(0, 3)))
 
 
-def complete(config, split, init, steps):
-    """All arrays of the directory by path without ".npy", and the metrics of both splits."""
+def complete(config, split, init, steps, brief):
+    """All arrays of the directory by path without ".npy", and the metrics of both splits. When
+    `brief`, steps after the first lack what lies between parameters and losses."""
     arrays = {**split, **{f"init/{name}": array for name, array in init.items()}}
     params = {name: torch.tensor(array) for name, array in init.items()}
     adjacency = bm3.normalized_adjacency(config, split["train"])
@@ -146,7 +152,8 @@ def complete(config, split, init, steps):
         step.update({f"after/{name}": params[name].detach().clone()
                      for name in bm3.trainable(config, params)})
         arrays.update({f"step_{s}/{name}": value.detach().numpy() if torch.is_tensor(value)
-                       else value for name, value in step.items()})
+                       else value for name, value in step.items()
+                       if s == 0 or not brief or not name.startswith(BETWEEN)})
     with torch.no_grad():
         final = bm3.forward(config, params, adjacency)
     user, item = final["predicted.user"].numpy(), final["predicted.item"].numpy()
@@ -161,7 +168,7 @@ def complete(config, split, init, steps):
 def write(folder, config, arrays, metrics, n_steps):
     """Writes the golden directory `folder`, whole or not at all."""
     settings = {"format": "bm3-golden-1", **dataclasses.asdict(config), "n_steps": n_steps,
-                "top_k": TOP_K, "metrics": metrics}
+                "metrics": metrics}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
         part = Path(scratch) / "golden"
@@ -187,7 +194,8 @@ def main():
         folder = args.out / name
         if folder.exists():
             sys.exit(f"{folder} exists: remove it or choose another --out")
-        write(folder, inputs[0], *complete(*inputs), n_steps=len(inputs[3]))
+        write(folder, inputs[0], *complete(*inputs, brief=args.count is None),
+              n_steps=len(inputs[3]))
         print(folder)
 
 
