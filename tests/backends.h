@@ -33,9 +33,11 @@ struct CudaBackend {
 using Backends = ::testing::Types<CpuBackend<double>, CpuBackend<float>, CudaBackend<double>,
                                   CudaBackend<float>>;
 using Backends64 = ::testing::Types<CpuBackend<double>, CudaBackend<double>>;
+using Backends32 = ::testing::Types<CpuBackend<float>, CudaBackend<float>>;
 #else
 using Backends = ::testing::Types<CpuBackend<double>, CpuBackend<float>>;
 using Backends64 = ::testing::Types<CpuBackend<double>>;
+using Backends32 = ::testing::Types<CpuBackend<float>>;
 #endif
 
 struct BackendName {
@@ -45,15 +47,16 @@ struct BackendName {
   }
 };
 
-/// A test with `ops` of a backend; skipped, with the reason, where the backend does not work.
-template <class Backend>
+/// A test with `ops` of a backend; skipped, with the reason, where the backend does not work. One
+/// thread suits the many small calls of finite differences.
+template <class Backend, int threads = 2>
 class OnBackend : public ::testing::Test {
  protected:
   using Real = typename Backend::Real;
   void SetUp() override {
     std::string why;
     if (!Backend::works(why)) GTEST_SKIP() << Backend::name() << ": " << why;
-    ops = Backend::make(2);
+    ops = Backend::make(threads);
   }
   template <class E>
   Array<E> device(const std::vector<E>& host) {

@@ -32,8 +32,9 @@ double largest_magnitude(const std::vector<A>& values) {
   return largest;
 }
 
-/// max_k |a_k - b_k| / max(max_k |a_k|, max_k |b_k|, floor). Relative to the largest magnitude of the
-/// array, not to each value: a sum of terms that cancel is as exact as its terms, not as its result.
+/// max_k |a_k - b_k| / max(max_k |a_k|, max_k |b_k|, floor). Relative to the largest magnitude of
+/// the array, not to each value: a sum of terms that cancel is as exact as its terms, not as its
+/// result.
 template <class A, class B>
 Agreement compare(const std::vector<A>& a, const std::vector<B>& b, double floor) {
   if (a.size() != b.size()) return {a.size(), std::numeric_limits<double>::infinity()};

@@ -7,14 +7,15 @@ namespace bm3::test {
 /// The bound on the relative error (`compare`) of a gradient against central differences.
 constexpr double gradient_bound = 1e-7;
 
-/// The least scale of that relative error. With a loss of size 10, a difference quotient below carries
-/// a rounding of about 10 * 2^-53 / 2^-12 = 5e-12: relative to smaller gradients it would be noise.
+/// The least scale of that relative error. With a loss of size 10, a difference quotient below
+/// carries a rounding of about 10 * 2^-53 / 2^-12 = 5e-12: relative to smaller gradients it would
+/// be noise.
 constexpr double gradient_floor = 1e-3;
 
 /// dL/dx by central differences of fourth order,
 ///   (8 (L(x+h) - L(x-h)) - (L(x+2h) - L(x-2h))) / 12h,  h = 2^-12 max(1, |x|),
 /// whose error h^4 L'''''/30 lies below the rounding for arguments of size 1; the plain form's
-/// h^2 L'''/6 would not let both errors be far below 1e-7. `loss` takes a vector such as x; what must
+/// h^2 L'''/6 would not let both be far below 1e-7. `loss` takes a vector such as x; what must
 /// stay frozen (masks, targets) is its own affair.
 template <class Loss>
 std::vector<double> central_differences(std::vector<double> x, const Loss& loss) {

@@ -19,8 +19,8 @@ struct ModelCase {
   uint64_t seed;
 };
 
-/// A case of random sizes in which a user, an item and a whole pair occur twice in the batch, the last
-/// user and the last item are isolated in the graph, and one pair of the batch is theirs.
+/// A case of random sizes in which a user, an item and a whole pair occur twice in the batch, the
+/// last user and the last item are isolated in the graph, and one pair of the batch is theirs.
 inline ModelCase random_case(size_t n_layers, size_t n_modalities, uint64_t seed) {
   Random random(seed);
   ModelCase c{3 + random.below(5), 3 + random.below(6), {}, {}, {}, {}, seed};
@@ -42,6 +42,8 @@ inline ModelCase random_case(size_t n_layers, size_t n_modalities, uint64_t seed
 /// A case on a device, with random parameters and features.
 template <class T>
 struct CaseOnDevice {
+  static constexpr uint32_t step_number = 7;  // of the masks
+
   CaseOnDevice(Ops<T>& ops_, const ModelCase& c)
       : ops(ops_),
         graph(make_graph<T>(ops, c.n_users, c.n_items, c.train)),
@@ -55,7 +57,7 @@ struct CaseOnDevice {
   }
   /// The forward pass with fresh views, and the backward pass. Returns the losses.
   LossParts step() {
-    const Array<uint32_t> now(ops, std::vector<uint32_t>{7});
+    const Array<uint32_t> now(ops, std::vector<uint32_t>{step_number});
     model.encode(batch);
     model.draw_masks(batch, seed, now.data());
     model.make_views(batch);

@@ -1,5 +1,5 @@
 #pragma once
-// Sums in plain double precision, and how far a sum in another order and precision may be from them.
+// Sums in plain double precision, and the rounding of sums in another order and precision.
 #include "compare.h"
 
 namespace bm3::test {
@@ -18,8 +18,8 @@ struct Sum {
 
 /// The error that n roundings in precision T may add up to, relative to the magnitude of the terms:
 /// 8 sqrt(n + 8) u with u = eps/2. Roundings are independent and their mean is 0, so that the error
-/// exceeds l sqrt(n) u with probability below 2 exp(-l^2/2) (Higham and Mary, SIAM J. Sci. Comput. 41,
-/// 2019), for l = 8 never; the 8 in the root stand for the few roundings beside the sum.
+/// exceeds l sqrt(n) u with probability below 2 exp(-l^2/2) (Higham and Mary, SIAM J. Sci. Comput.
+/// 41, 2019), for l = 8 never; the 8 in the root stand for the few roundings beside the sum.
 template <class T>
 double rounding(size_t n) {
   return 8 * std::sqrt(static_cast<double>(n + 8)) * std::numeric_limits<T>::epsilon() / 2;

@@ -1,8 +1,9 @@
 // Linear layers, graph, rows and views: each operation of ops.h against a plain loop over the words
-// that describe it. Outputs hold NaN before the call where "=" is promised.
+// that describe it, for 0 to 10^6 rows. Outputs hold NaN before the call where "=" is promised.
 #include "backends.h"
 #include "error.h"
 #include "model/lightgcn.h"
+#include "plain_model.h"
 #include "random.h"
 #include "rounding.h"
 
@@ -13,7 +14,7 @@ struct Shape {
   size_t n, d;
 };
 constexpr Shape shapes[] = {{0, 3},   {1, 1},    {1, 64},  {2, 2},    {5, 17},     {64, 64},
-                            {63, 100}, {130, 3}, {257, 17}, {1000, 64}, {100003, 3}};
+                            {63, 100}, {130, 3}, {257, 17}, {1000, 64}, {1000003, 3}};
 
 template <class Backend>
 class OpsTest : public OnBackend<Backend> {};
@@ -26,7 +27,7 @@ struct LinearShape {
 };
 constexpr LinearShape linear_shapes[] = {
     {0, 3, 2},    {1, 1, 1},     {1, 17, 3},    {5, 2, 100},  {63, 100, 17},  {64, 64, 64},
-    {129, 300, 5}, {1030, 64, 64}, {300, 700, 33}, {20, 4096, 2}, {100003, 3, 2}};
+    {129, 300, 5}, {1030, 64, 64}, {300, 700, 33}, {20, 4096, 2}, {1000003, 3, 2}};
 
 /// x[rows[r], j], 0 for padding, with `rows` perhaps empty (x's own rows).
 template <class T>
@@ -35,12 +36,14 @@ double at(const std::vector<T>& x, const std::vector<int32_t>& rows, size_t r, s
   return rows[r] < 0 ? 0.0 : static_cast<double>(x[static_cast<size_t>(rows[r]) * d + j]);
 }
 
+/// y = x[rows] W + b [Eq. 1, 6]
 TYPED_TEST(OpsTest, LinearForward) {
   using T = typename TypeParam::Real;
   Random random(1);
   for (const auto [n, in, out] : linear_shapes)
     for (bool gathered : {false, true}) {
-      SCOPED_TRACE(testing::Message() << n << " x " << in << " x " << out << (gathered ? ", rows" : ""));
+      SCOPED_TRACE(testing::Message()
+                   << n << " x " << in << " x " << out << (gathered ? ", rows" : ""));
       const size_t height = gathered ? n / 2 + 3 : n;
       const auto x = random.numbers<T>(height * in), W = random.numbers<T>(in * out);
       const auto b = random.numbers<T>(out);
@@ -61,12 +64,14 @@ TYPED_TEST(OpsTest, LinearForward) {
     }
 }
 
+/// d_x = d_y W^T, d_W = x[rows]^T d_y, d_b = column sums of d_y [Eq. 1, 6]
 TYPED_TEST(OpsTest, LinearBackward) {
   using T = typename TypeParam::Real;
   Random random(2);
   for (const auto [n, in, out] : linear_shapes)
     for (bool gathered : {false, true}) {
-      SCOPED_TRACE(testing::Message() << n << " x " << in << " x " << out << (gathered ? ", rows" : ""));
+      SCOPED_TRACE(testing::Message()
+                   << n << " x " << in << " x " << out << (gathered ? ", rows" : ""));
       const size_t height = gathered ? n / 2 + 3 : n;
       const auto x = random.numbers<T>(height * in), W = random.numbers<T>(in * out);
       const auto d_y = random.numbers<T>(n * out);
@@ -105,23 +110,7 @@ std::vector<Interaction> random_edges(Random& random, size_t users, size_t items
   return edges;
 }
 
-/// S A S for the distinct edges, with S = D^-1/2, as a dense matrix.
-std::vector<double> dense_adjacency(size_t users, size_t items,
-                                    const std::vector<Interaction>& edges, double epsilon) {
-  const size_t n = users + items;
-  std::vector<double> A(n * n), degree(n);
-  for (const auto& [user, item] : edges) {
-    const auto u = static_cast<size_t>(user), i = users + static_cast<size_t>(item);
-    A[u * n + i] = A[i * n + u] = 1;
-  }
-  for (size_t r = 0; r < n; ++r)
-    for (size_t c = 0; c < n; ++c) degree[r] += A[r * n + c];
-  for (size_t r = 0; r < n; ++r)
-    for (size_t c = 0; c < n; ++c)
-      if (A[r * n + c] > 0) A[r * n + c] /= std::sqrt((degree[r] + epsilon) * (degree[c] + epsilon));
-  return A;
-}
-
+/// y = a S A S x + b z [Eq. 3, 4]
 TYPED_TEST(OpsTest, Propagate) {
   using T = typename TypeParam::Real;
   Random random(3);
@@ -162,6 +151,42 @@ TYPED_TEST(OpsTest, Propagate) {
     }
 }
 
+/// The same over a million nodes, edge by edge. [Eq. 3, 4]
+TYPED_TEST(OpsTest, PropagateMillionNodes) {
+  using T = typename TypeParam::Real;
+  Random random(13);
+  constexpr size_t users = 700003, items = 300001, n = users + items, d = 3;
+  std::vector<std::pair<size_t, size_t>> edges(1000000);
+  std::vector<Interaction> train;
+  for (auto& [u, i] : edges) {
+    u = static_cast<size_t>(random.below(users));
+    // Some items have many.
+    i = static_cast<size_t>(random.below(items) % (1 + random.below(items)));
+    train.push_back({static_cast<int32_t>(u), static_cast<int32_t>(i)});
+  }
+  std::sort(edges.begin(), edges.end());
+  edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
+  std::vector<double> degree(n);
+  for (const auto& [u, i] : edges) ++degree[u], ++degree[users + i];
+  const auto x = random.numbers<T>(n * d), z = random.numbers<T>(n * d);
+  std::vector<Sum> y(n * d);
+  for (size_t k = 0; k < n * d; ++k)
+    y[k] += (k / d < users ? 0.25 : 1.25) * static_cast<double>(z[k]);
+  for (const auto& [u, i] : edges) {
+    const double s = 0.5 / std::sqrt(degree[u] * degree[users + i]);
+    for (size_t c = 0; c < d; ++c) {
+      y[u * d + c] += s * static_cast<double>(x[(users + i) * d + c]);
+      y[(users + i) * d + c] += s * static_cast<double>(x[u * d + c]);
+    }
+  }
+  const auto graph = make_graph<T>(*this->ops, users, items, train);
+  const auto on_x = this->device(x), on_z = this->device(z);
+  auto got = this->garbage(n * d);
+  this->ops->propagate(got.data(), on_x.data(), on_z.data(), T(0.5), T(0.25), T(1.25), graph, d);
+  EXPECT_SUMS(got, y, static_cast<size_t>(*std::max_element(degree.begin(), degree.end())));
+}
+
+/// Only nodes of the graph have edges. [Eq. 3]
 TYPED_TEST(OpsTest, GraphRejectsNumbersOutOfRange) {
   using T = typename TypeParam::Real;
   for (const Interaction bad : {Interaction{2, 0}, {0, 3}, {-1, 0}, {0, -1}})
@@ -170,6 +195,7 @@ TYPED_TEST(OpsTest, GraphRejectsNumbersOutOfRange) {
 
 // ------------------------------------------------------------------------------------------ rows
 
+/// z = H[nodes of the batch], bit for bit
 TYPED_TEST(OpsTest, GatherRows) {
   using T = typename TypeParam::Real;
   Random random(4);
@@ -186,6 +212,7 @@ TYPED_TEST(OpsTest, GatherRows) {
   }
 }
 
+/// d_H[nodes of the batch] += d_z, bit for bit
 TYPED_TEST(OpsTest, ScatterAddRows) {
   using T = typename TypeParam::Real;
   Random random(5);
@@ -205,6 +232,7 @@ TYPED_TEST(OpsTest, ScatterAddRows) {
 
 // ----------------------------------------------------------------------------------------- views
 
+/// The mask of Eq. 5 is Philox against a threshold, on every device the same. [Eq. 5]
 TYPED_TEST(OpsTest, MaskIsPhiloxByRowAndColumn) {
   Random random(6);
   for (const auto [n, d] : shapes)
@@ -232,6 +260,7 @@ TYPED_TEST(OpsTest, MaskIsPhiloxByRowAndColumn) {
     }
 }
 
+/// Entries drop with probability p; each part of the key gives another mask. [Eq. 5]
 TYPED_TEST(OpsTest, MaskFrequencyAndKeys) {
   constexpr size_t n = 3000, d = 63;
   std::vector<int32_t> rows(n);
@@ -264,6 +293,7 @@ TYPED_TEST(OpsTest, MaskFrequencyAndKeys) {
       ASSERT_EQ(of_few[r * d + c], base[static_cast<size_t>(few[r]) * d + c]);
 }
 
+/// h' = h * mask / (1 - p) [Eq. 5]
 TYPED_TEST(OpsTest, MakeView) {
   using T = typename TypeParam::Real;
   Random random(7);

@@ -8,8 +8,7 @@ template <class T>
 Adam<T>::Adam(Ops<T>& ops, Bm3<T>& model, const AdamConfig& config, size_t max_steps)
     : ops_(ops),
       model_(model),
-      constants_{static_cast<T>(config.beta1), static_cast<T>(config.beta2),
-                 static_cast<T>(config.epsilon)},
+      constants_(config.beta1, config.beta2, config.epsilon),
       step_(ops, 1),
       m_(ops, model.values().size()),
       v_(ops, model.values().size()) {

@@ -117,7 +117,7 @@ class Ops : public Device {
 
   /// item [n, k] = the k items with the largest h_u[users[r]] . h_i, best first, without those the
   /// user has in the graph; equal scores by the lower item number; -1 when fewer are left. score
-  /// [n, k] = their scores. h_u [n_users, d], h_i [n_items, d].
+  /// [n, k] = their scores, 0 beside a -1. h_u [n_users, d], h_i [n_items, d].
   virtual void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
                      const Graph<T>& graph, size_t k, size_t n, size_t d) = 0;
 };

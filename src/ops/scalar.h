@@ -88,7 +88,11 @@ BM3_HD void cosine_backward(T& on_b, T& on_a, T ab, T aa, T bb) {
 /// Adam's constants, and what of step t does not depend on the element (Kingma & Ba, 2015).
 template <class T>
 struct AdamConstants {
-  T beta1, beta2, epsilon;
+  AdamConstants(double b1, double b2, double eps)
+      : beta1(T(b1)), beta2(T(b2)), rest1(T(1 - b1)), rest2(T(1 - b2)), epsilon(T(eps)) {}
+  T beta1, beta2;
+  T rest1, rest2;  // 1 - beta, which the rounded beta would give to 4 digits only
+  T epsilon;
 };
 template <class T>
 struct AdamStep {
@@ -100,8 +104,8 @@ struct AdamStep {
 /// p -= size * m / (sqrt(v) * root + eps).
 template <class T>
 BM3_HD void adam_update(T& p, T& m, T& v, T g, const AdamConstants<T>& c, const AdamStep<T>& s) {
-  m = c.beta1 * m + (T(1) - c.beta1) * g;
-  v = c.beta2 * v + (T(1) - c.beta2) * g * g;
+  m = c.beta1 * m + c.rest1 * g;
+  v = c.beta2 * v + c.rest2 * g * g;
   p -= s.size * m / (std::sqrt(v) * s.root + c.epsilon);
 }
 

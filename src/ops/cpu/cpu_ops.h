@@ -12,7 +12,7 @@ namespace bm3 {
 /// of fixed sizes, each done by one thread with a single-threaded BLAS, and partial sums are added in
 /// block order: the number of threads changes no byte.
 template <class T>
-class CpuOps final : public Ops<T> {
+class CpuOps : public Ops<T> {
  public:
   explicit CpuOps(int threads);
 
@@ -25,6 +25,7 @@ class CpuOps final : public Ops<T> {
   void synchronize() override {}
   void replay(uint64_t, const std::function<void()>& work) override { work(); }
   size_t row_padding() const override { return 1; }
+  bool copies_rows() const override { return false; }
 
   void linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b, size_t n,
                       size_t in, size_t out) override;

@@ -1,0 +1,193 @@
+// Adam (Kingma & Ba, 2015): each step against a plain loop, and the lazy form against the dense
+// one, bit for bit.
+#include "model/adam.h"
+
+#include <cstring>
+
+#include "backends.h"
+#include "model_check.h"
+#include "rounding.h"
+
+namespace bm3::test {
+namespace {
+
+template <class Backend>
+class AdamTest : public OnBackend<Backend, 1> {
+ protected:
+  using Real = typename Backend::Real;
+  const AdamConstants<Real> constants{0.9, 0.999, 1e-8};
+  /// The parts of steps 1 .. last that hold for all elements, with learning rate 0.01.
+  static std::vector<AdamStep<Real>> schedule(size_t last) {
+    std::vector<AdamStep<Real>> out(last + 1);
+    for (size_t t = 1; t <= last; ++t) {
+      const auto power = static_cast<double>(t);
+      out[t] = {static_cast<Real>(0.01 / (1 - std::pow(0.9, power))),
+                static_cast<Real>(1 / std::sqrt(1 - std::pow(0.999, power)))};
+    }
+    return out;
+  }
+  static bool same_bits(const std::vector<Real>& a, const std::vector<Real>& b) {
+    return a.size() == b.size() && !a.empty() &&
+           std::memcmp(a.data(), b.data(), a.size() * sizeof(Real)) == 0;
+  }
+};
+TYPED_TEST_SUITE(AdamTest, Backends, BackendName);
+
+/// *step += 1.
+TYPED_TEST(AdamTest, Advance) {
+  auto step = this->device(std::vector<uint32_t>{41});
+  this->ops->advance(step.data());
+  this->ops->advance(step.data());
+  EXPECT_EQ(step.host(), std::vector<uint32_t>{43});
+}
+
+/// m, v and p of each step from those of the step before, in double.
+TYPED_TEST(AdamTest, EachStepIsAPlainLoop) {
+  using T = typename TypeParam::Real;
+  Random random(1);
+  const auto schedule = this->schedule(20);
+  const auto on_schedule = this->device(schedule);
+  for (size_t n : {0, 1, 31, 64, 1000, 16385, 1000003}) {
+    auto p = this->device(random.numbers<T>(n));
+    auto m = this->device(std::vector<T>(n)), v = this->device(std::vector<T>(n));
+    for (uint32_t t = 1; t <= (n < 2000 ? 20u : 2u); ++t) {
+      SCOPED_TRACE(testing::Message() << n << " values, step " << t);
+      const auto g = random.numbers<T>(n, random.below(3) == 0 ? 1e-6 : 1);
+      const auto p_0 = p.host(), m_0 = m.host(), v_0 = v.host();
+      std::vector<Sum> p_1(n), m_1(n), v_1(n);
+      const auto size = static_cast<double>(schedule[t].size);
+      const auto root = static_cast<double>(schedule[t].root);
+      for (size_t k = 0; k < n; ++k) {
+        const auto grad = static_cast<double>(g[k]);
+        m_1[k] += 0.9 * static_cast<double>(m_0[k]);
+        m_1[k] += 0.1 * grad;
+        v_1[k] += 0.999 * static_cast<double>(v_0[k]);
+        v_1[k] += 0.001 * grad * grad;
+        const double below = std::sqrt(v_1[k].value) * root + 1e-8;
+        p_1[k] += static_cast<double>(p_0[k]);
+        p_1[k].add(-size * m_1[k].value / below, size * m_1[k].magnitude / below);
+      }
+      const auto on_g = this->device(g), on_step = this->device(std::vector<uint32_t>{t});
+      this->ops->adam(p.data(), m.data(), v.data(), on_g.data(), this->constants,
+                      on_schedule.data(), on_step.data(), n);
+      EXPECT_SUMS(m, m_1, 3);
+      EXPECT_SUMS(v, v_1, 4);
+      EXPECT_SUMS(p, p_1, 12);
+    }
+  }
+}
+
+/// Rows that wait and are replayed come out of hundreds of steps with the bits of a dense Adam, in
+/// which they had zero gradients; padding and rows without any gradient stay as they are.
+TYPED_TEST(AdamTest, ReplayedRowsHaveTheBitsOfDenseOnes) {
+  using T = typename TypeParam::Real;
+  struct Case {
+    size_t height, n, d;
+    uint32_t steps;
+  };
+  for (const auto [height, n, d, steps] :
+       {Case{53, 20, 1, 300}, Case{53, 20, 7, 300}, Case{53, 20, 70, 300}, Case{53, 20, 200, 300},
+        Case{1000003, 300007, 2, 4}}) {
+    SCOPED_TRACE(testing::Message() << height << " x " << d);
+    Random random(d);
+    const size_t never = height - 1;  // the last row never has a gradient
+    const auto schedule = this->device(this->schedule(steps));
+    const auto start = random.numbers<T>(height * d);
+    auto p = this->device(start), m = this->device(std::vector<T>(height * d));
+    auto v = this->device(std::vector<T>(height * d));
+    auto dense_p = this->device(start), dense_m = this->device(m.host());
+    auto dense_v = this->device(v.host());
+    std::vector<uint32_t> expected(height);  // of `last`, after the catching up
+    auto last = this->device(expected);
+    size_t compared = 0;
+    for (uint32_t t = 1; t <= steps; ++t) {
+      const auto step = this->device(std::vector<uint32_t>{t});
+      // Few rows at a time, of which the upper half come back seldom.
+      const auto rows = random.distinct_rows(n, t % 50 == 0 ? never : never / 2);
+      const auto g = random.numbers<T>(n * d, random.below(4) == 0 ? 1e-5 : 1);
+      std::vector<T> dense_g(height * d);
+      for (size_t r = 0; r < n; ++r)
+        for (size_t c = 0; c < d && rows[r] >= 0; ++c)
+          dense_g[static_cast<size_t>(rows[r]) * d + c] = g[r * d + c];
+      const auto on_rows = this->device(rows);
+      const auto on_g = this->device(g), on_dense_g = this->device(dense_g);
+      this->ops->adam_replay(p.data(), m.data(), v.data(), last.data(), on_rows.data(),
+                             this->constants, schedule.data(), step.data(), -1, n, d);
+      const auto now = p.host(), dense = dense_p.host();
+      for (size_t r = 0; r < n; ++r) {
+        if (rows[r] < 0) continue;
+        const auto first = static_cast<size_t>(rows[r]) * d;
+        ASSERT_EQ(std::memcmp(&now[first], &dense[first], d * sizeof(T)), 0) << "step " << t;
+        expected[static_cast<size_t>(rows[r])] = steps;
+        ++compared;
+      }
+      this->ops->adam_rows(p.data(), m.data(), v.data(), last.data(), on_rows.data(), on_g.data(),
+                           this->constants, schedule.data(), step.data(), n, d);
+      this->ops->adam(dense_p.data(), dense_m.data(), dense_v.data(), on_dense_g.data(),
+                      this->constants, schedule.data(), step.data(), height * d);
+    }
+    const auto step = this->device(std::vector<uint32_t>{steps});
+    this->ops->adam_replay(p.data(), m.data(), v.data(), last.data(), nullptr, this->constants,
+                           schedule.data(), step.data(), 0, height, d);
+    EXPECT_TRUE(this->same_bits(p.host(), dense_p.host()));
+    EXPECT_TRUE(this->same_bits(m.host(), dense_m.host()));
+    EXPECT_TRUE(this->same_bits(v.host(), dense_v.host()));
+    EXPECT_EQ(last.host(), expected);
+    EXPECT_EQ(expected[never], 0u);
+    EXPECT_GT(compared, steps * n / 2);
+  }
+}
+
+/// The released code's optimiser on the whole model: the parameters after 60 steps are those of the
+/// textbook's Adam; tuned features, replayed lazily, have the bits of a dense Adam over all rows.
+TYPED_TEST(AdamTest, ModelWithTunedFeatures) {
+  using T = typename TypeParam::Real;
+  constexpr size_t steps = 60;
+  ModelCase c = random_case(1, 2, 11);
+  c.n_items += 30;  // most features wait most of the time
+  CaseOnDevice<T> at(*this->ops, c);
+  const AdamConfig config{0.01, 0.9, 0.999, 1e-8};
+  Adam<T> adam(*this->ops, at.model, config, steps);
+  const auto schedule = this->device(this->schedule(steps));
+  std::vector<double> p, m(at.model.values().size()), v(m.size());
+  for (T x : at.model.values().host()) p.push_back(static_cast<double>(x));
+  struct Dense {
+    Array<T> p, m, v;
+  };
+  std::vector<Dense> dense;
+  for (auto& e : at.model.modalities())
+    dense.push_back({this->device(e.features.host()), Array<T>(*this->ops, e.features.size()),
+                     Array<T>(*this->ops, e.features.size())});
+  Random random(12);
+  for (uint32_t t = 1; t <= steps; ++t) {
+    for (auto& pair : c.batch) pair.item = random.below(static_cast<size_t>(c.n_items));
+    at.batch = at.loader.load(c.batch.data(), c.batch.size());
+    adam.begin_step(at.batch);
+    at.step();
+    adam.step(at.batch);
+    const std::vector<T> g = at.model.gradients().host();
+    for (size_t k = 0; k < p.size(); ++k) {
+      const auto grad = static_cast<double>(g[k]), power = static_cast<double>(t);
+      m[k] = 0.9 * m[k] + 0.1 * grad;
+      v[k] = 0.999 * v[k] + 0.001 * grad * grad;
+      const double m_hat = m[k] / (1 - std::pow(0.9, power));
+      const double v_hat = v[k] / (1 - std::pow(0.999, power));
+      p[k] -= 0.01 * m_hat / (std::sqrt(v_hat) + 1e-8);
+    }
+    const auto step = this->device(std::vector<uint32_t>{t});
+    for (size_t k = 0; k < dense.size(); ++k) {
+      const auto gradient = this->device(at.feature_gradient(k));
+      this->ops->adam(dense[k].p.data(), dense[k].m.data(), dense[k].v.data(), gradient.data(),
+                      this->constants, schedule.data(), step.data(), dense[k].p.size());
+    }
+  }
+  // Where a gradient is no larger than rounding, Adam's quotient enlarges it: not rounding alone.
+  const auto agreement = compare(at.model.values().host(), p, 1);
+  EXPECT_TRUE(agreement.within(sizeof(T) == 8 ? 1e-12 : 1e-5)) << agreement;
+  adam.catch_up();
+  for (size_t k = 0; k < dense.size(); ++k)
+    EXPECT_TRUE(this->same_bits(at.model.modalities()[k].features.host(), dense[k].p.host())) << k;
+}
+
+}  // namespace
+}  // namespace bm3::test

@@ -1,0 +1,161 @@
+// Recall, NDCG, Precision and MAP [4.3] against cases worked out by hand.
+#include "evaluate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "error.h"
+#include "model/lightgcn.h"
+
+namespace bm3::test {
+namespace {
+
+constexpr double bound = 1e-15;
+
+/// A user's list: item numbers, then -1 up to 50 places.
+void add_list(Ranking& ranking, int32_t user, std::vector<int32_t> items) {
+  ranking.k = longest_list;
+  ranking.users.push_back(user);
+  items.resize(longest_list, -1);
+  ranking.item.insert(ranking.item.end(), items.begin(), items.end());
+}
+
+/// 0, 1, ..., n - 1, with `hits[k]` = {rank, item} put at their ranks (from 1).
+std::vector<int32_t> list_with(size_t n, const std::vector<std::pair<size_t, int32_t>>& hits) {
+  std::vector<int32_t> items(n);
+  for (size_t k = 0; k < n; ++k) items[k] = static_cast<int32_t>(k);
+  for (const auto& [rank, item] : hits) items[rank - 1] = item;
+  return items;
+}
+
+void expect_near(const std::array<double, 4>& got, const std::array<double, 4>& want,
+                 const char* what) {
+  for (size_t c = 0; c < 4; ++c)
+    EXPECT_TRUE(std::abs(got[c] - want[c]) <= bound)
+        << what << "@" << cutoffs[c] << ": " << got[c] << ", expected " << want[c];
+}
+
+double gain(int rank) { return 1 / std::log2(rank + 1.0); }
+
+/// Hits at ranks 1, 3, 15 and 50 of five held-out items; one is never found.
+///   Recall:    2/5, 2/5, 3/5, 4/5
+///   Precision: 2/5, 2/10, 3/20, 4/50
+///   NDCG:      (g1 + g3)/G, the same, (g1 + g3 + g15)/G, (g1 + g3 + g15 + g50)/G with g_r =
+///              1/log2(r+1): g1 = 1, g3 = 1/2, g15 = 1/4; ideal G = g1 + ... + g5, min(5, K) = 5
+///   AP:        Precision at the hits 1/1, 2/3, 3/15, 4/50 over min(5, K) = 5:
+///              (1 + 2/3)/5 = 1/3, 1/3, (1 + 2/3 + 1/5)/5 = 28/75, (28/15 + 2/25)/5 = 146/375
+TEST(Metrics, HitsAlongTheList) {
+  Ranking ranking;
+  add_list(ranking, 7, list_with(50, {{1, 100}, {3, 103}, {15, 101}, {50, 104}}));
+  const Metrics m = evaluate(ranking, {{7}, {0, 5}, {100, 101, 102, 103, 104}});
+  const double ideal = 1 + gain(2) + 0.5 + gain(4) + gain(5);
+  EXPECT_EQ(m.n_users, 1u);
+  expect_near(m.recall, {0.4, 0.4, 0.6, 0.8}, "Recall");
+  expect_near(m.precision, {0.4, 0.2, 0.15, 0.08}, "Precision");
+  expect_near(m.ndcg, {1.5 / ideal, 1.5 / ideal, 1.75 / ideal, (1.75 + gain(50)) / ideal}, "NDCG");
+  expect_near(m.map, {1.0 / 3, 1.0 / 3, 28.0 / 75, 146.0 / 375}, "MAP");
+}
+
+/// Twelve held-out items, the first seven places right: more to find than a short list can hold.
+///   Recall:    5/12, 7/12, 7/12, 7/12
+///   Precision: 1, 7/10, 7/20, 7/50
+///   NDCG:      1, G7/G10, G7/G12, G7/G12 with G_n = g1 + ... + g_n: the ideal list is cut at K
+///   AP:        every Precision at a hit is 1: 5/5, 7/10, 7/12, 7/12
+TEST(Metrics, MoreHeldOutThanK) {
+  Ranking ranking;
+  std::vector<std::pair<size_t, int32_t>> hits;
+  HeldOut truth{{0}, {0, 12}, {}};
+  for (int32_t k = 0; k < 12; ++k) truth.items.push_back(100 + k);
+  for (size_t rank = 1; rank <= 7; ++rank) hits.push_back({rank, static_cast<int32_t>(107 - rank)});
+  add_list(ranking, 0, list_with(50, hits));
+  const Metrics m = evaluate(ranking, truth);
+  const auto ideal = [](int n) {
+    double sum = 0;
+    for (int r = 1; r <= n; ++r) sum += gain(r);
+    return sum;
+  };
+  expect_near(m.recall, {5.0 / 12, 7.0 / 12, 7.0 / 12, 7.0 / 12}, "Recall");
+  expect_near(m.precision, {1, 0.7, 0.35, 0.14}, "Precision");
+  const double of_12 = ideal(7) / ideal(12);
+  expect_near(m.ndcg, {1, ideal(7) / ideal(10), of_12, of_12}, "NDCG");
+  expect_near(m.map, {1, 0.7, 7.0 / 12, 7.0 / 12}, "MAP");
+}
+
+/// Means over users: one with a hit at rank 2, one with none, one with a list of three items only
+/// and a hit at rank 3. Users in the ranking alone do not count.
+///   Recall (1 + 0 + 1/2)/3 = 1/2;  Precision at K: (1/K + 0 + 1/K)/3
+///   NDCG (g2 + 0 + g3/(g1 + g2))/3;  MAP (1/2 + 0 + (1/3)/2)/3 = 2/9
+TEST(Metrics, MeansOverUsersAndShortLists) {
+  Ranking ranking;
+  add_list(ranking, 1, list_with(50, {{2, 100}}));
+  add_list(ranking, 2, list_with(50, {{1, 100}}));
+  add_list(ranking, 4, list_with(50, {}));
+  add_list(ranking, 5, {8, 9, 100});
+  const Metrics m = evaluate(ranking, {{1, 4, 5}, {0, 1, 2, 4}, {100, 100, 100, 200}});
+  EXPECT_EQ(m.n_users, 3u);
+  expect_near(m.recall, {0.5, 0.5, 0.5, 0.5}, "Recall");
+  expect_near(m.precision, {2.0 / 15, 2.0 / 30, 2.0 / 60, 2.0 / 150}, "Precision");
+  const double ndcg = (gain(2) + 0.5 / (1 + gain(2))) / 3;
+  expect_near(m.ndcg, {ndcg, ndcg, ndcg, ndcg}, "NDCG");
+  expect_near(m.map, {2.0 / 9, 2.0 / 9, 2.0 / 9, 2.0 / 9}, "MAP");
+}
+
+TEST(Metrics, NobodyToEvaluate) {
+  const Metrics m = evaluate({longest_list, {}, {}, {}}, {{}, {0}, {}});
+  EXPECT_EQ(m.n_users, 0u);
+  expect_near(m.ndcg, {0, 0, 0, 0}, "NDCG");
+}
+
+TEST(Metrics, UserWithoutAListIsAnError) {
+  Ranking ranking;
+  add_list(ranking, 1, {});
+  EXPECT_THROW(evaluate(ranking, {{0}, {0, 1}, {3}}), Error);
+  EXPECT_THROW(evaluate(ranking, {{2}, {0, 1}, {3}}), Error);
+}
+
+/// Users who do not occur in training are left out; users and their items come in ascending order.
+TEST(HeldOutItems, OfTrainedUsersOnly) {
+  const Interactions all{4, 9, {{0, 1}, {2, 1}, {3, 0}}, {{2, 8}, {1, 5}, {0, 3}, {2, 4}},
+                         {{3, 2}, {1, 1}}};
+  const HeldOut valid = held_out(all.valid, all), test = held_out(all.test, all);
+  EXPECT_EQ(valid.users, (std::vector<int32_t>{0, 2}));
+  EXPECT_EQ(valid.begin, (std::vector<size_t>{0, 1, 3}));
+  EXPECT_EQ(valid.items, (std::vector<int32_t>{3, 4, 8}));
+  EXPECT_EQ(test.users, std::vector<int32_t>{3});
+  EXPECT_EQ(users_of(valid, test), (std::vector<int32_t>{0, 2, 3}));
+}
+
+/// Scores to metrics on a case with ties: s(0, i) = 1, 2, 2, 2, 0 and item 1 is in training, so the
+/// list is 2, 3, 0, 4; the held-out item 3 stands at rank 2 behind its equal with the lower number.
+TEST(RankingOfUsers, TiesByLowerItem) {
+  const auto ops = make_cpu_ops<double>(1);
+  const auto graph = make_graph<double>(*ops, 2, 5, {{0, 1}, {1, 0}, {1, 1}, {1, 2}});
+  const Array<double> h_u(*ops, std::vector<double>{1, 3});
+  const Array<double> h_i(*ops, std::vector<double>{1, 2, 2, 2, 0});
+  const Ranking ranking = rank(*ops, h_u.data(), h_i.data(), {0, 1}, graph, longest_list, 1);
+  std::vector<int32_t> expected(2 * longest_list, -1);
+  std::copy_n(std::vector<int32_t>{2, 3, 0, 4}.begin(), 4, expected.begin());
+  std::copy_n(std::vector<int32_t>{3, 4}.begin(), 2, expected.begin() + longest_list);
+  EXPECT_EQ(ranking.item, expected);
+  EXPECT_EQ(std::vector<float>(ranking.score.begin(), ranking.score.begin() + 4),
+            (std::vector<float>{2, 2, 1, 0}));
+  const Metrics m = evaluate(ranking, {{0}, {0, 1}, {3}});
+  expect_near(m.recall, {1, 1, 1, 1}, "Recall");
+  expect_near(m.map, {0.5, 0.5, 0.5, 0.5}, "MAP");
+  expect_near(m.ndcg, {gain(2), gain(2), gain(2), gain(2)}, "NDCG");
+}
+
+/// The most popular items first, without the user's own.
+TEST(RankingOfUsers, ByPopularity) {
+  const auto ops = make_cpu_ops<float>(1);
+  const Interactions data{3, 4, {{0, 2}, {1, 2}, {2, 2}, {0, 1}, {1, 1}, {2, 3}}, {}, {}};
+  const auto graph = make_graph<float>(*ops, 3, 4, data.train);
+  const Ranking ranking = rank_by_popularity(*ops, data, {1, 2}, graph, 3);
+  EXPECT_EQ(ranking.users, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(ranking.item, (std::vector<int32_t>{3, 0, -1, 1, 0, -1}));
+  EXPECT_EQ(ranking.score, (std::vector<float>{1, 0, 0, 2, 0, 0}));
+}
+
+}  // namespace
+}  // namespace bm3::test

@@ -1,0 +1,102 @@
+// Philox4x32-10: the published known answers, and cuRAND's own where the toolkit is installed.
+#include <gtest/gtest.h>
+
+#include "ops/scalar.h"
+#ifdef BM3_TEST_CURAND
+#define QUALIFIERS static inline  // the device's functions, for the host
+#include <curand.h>
+#include <curand_kernel.h>
+#endif
+
+#include <vector>
+
+namespace bm3::test {
+namespace {
+
+using Words = std::vector<uint32_t>;
+
+Words words(const Random4& random) { return {random.x, random.x + 4}; }
+
+/// Random123's kat_vectors, philox4x32 of 10 rounds: counter and key zero, all ones, digits of pi.
+TEST(Philox, KnownAnswers) {
+  EXPECT_EQ(words(philox(0, 0u, 0, 0)), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(words(philox(~uint64_t{0}, ~0u, ~0u, ~uint64_t{0})),
+            (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(words(philox(0x299f31d0a4093822, 0x03707344u, 0x13198a2e, 0x85a308d3243f6a88)),
+            (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+/// A word is dropped in p of 2^32 cases; uniform numbers stay within (0, 1).
+TEST(Philox, WordsToNumbers) {
+  EXPECT_EQ(drop_threshold(0), 0u);
+  EXPECT_EQ(drop_threshold(0.5), 0x80000000u);
+  EXPECT_EQ(drop_threshold(0.25), 0x40000000u);
+  EXPECT_GT(uniform01(0), 0.0);
+  EXPECT_LT(uniform01(0xffffffff), 1.0);
+  EXPECT_EQ(uniform01(0x7fffffff) + uniform01(0x80000000), 1.0);
+}
+
+/// Rows and columns of a table never share a block.
+TEST(Philox, MaskBlocksAreDistinct) {
+  EXPECT_EQ(mask_block(0, 0), 0u);
+  EXPECT_EQ(mask_block(0, 16), 16u);
+  EXPECT_EQ(mask_block(1, 0), uint64_t{1} << 32);
+  EXPECT_EQ(mask_block(0x7fffffff, 3), uint64_t{0x7fffffff} << 32 | 3);
+}
+
+/// The library's generator on the host: word i of its stream is word i % 4 of block i/4 / 65536 of
+/// subsequence i/4 % 65536 (65536 subsequences take turns, four words each).
+TEST(Philox, EqualsCurandsHostGenerator) {
+#ifdef BM3_TEST_CURAND
+  constexpr size_t n = 1 << 20;
+  size_t compared = 0;
+  for (uint64_t seed : {uint64_t{0}, uint64_t{999}, uint64_t{0x9876543210abcdef}})
+    for (uint64_t offset : {uint64_t{0}, uint64_t{3}, uint64_t{1000003}, (uint64_t{1} << 34) + 9}) {
+      curandGenerator_t generator;
+      ASSERT_EQ(curandCreateGeneratorHost(&generator, CURAND_RNG_PSEUDO_PHILOX4_32_10),
+                CURAND_STATUS_SUCCESS);
+      EXPECT_EQ(curandSetPseudoRandomGeneratorSeed(generator, seed), CURAND_STATUS_SUCCESS);
+      EXPECT_EQ(curandSetGeneratorOffset(generator, offset), CURAND_STATUS_SUCCESS);
+      Words drawn(n);
+      EXPECT_EQ(curandGenerate(generator, drawn.data(), n), CURAND_STATUS_SUCCESS);
+      EXPECT_EQ(curandDestroyGenerator(generator), CURAND_STATUS_SUCCESS);
+      size_t wrong = 0;
+      for (size_t k = 0; k < n; ++k, ++compared) {
+        const uint64_t i = offset + k, four = i / 4;
+        const auto subsequence = static_cast<uint32_t>(four % 65536);
+        wrong += philox(seed, 0u, subsequence, four / 65536).x[i % 4] != drawn[k];
+      }
+      EXPECT_EQ(wrong, 0u) << "seed " << seed << ", offset " << offset;
+    }
+  EXPECT_EQ(compared, 12 * n);
+#else
+  GTEST_SKIP() << "cuRAND was not found when this was built";
+#endif
+}
+
+/// The device functions, as the host compiles their header: curand_init(seed, stream << 32 | step,
+/// 4 block), as scalar.h says.
+TEST(Philox, EqualsCurandsDeviceFunctions) {
+#ifdef BM3_TEST_CURAND
+  const uint64_t large = 0x9876543210abcdef;
+  size_t compared = 0;
+  for (uint64_t seed : {uint64_t{0}, uint64_t{999}, large})
+    for (uint32_t stream : {0u, 2u, 256u, 0xffffffffu})
+      for (uint32_t step : {0u, 1u, 0x80000000u})
+        for (uint64_t block : {uint64_t{0}, mask_block(7, 3), mask_block(0x3fffffff, 15)}) {
+          curandStatePhilox4_32_10_t state;
+          curand_init(seed, uint64_t{stream} << 32 | step, 4 * block, &state);
+          const uint4 drawn = curand4(&state);
+          EXPECT_EQ(words(philox(seed, stream, step, block)),
+                    (Words{drawn.x, drawn.y, drawn.z, drawn.w}))
+              << seed << ", " << stream << ", " << step << ", " << block;
+          ++compared;
+        }
+  EXPECT_EQ(compared, 108u);
+#else
+  GTEST_SKIP() << "cuRAND was not found when this was built";
+#endif
+}
+
+}  // namespace
+}  // namespace bm3::test
