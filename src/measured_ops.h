@@ -46,17 +46,18 @@ class MeasuredOps final : public Ops<float> {
   void synchronize() override { ops_->synchronize(); }
   void replay(uint64_t, const std::function<void()>& work) override { work(); }
   size_t row_padding() const override { return ops_->row_padding(); }
+  bool copies_rows() const override { return ops_->copies_rows(); }
 
   void linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b, size_t n,
                       size_t in, size_t out) override {
-    count(rows ? "projection forward [Eq. 1]" : "predictor forward [Eq. 6]",
+    count(in != out ? "projection forward [Eq. 1]" : "predictor forward [Eq. 6]",
           2 * dbl(n) * dbl(in * out), 4 * (dbl(n) * dbl(in + out) + dbl(in * out)),
           [&] { ops_->linear_forward(y, x, rows, W, b, n, in, out); });
   }
   void linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x, const int32_t* rows,
                        const T* W, size_t n, size_t in, size_t out) override {
     const double products = d_x ? 2 : 1;
-    count(rows ? "projection backward" : "predictor backward",
+    count(in != out ? "projection backward" : "predictor backward",
           products * 2 * dbl(n) * dbl(in * out),
           4 * (dbl(n) * (products * dbl(in) + dbl(out)) + products * dbl(in * out)),
           [&] { ops_->linear_backward(d_x, d_W, d_b, d_y, x, rows, W, n, in, out); });

@@ -42,11 +42,13 @@ Bm3<T>::Bm3(Ops<T>& ops, const Graph<T>& graph, const Bm3Config& config,
   }
   W_p_ = &slots_[2];
   b_p_ = &slots_[3];
-  for (size_t m = 0; m < modalities.size(); ++m)
-    modalities_.push_back({modalities[m].name, modalities[m].dim,
-                           Array<T>(ops, n_items() * modalities[m].dim),
-                           Array<T>(ops, config.tuned ? loader.max_items() * modalities[m].dim : 0),
-                           &slots_[4 + 2 * m], &slots_[5 + 2 * m]});
+  for (size_t m = 0; m < modalities.size(); ++m) {
+    const size_t dim = modalities[m].dim, of_batch = loader.max_items() * dim;
+    modalities_.push_back({modalities[m].name, dim, Array<T>(ops, n_items() * dim),
+                           Array<T>(ops, ops.copies_rows() ? of_batch : 0),
+                           Array<T>(ops, config.tuned ? of_batch : 0), &slots_[4 + 2 * m],
+                           &slots_[5 + 2 * m]});
+  }
   values_ = Array<T>(ops, offset);
   gradients_ = Array<T>(ops, offset);
   const size_t nodes = (n_users() + n_items()) * d;
@@ -67,9 +69,11 @@ void Bm3<T>::encode(const Batch& batch) {
   lightgcn_forward(ops_, H_.data(), layer_.data(), user_embedding(), graph_, config_.n_layers, d);
   ops_.gather_rows(z_.data(), H_.data(), batch.users, batch.n_users + batch.n_items, d);
   for (size_t m = 0; m < modalities_.size(); ++m) {  // h_m = e_m W_m + b_m [Eq. 1]
-    const Modality& e = modalities_[m];
-    ops_.linear_forward(z_.data() + table(batch, 1 + m), e.features.data(), batch.items,
-                        value(*e.W), value(*e.b), batch.n_items, e.dim, d);
+    Modality& e = modalities_[m];
+    if (e.copy.size())
+      ops_.gather_rows(e.copy.data(), e.features.data(), batch.items, batch.n_items, e.dim);
+    ops_.linear_forward(z_.data() + table(batch, 1 + m), e.x(), e.rows(batch), value(*e.W),
+                        value(*e.b), batch.n_items, e.dim, d);
   }
   // h~ = h W_p + b_p [Eq. 6]
   ops_.linear_forward(predicted_.data(), z_.data(), nullptr, value(*W_p_), value(*b_p_),
@@ -121,8 +125,8 @@ void Bm3<T>::backward(const Batch& batch) {
   for (size_t m = 0; m < modalities_.size(); ++m) {  // h_m = e_m W_m + b_m [Eq. 1]
     Modality& e = modalities_[m];
     ops_.linear_backward(config_.tuned ? e.d_features.data() : nullptr, gradient(*e.W),
-                         gradient(*e.b), d_z_.data() + table(batch, 1 + m), e.features.data(),
-                         batch.items, value(*e.W), batch.n_items, e.dim, d);
+                         gradient(*e.b), d_z_.data() + table(batch, 1 + m), e.x(), e.rows(batch),
+                         value(*e.W), batch.n_items, e.dim, d);
   }
   T* d_H = H_.data();  // H has been read for the last time when its row of d_H is written
   regulariser_backward(ops_, d_H, d_z_.data(), norms_.data(), H_.data(), z_.data(),

@@ -45,13 +45,19 @@ struct ModalityShape {
 template <class T>
 class Bm3 {
  public:
-  /// A modality's features e_m [n_items, d_m] and, when tuned, the gradient of a batch's rows.
+  /// A modality's features e_m [n_items, d_m]; a batch's rows of them, where the device wants a copy,
+  /// and, when tuned, the gradient of these rows.
   struct Modality {
     std::string name;
     size_t dim;
     Array<T> features;
+    Array<T> copy;        // [batch's n_items, d_m]
     Array<T> d_features;  // [batch's n_items, d_m]
     const ParameterSlot *W, *b;
+
+    /// x and rows of the linear layer: e_m and the batch's item numbers, or the copy.
+    const T* x() const { return copy.size() ? copy.data() : features.data(); }
+    const int32_t* rows(const Batch& batch) const { return copy.size() ? nullptr : batch.items; }
   };
 
   /// Parameters are zero until `initialise` or `set`. `max_batch` interactions at most in a batch.

@@ -37,6 +37,9 @@ class Device {
   /// Rows of a batch are padded to a multiple of this, so that few distinct sizes (keys of `replay`)
   /// occur. 1: no padding.
   virtual size_t row_padding() const = 0;
+  /// Whether a linear layer is better given a copy of a batch's rows than the table and the rows'
+  /// numbers: a product that wants its operand in one piece would gather it forward and backward.
+  virtual bool copies_rows() const = 0;
 };
 
 /// A zero-initialised array of n elements in a device's memory, released with it.

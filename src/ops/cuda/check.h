@@ -1,0 +1,43 @@
+#pragma once
+// Checked calls: every CUDA, cuBLAS and cuSPARSE call stands in BM3_CHECK.
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+#include <cusparse.h>
+
+#include <cstring>
+#include <string>
+
+#include "error.h"
+
+namespace bm3::cuda {
+
+inline bool failed(cudaError_t status) { return status != cudaSuccess; }
+inline bool failed(cublasStatus_t status) { return status != CUBLAS_STATUS_SUCCESS; }
+inline bool failed(cusparseStatus_t status) { return status != CUSPARSE_STATUS_SUCCESS; }
+
+inline std::string message(cudaError_t status) {
+  return std::string("CUDA: ") + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")";
+}
+inline std::string message(cublasStatus_t status) {
+  return std::string("cuBLAS: ") + cublasGetStatusString(status) + " (" +
+         cublasGetStatusName(status) + ")";
+}
+inline std::string message(cusparseStatus_t status) {
+  return std::string("cuSPARSE: ") + cusparseGetErrorString(status) + " (" +
+         cusparseGetErrorName(status) + ")";
+}
+
+/// Error, with the library's own message, when a call did not succeed.
+template <class Status>
+void check(Status status, const char* call, const char* file, int line) {
+  if (!failed(status)) return;
+  const char* slash = std::strrchr(file, '/');
+  throw Error(message(status) + " at " + (slash ? slash + 1 : file) + ":" + std::to_string(line) +
+              ": " + std::string(call, std::strcspn(call, "(")));
+}
+
+}  // namespace bm3::cuda
+
+#define BM3_CHECK(call) ::bm3::cuda::check(call, #call, __FILE__, __LINE__)
+/// After a kernel launch: whether it could be started.
+#define BM3_CHECK_LAUNCH() BM3_CHECK(cudaGetLastError())

@@ -1,0 +1,16 @@
+#pragma once
+// What the rest of the program knows of the CUDA backend; no CUDA header is needed to read this one.
+#include "ops/ops.h"
+
+namespace bm3 {
+
+/// Whether this machine has a GPU that this build has code for; if not, `why` says what is missing.
+bool cuda_works(std::string& why);
+
+/// The operations on the first GPU. Products of float matrices are true float32, or TF32 where `tf32`
+/// asks for it. `propagate` is a kernel of our own, or cuSPARSE's product where `cusparse` asks for
+/// it. Error where no GPU works.
+template <class T>
+std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse = false);
+
+}  // namespace bm3

@@ -1,0 +1,63 @@
+#include "ops/cuda/cuda_ops.h"
+
+#include "ops/cuda/cuda.h"
+#include "ops/cuda/kernel.h"
+#include "ops/cuda/sparse_product.h"
+
+namespace bm3 {
+
+template <class T>
+CudaOps<T>::CudaOps(bool tf32, bool cusparse) : tf32_(tf32), cusparse_wanted_(cusparse) {
+  cublasHandle_t blas = nullptr;
+  BM3_CHECK(cublasCreate(&blas));
+  blas_.reset(blas);
+  BM3_CHECK(cublasSetStream(blas, stream()));
+  // NVIDIA's advice for the size. Set after the stream, which takes it back; with memory of its own
+  // a product allocates nothing, which a recorded step may not, and is the same in every run.
+  const size_t bytes = size_t{runtime_.properties().major >= 9 ? 32u : 4u} << 20;
+  BM3_CHECK(cublasSetWorkspace(blas, blas_memory_.room<char>(bytes), bytes));
+  BM3_CHECK(cublasSetMathMode(blas, CUBLAS_DEFAULT_MATH));
+  cusparseHandle_t sparse = nullptr;
+  BM3_CHECK(cusparseCreate(&sparse));
+  sparse_.reset(sparse);
+  BM3_CHECK(cusparseSetStream(sparse, stream()));
+  const cuda::GridSum sum = grid_sum();
+  runtime_.zero(sum.counter, sizeof(unsigned));
+}
+
+template <class T>
+CudaOps<T>::~CudaOps() = default;
+
+template <class T>
+std::string CudaOps<T>::name() const {
+  const auto& gpu = runtime_.properties();
+  return std::string("GPU, ") + gpu.name + ", " + std::to_string(gpu.totalGlobalMem >> 20) +
+         " MiB" + (tf32_ ? ", TF32 products" : "");
+}
+
+template <class T>
+void CudaOps<T>::release(void* memory) noexcept {
+  // A later graph may lie at the same addresses.
+  const auto uses = [&](const auto& product) { return product->uses(memory); };
+  const auto kept = std::remove_if(sparse_products_.begin(), sparse_products_.end(), uses);
+  sparse_products_.erase(kept, sparse_products_.end());
+  runtime_.release(memory);
+}
+
+template <class T>
+cuda::GridSum CudaOps<T>::grid_sum() {
+  auto* partial = sum_memory_.room<double>(cuda::sum_blocks + 1);
+  return {partial, reinterpret_cast<unsigned*>(partial + cuda::sum_blocks)};
+}
+
+template <class T>
+std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse) {
+  return std::make_unique<CudaOps<T>>(tf32, cusparse);
+}
+
+template class CudaOps<float>;
+template class CudaOps<double>;
+template std::unique_ptr<Ops<float>> make_cuda_ops<float>(bool, bool);
+template std::unique_ptr<Ops<double>> make_cuda_ops<double>(bool, bool);
+
+}  // namespace bm3

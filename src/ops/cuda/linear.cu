@@ -1,0 +1,131 @@
+// Linear layers [Eq. 1, 6] by cuBLAS, and the sums of columns.
+#include <climits>
+
+#include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/kernel.h"
+
+namespace bm3 {
+namespace {
+
+using namespace cuda;
+
+constexpr size_t rows_of_sum = 32;       // rows that a block sums at a time
+constexpr unsigned most_row_parts = 128;  // partial sums of a column
+
+int as_int(size_t n) {
+  if (n > INT_MAX) throw Error("a matrix of " + std::to_string(n) + " rows exceeds cuBLAS's limit");
+  return static_cast<int>(n);
+}
+
+/// y [n, d] = b in every row.
+template <class T>
+__global__ void repeat_row_kernel(T* y, const T* b, size_t n, size_t d) {
+  const size_t r = matrix_row(), c = matrix_column();
+  if (r < n && c < d) y[r * d + c] = b[c];
+}
+
+/// The sum of mine[column], one value a thread, over the threads of a column (equal threadIdx.x), in
+/// the first of them. All threads of the block call it.
+template <class T>
+__device__ T sum_of_column(T mine) {
+  __shared__ T values[block_threads];
+  __syncthreads();  // nobody still reads what an earlier call left
+  values[threadIdx.y * blockDim.x + threadIdx.x] = mine;
+  __syncthreads();
+  T sum = 0;
+  if (threadIdx.y == 0)
+    for (unsigned y = 0; y < blockDim.y; ++y) sum += values[y * blockDim.x + threadIdx.x];
+  return sum;
+}
+
+/// sum [d] = column sums of x [n, d]: each block those of its rows, in part [blocks, d]; the last
+/// block to be done, those of the parts.
+template <class T>
+__global__ void column_sums_kernel(T* sum, T* part, const T* x, size_t n, size_t d,
+                                   unsigned* counter) {
+  for (size_t first = 0; first < d; first += blockDim.x) {
+    const size_t c = first + threadIdx.x;
+    T mine = 0;
+    for (size_t r0 = blockIdx.x * rows_of_sum; r0 < n && c < d; r0 += gridDim.x * rows_of_sum)
+      for (size_t r = r0 + threadIdx.y; r < n && r < r0 + rows_of_sum; r += blockDim.y)
+        mine += x[r * d + c];
+    const T of_block = sum_of_column(mine);
+    if (threadIdx.y == 0 && c < d) part[blockIdx.x * d + c] = of_block;
+  }
+  if (!last_block(counter)) return;
+  for (size_t first = 0; first < d; first += blockDim.x) {
+    const size_t c = first + threadIdx.x;
+    T mine = 0;
+    for (unsigned k = threadIdx.y; k < gridDim.x && c < d; k += blockDim.y)
+      mine += __ldcg(part + k * d + c);
+    const T total = sum_of_column(mine);
+    if (threadIdx.y == 0 && c < d) sum[c] = total;
+  }
+}
+
+}  // namespace
+
+template <class T>
+void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A,
+                      size_t a, const T* B, size_t b, T beta, T* C, size_t c) {
+  if (m == 0 || n == 0) return;
+  // cuBLAS counts along columns: to it, our matrices are transposed, and C^T = op(B)^T op(A)^T.
+  constexpr bool single = sizeof(T) == 4;
+  constexpr cudaDataType type = single ? CUDA_R_32F : CUDA_R_64F;
+  const cublasComputeType_t compute = !single ? CUBLAS_COMPUTE_64F
+                                      : tf32_ ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                              : CUBLAS_COMPUTE_32F;
+  const T one = 1;
+  BM3_CHECK(cublasGemmEx(blas_.get(), transpose_B ? CUBLAS_OP_T : CUBLAS_OP_N,
+                         transpose_A ? CUBLAS_OP_T : CUBLAS_OP_N, as_int(n), as_int(m), as_int(k),
+                         &one, B, type, as_int(b), A, type, as_int(a), &beta, C, type, as_int(c),
+                         compute, CUBLAS_GEMM_DEFAULT));
+}
+
+template <class T>
+void CudaOps<T>::column_sums(T* sum, const T* x, size_t n, size_t d) {
+  const MatrixLaunch at = launch_over(1, d);
+  const unsigned parts = std::min(blocks_of(n, rows_of_sum), most_row_parts);
+  T* part = column_parts_.room<T>(parts * d);
+  column_sums_kernel<<<parts, dim3(at.threads_x, at.threads_y), 0, stream()>>>(
+      sum, part, x, n, d, grid_sum().counter);
+  BM3_CHECK_LAUNCH();
+}
+
+// y = x[rows] W + b
+template <class T>
+void CudaOps<T>::linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b,
+                                size_t n, size_t in, size_t out) {
+  launch_matrix(stream(), n, out, repeat_row_kernel<T>, y, b, n, out);
+  if (rows) {
+    T* copy = gathered_.room<T>(n * in);
+    gather_rows(copy, x, rows, n, in);
+    x = copy;
+  }
+  gemm(false, false, n, out, in, x, in, W, out, T(1), y, out);
+}
+
+// y = x[rows] W + b:  d_x = d_y W^T;  d_W = x[rows]^T d_y;  d_b = column sums of d_y
+template <class T>
+void CudaOps<T>::linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x,
+                                 const int32_t* rows, const T* W, size_t n, size_t in,
+                                 size_t out) {
+  if (n == 0) {
+    runtime_.zero(d_W, in * out * sizeof(T));
+    runtime_.zero(d_b, out * sizeof(T));
+    return;
+  }
+  if (d_x) gemm(false, true, n, in, out, d_y, out, W, out, T(0), d_x, in);
+  if (rows) {
+    T* copy = gathered_.room<T>(n * in);
+    gather_rows(copy, x, rows, n, in);
+    x = copy;
+  }
+  gemm(true, false, in, out, n, x, in, d_y, out, T(0), d_W, out);
+  column_sums(d_b, d_y, n, out);
+}
+
+template class CudaOps<float>;
+template class CudaOps<double>;
+
+}  // namespace bm3

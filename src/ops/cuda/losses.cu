@@ -1,0 +1,118 @@
+// The losses' one pass over rows: cosine [Eq. 8] and regulariser [Eq. 12].
+#include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/kernel.h"
+
+namespace bm3 {
+namespace {
+
+using namespace cuda;
+
+/// A warp a row: norms, dot products, loss and gradient while the rows lie in cache.
+template <class T>
+__global__ void cosine_loss_kernel(double* loss, T* d_a, const T* a, const T* b, Pairs pairs,
+                                   double scale, size_t d, GridSum memory) {
+  const unsigned lane = threadIdx.x % warp;
+  double sum = 0;
+  for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
+    // Without targets the pairs of a row are all the same one: count it once, that many times.
+    const int32_t begin = pairs.begin[r], all = pairs.begin[r + 1];
+    if (begin == all) continue;
+    const int32_t end = pairs.target ? all : begin + 1;
+    const T times = static_cast<T>(pairs.target ? 1 : all - begin);
+    const T* a_r = a + r * d;
+    const T aa = warp_dot(a_r, a_r, d);
+    for (int32_t k = begin; k < end; ++k) {
+      const T* b_k = b + (pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d;
+      const T ab = warp_dot(a_r, b_k, d), bb = warp_dot(b_k, b_k, d);
+      sum += static_cast<double>(times) * (1.0 + static_cast<double>(cosine_forward(ab, aa, bb)));
+      if (!d_a) continue;
+      T on_b, on_a;
+      cosine_backward(on_b, on_a, ab, aa, bb);
+      on_b *= times * static_cast<T>(scale);
+      on_a *= times * static_cast<T>(scale);
+      for (size_t c = lane; c < d; c += warp) d_a[r * d + c] += on_b * b_k[c] + on_a * a_r[c];
+    }
+  }
+  // Every lane has its row's sum: one of them speaks for the warp.
+  sum_over_grid(lane == 0 ? sum : 0.0, memory, [&](double total) { *loss += scale * total; });
+}
+
+template <class T>
+__global__ void squared_forward_kernel(double* loss, const T* x, Pairs pairs, double scale,
+                                       size_t d, GridSum memory) {
+  double sum = 0;
+  for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
+    const int32_t times = pairs.begin[r + 1] - pairs.begin[r];
+    if (times > 0) sum += times * static_cast<double>(warp_dot(x + r * d, x + r * d, d));
+  }
+  sum_over_grid(threadIdx.x % warp == 0 ? sum : 0.0, memory,
+                [&](double total) { *loss += scale * total; });
+}
+
+template <class T>
+__global__ void squared_backward_kernel(T* d_x, const T* x, Pairs pairs, double scale, size_t d) {
+  const size_t r = matrix_row(), c = matrix_column();
+  if (r >= pairs.n || c >= d) return;
+  const T factor = static_cast<T>(2 * scale * (pairs.begin[r + 1] - pairs.begin[r]));
+  d_x[r * d + c] += factor * x[r * d + c];
+}
+
+template <class T>
+__global__ void norm_forward_kernel(double* loss, double* norm, const T* x, double scale, size_t n,
+                                    GridSum memory) {
+  T squares = 0;
+  for (size_t i = grid_thread(); i < n; i += grid_threads()) squares += x[i] * x[i];
+  sum_over_grid(static_cast<double>(squares), memory, [&](double total) {
+    *norm = sqrt(total);
+    *loss += scale * *norm;
+  });
+}
+
+template <class T>
+__global__ void norm_backward_kernel(T* d_x, const double* norm, const T* x, double scale,
+                                     size_t n) {
+  const size_t i = grid_thread();
+  if (i < n) d_x[i] = static_cast<T>(*norm > 0 ? scale / *norm : 0.0) * x[i];
+}
+
+}  // namespace
+
+// loss = scale * sum over pairs of 1 + C(a, b);  d_a += scale (on_b b + on_a a)
+template <class T>
+void CudaOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const T* b, const Pairs& pairs,
+                             double scale, size_t d) {
+  launch(stream(), blocks_of_sum(pairs.n, warps_of_block), cosine_loss_kernel<T>, loss, d_a, a, b,
+         pairs, scale, d, grid_sum());
+}
+
+// loss = scale * sum over pairs of |x|^2
+template <class T>
+void CudaOps<T>::squared_forward(double* loss, const T* x, const Pairs& pairs, double scale,
+                                 size_t d) {
+  launch(stream(), blocks_of_sum(pairs.n, warps_of_block), squared_forward_kernel<T>, loss, x,
+         pairs, scale, d, grid_sum());
+}
+
+// loss = scale * sum over pairs of |x|^2:  d_x += 2 scale (number of pairs) x
+template <class T>
+void CudaOps<T>::squared_backward(T* d_x, const T* x, const Pairs& pairs, double scale, size_t d) {
+  launch_matrix(stream(), pairs.n, d, squared_backward_kernel<T>, d_x, x, pairs, scale, d);
+}
+
+// loss = scale |x|_F
+template <class T>
+void CudaOps<T>::norm_forward(double* loss, double* norm, const T* x, double scale, size_t n) {
+  const unsigned blocks = std::max(blocks_of_sum(n, block_threads), 1u);  // |x| = 0 for no x
+  launch(stream(), blocks, norm_forward_kernel<T>, loss, norm, x, scale, n, grid_sum());
+}
+
+// loss = scale |x|_F:  d_x = scale x / |x|_F
+template <class T>
+void CudaOps<T>::norm_backward(T* d_x, const double* norm, const T* x, double scale, size_t n) {
+  launch(stream(), blocks_of(n, block_threads), norm_backward_kernel<T>, d_x, norm, x, scale, n);
+}
+
+template class CudaOps<float>;
+template class CudaOps<double>;
+
+}  // namespace bm3

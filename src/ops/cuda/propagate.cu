@@ -1,0 +1,144 @@
+// LightGCN's sparse product [Eq. 3], with the read-out's terms [Eq. 4] in the same pass.
+#include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/kernel.h"
+#include "ops/cuda/sparse_product.h"
+
+namespace bm3 {
+namespace {
+
+using namespace cuda;
+
+constexpr int64_t long_row = 256;  // rows with more neighbours are shared by a block's warps
+
+/// y = a S A S x + b z and the graph's arrays, as a kernel takes them.
+template <class T>
+struct Propagation {
+  T* y;
+  const T *x, *z;
+  T a, b_user, b_item;
+  const int64_t* begin;
+  const int32_t* neighbour;
+  const T* scale;
+  int64_t n_users, n_nodes;
+  size_t d;
+};
+
+/// sum_j s_j x_j over the neighbours j at first .. last, in columns c .. c + width of each lane with
+/// c < d. Lanes read 32 neighbours' numbers at once and pass them around the warp.
+template <int width, class T>
+__device__ Vector<T, width> neighbour_sum(const Propagation<T>& p, int64_t first, int64_t last,
+                                          size_t c) {
+  const auto lane = static_cast<int>(threadIdx.x % warp);
+  Vector<T, width> sum{};
+  for (int64_t e = first; e < last; e += warp) {
+    const int n = last - e < warp ? static_cast<int>(last - e) : static_cast<int>(warp);
+    const int32_t neighbour = lane < n ? p.neighbour[e + lane] : 0;
+    const T scale = lane < n ? p.scale[neighbour] : T(0);
+#pragma unroll 8
+    for (int k = 0; k < n; ++k) {
+      const auto j = static_cast<size_t>(__shfl_sync(full_warp, neighbour, k));
+      const T s_j = __shfl_sync(full_warp, scale, k);
+      if (c >= p.d) continue;
+      const Vector<T, width> x_j = vector_at<T, width>(p.x + j * p.d + c);
+      for (int i = 0; i < width; ++i) sum.x[i] += s_j * x_j.x[i];
+    }
+  }
+  return sum;
+}
+
+/// y = a s_r sum + b z in the lane's columns of a row.
+template <int width, class T>
+__device__ void finish_row(const Propagation<T>& p, int64_t node, size_t c, Vector<T, width> sum) {
+  if (c >= p.d) return;
+  const size_t at = static_cast<size_t>(node) * p.d + c;
+  const T a_r = p.a * p.scale[node], b = node < p.n_users ? p.b_user : p.b_item;
+  const Vector<T, width> z = vector_at<T, width>(p.z + at);
+  for (int i = 0; i < width; ++i) sum.x[i] = a_r * sum.x[i] + b * z.x[i];
+  vector_at<T, width>(p.y + at) = sum;
+}
+
+/// A warp a row; then all warps together each of the block's long rows. The last rows come first:
+/// items have the longest lists, and one that starts late would keep the GPU waiting.
+template <int width, class T>
+__global__ void propagate_kernel(Propagation<T> p) {
+  __shared__ Vector<T, width> part[warps_of_block][warp];
+  const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
+  const int64_t top = p.n_nodes - 1 - static_cast<int64_t>(blockIdx.x) * warps_of_block;
+  const int64_t node = top - own, of_lane = top - lane;  // the block's rows: top, top - 1, ..
+  const bool is_long = lane < warps_of_block && of_lane >= 0 && p.a != T(0) &&
+                       p.begin[of_lane + 1] - p.begin[of_lane] > long_row;
+  const unsigned long_rows = __ballot_sync(full_warp, is_long);  // the same in every warp
+  for (size_t tile = 0; tile < p.d; tile += warp * width) {
+    const size_t c = tile + lane * width;
+    if (node >= 0 && (long_rows >> own & 1) == 0)
+      finish_row(p, node, c, p.a != T(0)
+                                 ? neighbour_sum<width>(p, p.begin[node], p.begin[node + 1], c)
+                                 : Vector<T, width>{});
+    for (unsigned left = long_rows; left != 0; left &= left - 1) {
+      const int64_t r = top - (__ffs(static_cast<int>(left)) - 1);
+      const int64_t first = p.begin[r], last = p.begin[r + 1];
+      const int64_t each = (last - first + warps_of_block - 1) / warps_of_block;
+      const int64_t from = first + own * each;
+      part[own][lane] = neighbour_sum<width>(p, from, min(from + each, last), c);
+      __syncthreads();
+      if (own == 0) {
+        Vector<T, width> sum = part[0][lane];
+        for (unsigned k = 1; k < warps_of_block; ++k)
+          for (int i = 0; i < width; ++i) sum.x[i] += part[k][lane].x[i];
+        finish_row(p, r, c, sum);
+      }
+      __syncthreads();
+    }
+  }
+}
+
+/// y = b z [n_nodes, d].
+template <class T>
+__global__ void scale_rows_kernel(T* y, const T* z, T b_user, T b_item, size_t n_users,
+                                  size_t n_nodes, size_t d) {
+  const size_t r = matrix_row(), c = matrix_column();
+  if (r < n_nodes && c < d) y[r * d + c] = (r < n_users ? b_user : b_item) * z[r * d + c];
+}
+
+template <int width, class T>
+void launch_propagate(cudaStream_t stream, const Propagation<T>& p) {
+  launch(stream, blocks_of(static_cast<size_t>(p.n_nodes), warps_of_block),
+         propagate_kernel<width, T>, p);
+}
+
+}  // namespace
+
+// y = a S A S x + b z
+template <class T>
+void CudaOps<T>::propagate(T* y, const T* x, const T* z, T a, T b_user, T b_item,
+                           const Graph<T>& graph, size_t d) {
+  if (cusparse_wanted_) {
+    const auto nodes = static_cast<size_t>(graph.n_nodes());
+    launch_matrix(stream(), nodes, d, scale_rows_kernel<T>, y, z, b_user, b_item,
+                  static_cast<size_t>(graph.n_users), nodes, d);
+    if (a != T(0) && graph.neighbour.size() > 0) sparse_product(graph, d).add(y, x, a);
+    return;
+  }
+  const Propagation<T> p{y, x, z, a, b_user, b_item, graph.begin.data(), graph.neighbour.data(),
+                         graph.scale.data(), graph.n_users, graph.n_nodes(), d};
+  if (d >= 4 * warp && in_vectors<T>(d, widest<T>, {y, x, z}))
+    launch_propagate<widest<T>>(stream(), p);
+  else if (d >= 2 * warp && in_vectors<T>(d, 2, {y, x, z}))
+    launch_propagate<2>(stream(), p);
+  else
+    launch_propagate<1>(stream(), p);
+}
+
+template <class T>
+SparseProduct<T>& CudaOps<T>::sparse_product(const Graph<T>& graph, size_t d) {
+  for (auto& product : sparse_products_)
+    if (product->is_for(graph, d)) return *product;
+  sparse_products_.push_back(
+      std::make_unique<SparseProduct<T>>(runtime_, sparse_.get(), graph, d));
+  return *sparse_products_.back();
+}
+
+template class CudaOps<float>;
+template class CudaOps<double>;
+
+}  // namespace bm3

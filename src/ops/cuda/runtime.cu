@@ -1,0 +1,167 @@
+#include "ops/cuda/runtime.h"
+
+#include <cstring>
+
+#include "ops/cuda/cuda.h"
+
+namespace bm3 {
+namespace {
+
+constexpr size_t staging_slots = 8;
+constexpr size_t staging_bytes = size_t{1} << 20;  // of a slot; a batch's row lists are far smaller
+constexpr size_t most_records = 64;                // each holds a few hundred KiB
+
+std::string mebibytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+
+__global__ void nothing() {}
+
+}  // namespace
+
+bool cuda_works(std::string& why) {
+  int devices = 0;
+  cudaError_t status = cudaGetDeviceCount(&devices);
+  if (status == cudaSuccess && devices == 0) status = cudaErrorNoDevice;
+  cudaFuncAttributes attributes{};
+  // A build for other architectures fails here and not in the first step.
+  if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, nothing);
+  if (status == cudaSuccess) return true;
+  why = "no GPU works: " + cuda::message(status);
+  static_cast<void>(cudaGetLastError());  // so that later calls do not report it again
+  return false;
+}
+
+namespace cuda {
+
+Runtime::Runtime() : ring_{staging_slots, staging_bytes} {
+  std::string why;
+  if (!cuda_works(why)) throw Error(why);
+  BM3_CHECK(cudaSetDevice(0));
+  BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
+  cudaStream_t stream = nullptr;
+  BM3_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  stream_.reset(stream);
+  void* staging = nullptr;
+  BM3_CHECK(cudaMallocHost(&staging, staging_slots * staging_bytes));
+  staging_.reset(staging);
+  for (size_t k = 0; k < staging_slots; ++k) {
+    cudaEvent_t event = nullptr;
+    BM3_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    slots_.push_back({Owned<cudaEvent_t, cudaEventDestroy>(event)});
+  }
+}
+
+Runtime::~Runtime() { static_cast<void>(cudaStreamSynchronize(stream_.get())); }
+
+void* Runtime::allocate(size_t bytes) {
+  refuse_in_record("an allocation");
+  void* memory = nullptr;
+  const cudaError_t status = cudaMalloc(&memory, std::max<size_t>(bytes, 1));
+  if (status == cudaErrorMemoryAllocation) {
+    static_cast<void>(cudaGetLastError());
+    size_t free = 0, total = 0;
+    BM3_CHECK(cudaMemGetInfo(&free, &total));
+    throw Error("out of GPU memory: " + mebibytes(bytes) + " asked for, " + mebibytes(free) +
+                " of " + mebibytes(total) + " free; --features frozen, fewer --modalities or a "
+                "smaller --batch needs less");
+  }
+  BM3_CHECK(status);
+  blocks_[memory] = {bytes, ++clock_};
+  allocated_ += bytes;
+  return memory;
+}
+
+void Runtime::release(void* memory) noexcept {
+  const auto block = blocks_.find(memory);
+  if (block == blocks_.end()) return;
+  static_cast<void>(cudaStreamSynchronize(stream_.get()));
+  // A record that was made while this memory was there may use it.
+  const uint64_t born = block->second.born;
+  records_.erase(std::remove_if(records_.begin(), records_.end(),
+                                [&](const Record& r) { return r.born > born; }),
+                 records_.end());
+  allocated_ -= block->second.bytes;
+  blocks_.erase(block);
+  static_cast<void>(cudaFree(memory));
+}
+
+void Runtime::zero(void* dst, size_t bytes) {
+  if (bytes) BM3_CHECK(cudaMemsetAsync(dst, 0, bytes, stream()));
+}
+
+void Runtime::upload(void* dst, const void* src, size_t bytes) {
+  refuse_in_record("an upload");
+  for (size_t done = 0; done < bytes;) {
+    const size_t piece = ring_.piece(bytes - done), slot = ring_.next();
+    const cudaEvent_t free = slots_[slot].free.get();
+    char* staged = static_cast<char*>(staging_.get()) + slot * staging_bytes;
+    BM3_CHECK(cudaEventSynchronize(free));
+    std::memcpy(staged, static_cast<const char*>(src) + done, piece);
+    BM3_CHECK(cudaMemcpyAsync(static_cast<char*>(dst) + done, staged, piece,
+                              cudaMemcpyHostToDevice, stream()));
+    BM3_CHECK(cudaEventRecord(free, stream()));
+    done += piece;
+  }
+}
+
+void Runtime::download(void* dst, const void* src, size_t bytes) {
+  refuse_in_record("a download");
+  if (bytes) BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, stream()));
+  synchronize();
+}
+
+void Runtime::synchronize() { BM3_CHECK(cudaStreamSynchronize(stream())); }
+
+void Runtime::refuse_in_record(const char* what) const {
+  if (recording_) throw Error(std::string(what) + " cannot be part of a recorded step");
+}
+
+void Runtime::replay(uint64_t key, const std::function<void()>& work) {
+  const auto found = std::find_if(records_.begin(), records_.end(),
+                                  [&](const Record& r) { return r.key == key; });
+  if (found == records_.end()) {
+    work();
+    if (records_.size() == most_records) {
+      synchronize();
+      records_.erase(records_.begin());
+    }
+    records_.push_back({key, ++clock_, nullptr});
+    return;
+  }
+  if (!found->graph) found->graph = record(work);
+  BM3_CHECK(cudaGraphLaunch(found->graph.get(), stream()));
+}
+
+Owned<cudaGraphExec_t, cudaGraphExecDestroy> Runtime::record(const std::function<void()>& work) {
+  BM3_CHECK(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal));
+  recording_ = true;
+  std::exception_ptr failure;
+  try {
+    work();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  recording_ = false;
+  cudaGraph_t captured = nullptr;
+  const cudaError_t status = cudaStreamEndCapture(stream(), &captured);
+  const Owned<cudaGraph_t, cudaGraphDestroy> graph(captured);
+  if (failure) {
+    static_cast<void>(cudaGetLastError());
+    std::rethrow_exception(failure);
+  }
+  BM3_CHECK(status);
+  cudaGraphExec_t executable = nullptr;
+  BM3_CHECK(cudaGraphInstantiate(&executable, graph.get(), 0));
+  return Owned<cudaGraphExec_t, cudaGraphExecDestroy>(executable);
+}
+
+void Workspace::grow(size_t bytes) {
+  runtime_.refuse_in_record("the growth of working memory");
+  runtime_.release(memory_);  // and with it the graphs that use it
+  memory_ = nullptr;
+  bytes_ = 0;
+  memory_ = runtime_.allocate(bytes);
+  bytes_ = bytes;
+}
+
+}  // namespace cuda
+}  // namespace bm3

@@ -1,0 +1,98 @@
+#pragma once
+// The GPU's memory, its one stream of work, and the record of a step that is replayed: what of a
+// Device does not depend on the type of the numbers.
+#include <functional>
+#include <memory>
+#include <type_traits>
+#include <unordered_map>
+#include <vector>
+
+#include "ops/cuda/check.h"
+#include "ops/cuda/launch.h"
+
+namespace bm3::cuda {
+
+/// Owns a handle that a C function destroys; a failure to destroy has nobody left to tell.
+template <class Handle, auto destroy>
+struct Destroy {
+  void operator()(Handle handle) const noexcept { static_cast<void>(destroy(handle)); }
+};
+template <class Handle, auto destroy>
+using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<Handle, destroy>>;
+
+class Runtime {
+ public:
+  /// Error where there is no GPU that works.
+  Runtime();
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  cudaStream_t stream() const { return stream_.get(); }
+  const cudaDeviceProp& properties() const { return properties_; }
+  /// Bytes that are allocated now.
+  size_t allocated() const { return allocated_; }
+
+  // As in device.h.
+  void* allocate(size_t bytes);
+  void release(void* memory) noexcept;
+  void zero(void* dst, size_t bytes);
+  void upload(void* dst, const void* src, size_t bytes);
+  void download(void* dst, const void* src, size_t bytes);
+  void synchronize();
+  /// A key's first call does the work, which lets working memory grow and libraries load what they
+  /// need; its second records it as a CUDA graph; from then on the graph is launched. The release of
+  /// memory that was there at the first call makes the next call the first again.
+  void replay(uint64_t key, const std::function<void()>& work);
+  /// Error while a step is recorded: `what` cannot be part of a record.
+  void refuse_in_record(const char* what) const;
+
+ private:
+  struct Block {
+    size_t bytes;
+    uint64_t born;  // when, by clock_
+  };
+  struct Record {
+    uint64_t key, born;                                  // of the first call
+    Owned<cudaGraphExec_t, cudaGraphExecDestroy> graph;  // null until the second
+  };
+  struct Slot {
+    Owned<cudaEvent_t, cudaEventDestroy> free;  // the slot's last copy is done
+  };
+  Owned<cudaGraphExec_t, cudaGraphExecDestroy> record(const std::function<void()>& work);
+
+  cudaDeviceProp properties_{};
+  Owned<cudaStream_t, cudaStreamDestroy> stream_;
+  Owned<void*, cudaFreeHost> staging_;
+  Ring ring_;
+  std::vector<Slot> slots_;
+  std::unordered_map<void*, Block> blocks_;
+  size_t allocated_ = 0;
+  uint64_t clock_ = 0;           // counts allocations and first calls
+  std::vector<Record> records_;  // oldest first
+  bool recording_ = false;
+};
+
+/// Working memory of one operation, which only grows.
+class Workspace {
+ public:
+  explicit Workspace(Runtime& runtime) : runtime_(runtime) {}
+  ~Workspace() { runtime_.release(memory_); }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+  /// Room for n elements, not initialised, until the next call.
+  template <class E>
+  E* room(size_t n) {
+    if (n * sizeof(E) > bytes_) grow(n * sizeof(E));
+    return static_cast<E*>(memory_);
+  }
+
+ private:
+  void grow(size_t bytes);
+  Runtime& runtime_;
+  void* memory_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace bm3::cuda

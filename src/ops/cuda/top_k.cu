@@ -1,0 +1,191 @@
+// Ranking [Eq. 13]: scores block by block into bounded memory, and a running best list for each user.
+#include <cub/warp/warp_merge_sort.cuh>
+#include <limits>
+
+#include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/kernel.h"
+
+namespace bm3 {
+namespace {
+
+using namespace cuda;
+
+constexpr size_t user_block = 2048;  // scores of a block: 32 MiB in float32, so that they
+constexpr size_t item_block = 4096;  // stay in the level-2 cache of a large GPU
+constexpr unsigned most_best = 64;   // longest list; as many candidates wait beside it
+constexpr unsigned list_size = 2 * most_best;
+constexpr unsigned entries_of_lane = list_size / warp;
+constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
+constexpr int32_t no_item = 2147483647;
+template <class T>
+constexpr T minus_infinity = -std::numeric_limits<T>::infinity();
+
+template <class T>
+struct Entry {
+  T score;
+  int32_t item;
+};
+template <class T>
+__device__ Entry<T> nothing() {
+  return {minus_infinity<T>, no_item};
+}
+/// Better first; equal scores by the lower number.
+struct Better {
+  template <class T>
+  __device__ bool operator()(const Entry<T>& a, const Entry<T>& b) const {
+    return a.score > b.score || (a.score == b.score && a.item < b.item);
+  }
+};
+
+/// The best items of one user so far, best first, and after them candidates that wait to be sorted
+/// in: one warp's memory and methods, which all its lanes call together.
+template <class T>
+class BestList {
+ public:
+  using Sort = cub::WarpMergeSort<Entry<T>, entries_of_lane, warp>;
+  struct Memory {
+    Entry<T> list[list_size];
+    typename Sort::TempStorage sort;
+  };
+  __device__ BestList(Memory& memory, unsigned k)
+      : memory_(memory), k_(k), lane_(threadIdx.x % warp) {}
+
+  /// Starts from `best` [most_best], or from nothing.
+  __device__ void begin(const Entry<T>* best) {
+    for (unsigned i = lane_; i < list_size; i += warp)
+      memory_.list[i] = best && i < most_best ? best[i] : nothing<T>();
+    __syncwarp();
+    threshold_ = memory_.list[k_ - 1].score;
+  }
+  /// Takes each lane's item with its score; -infinity marks one to leave out. Items come in ascending
+  /// order from call to call, so they must beat the k-th, not equal it.
+  __device__ void push(T score, int32_t item) {
+    unsigned takers = __ballot_sync(full_warp, score > threshold_);
+    if (takers == 0) return;
+    if (waiting_ + __popc(takers) > most_best) {
+      sort();
+      takers = __ballot_sync(full_warp, score > threshold_);
+    }
+    const unsigned before = __popc(takers & ((1u << lane_) - 1));
+    if (score > threshold_) memory_.list[most_best + waiting_ + before] = {score, item};
+    waiting_ += __popc(takers);
+    __syncwarp();
+  }
+  /// Sorts in what waits. Returns the list.
+  __device__ const Entry<T>* sort() {
+    Entry<T> mine[entries_of_lane];
+    for (unsigned i = 0; i < entries_of_lane; ++i)
+      mine[i] = memory_.list[lane_ * entries_of_lane + i];
+    Sort(memory_.sort).Sort(mine, Better());
+    for (unsigned i = 0; i < entries_of_lane; ++i) {
+      const unsigned place = lane_ * entries_of_lane + i;
+      memory_.list[place] = place < most_best ? mine[i] : nothing<T>();
+    }
+    __syncwarp();
+    threshold_ = memory_.list[k_ - 1].score;
+    waiting_ = 0;
+    return memory_.list;
+  }
+
+ private:
+  Memory& memory_;
+  unsigned k_, lane_;
+  unsigned waiting_ = 0;  // candidates
+  T threshold_{};         // the k-th best score at the last sort
+};
+
+/// What the items of one block do to the lists of one block of users.
+template <class T>
+struct Selection {
+  int32_t* item;         // [n, k], written after the last items
+  T* score;              // [n, k]
+  T* scores;             // [n, item_block], of items first .. first + width
+  Entry<T>* best;        // [n, most_best], from block to block
+  const int32_t* users;  // [n]
+  const int64_t* begin;  // the graph's rows
+  const int32_t* neighbour;
+  int64_t n_users;
+  size_t n, k, first, width;
+  bool first_items, last_items;
+};
+
+/// Scores of the user's items in training become -infinity.
+template <class T>
+__device__ void mask_seen(T* scores, const Selection<T>& s, int32_t user) {
+  const auto first = static_cast<int64_t>(s.first), width = static_cast<int64_t>(s.width);
+  for (int64_t e = s.begin[user] + threadIdx.x % warp; e < s.begin[user + 1]; e += warp) {
+    const int64_t i = s.neighbour[e] - s.n_users - first;
+    if (i >= 0 && i < width) scores[i] = minus_infinity<T>;
+  }
+  __syncwarp();  // the lanes read each other's marks
+}
+
+/// A warp a user.
+template <class T>
+__global__ void __launch_bounds__(sort_threads) select_kernel(Selection<T> s) {
+  using List = BestList<T>;
+  __shared__ typename List::Memory memory[sort_threads / warp];
+  const unsigned lane = threadIdx.x % warp, own = threadIdx.x / warp;
+  const size_t r = static_cast<size_t>(blockIdx.x) * (sort_threads / warp) + own;
+  if (r >= s.n) return;  // the whole warp
+  T* scores = s.scores + r * item_block;
+  mask_seen(scores, s, s.users[r]);
+  List list(memory[own], static_cast<unsigned>(s.k));
+  list.begin(s.first_items ? nullptr : s.best + r * most_best);
+  constexpr unsigned strips = 4;  // loads that are under way at once
+  for (size_t i0 = 0; i0 < s.width; i0 += strips * warp) {
+    T strip[strips];
+    for (unsigned j = 0; j < strips; ++j) {
+      const size_t i = i0 + j * warp + lane;
+      strip[j] = i < s.width ? scores[i] : minus_infinity<T>;
+    }
+    for (unsigned j = 0; j < strips; ++j)
+      list.push(strip[j], static_cast<int32_t>(s.first + i0 + j * warp + lane));
+  }
+  const Entry<T>* best = list.sort();
+  if (!s.last_items) {
+    for (unsigned i = lane; i < most_best; i += warp) s.best[r * most_best + i] = best[i];
+    return;
+  }
+  for (size_t j = lane; j < s.k; j += warp) {
+    const bool there = best[j].item != no_item;
+    s.item[r * s.k + j] = there ? best[j].item : -1;
+    s.score[r * s.k + j] = there ? best[j].score : T(0);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void CudaOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
+                       const Graph<T>& graph, size_t k, size_t n, size_t d) {
+  if (k > most_best)
+    throw Error("the " + std::to_string(k) + " best items were asked for; a GPU ranks up to " +
+                std::to_string(most_best) + ": take a smaller K or --device cpu");
+  const auto n_items = static_cast<size_t>(graph.n_items);
+  const size_t most_users = std::min(n, user_block);
+  if (n == 0 || k == 0) return;
+  T* scores = scores_.room<T>(most_users * (item_block + d));
+  T* h = scores + most_users * item_block;
+  auto* best = best_.room<Entry<T>>(most_users * most_best);
+  for (size_t u0 = 0; u0 < n; u0 += user_block) {
+    const size_t block = std::min(user_block, n - u0);
+    gather_rows(h, h_u, users + u0, block, d);
+    for (size_t i0 = 0; i0 < std::max<size_t>(n_items, 1); i0 += item_block) {
+      const size_t width = std::min(item_block, n_items - i0);
+      gemm(false, true, block, width, d, h, d, h_i + i0 * d, d, T(0), scores, item_block);
+      const Selection<T> selection{
+          item + u0 * k, score + u0 * k, scores, best, users + u0, graph.begin.data(),
+          graph.neighbour.data(), graph.n_users, block, k, i0, width, i0 == 0,
+          i0 + width == n_items};
+      select_kernel<<<blocks_of(block, sort_threads / warp), sort_threads, 0, stream()>>>(
+          selection);
+      BM3_CHECK_LAUNCH();
+    }
+  }
+}
+
+template class CudaOps<float>;
+template class CudaOps<double>;
+
+}  // namespace bm3
