@@ -66,14 +66,15 @@ int run(const Help& help) {
   return 0;
 }
 
-int run(const TrainOptions& options) {
+int run(TrainOptions options) {
+  options.device.device = choose_device(options.device.device);
   const fs::path out = options.out.empty() ? default_run_folder(options.name) : options.out;
   check_run_folder(out);
   Dataset data = find_dataset(options.data, options.name, options.train.seed);
   choose_modalities(data, options.modalities);
   print_data(data);
 
-  const auto ops = make_cpu_ops<float>(options.threads);
+  const auto ops = choose_ops(options.device);
   std::vector<Epoch> log;
   TrainProgress progress;
   progress.on_ready = [&](size_t n) { print_setup(options, data, n, ops->name()); };
@@ -134,14 +135,16 @@ int run(const EvalOptions& options) {
                 "expected " + std::to_string(past.n_users) + " users, " +
                 std::to_string(past.n_items) + " items and " +
                 std::to_string(past.n_interactions) + " interactions");
-  const auto ops = make_cpu_ops<float>(options.threads);
+  DeviceChoice device = options.device;
+  if (device.device.empty()) device.device = past.device == "cuda" ? "auto" : past.device;
+  const auto ops = choose_ops(device);
   const HeldOut valid = held_out(x.valid, x), test = held_out(x.test, x);
   const Ranking ranking = rank_by(*ops, x, past.result, users_of(valid, test), past.d);
   const Metrics of_valid = evaluate(ranking, valid), of_test = evaluate(ranking, test);
   print_results({{"validation", of_valid}, {"test", of_test}}, data);
   if (!(of_valid == past.result.valid && of_test == past.result.test))
     throw Error("these are not the figures in " + (options.run / "config.json").string() +
-                ": the data or the embeddings have changed");
+                ": the data, the embeddings or the device (" + past.device + ") have changed");
   std::puts("the same figures as when the run ended");
   return 0;
 }

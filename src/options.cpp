@@ -150,8 +150,13 @@ CLI::Option* add_folder(CLI::App& app, const std::string& name, std::filesystem:
              });
 }
 
-void add_threads(CLI::App& app, int& threads) {
-  add_number(app, "--threads", threads, from_to(0, 1024), "threads; 0: one for each processor");
+void add_device(CLI::App& app, DeviceChoice& choice, const std::string& fallback) {
+  add_choice(app, "--device", {"auto", "cpu", "cuda"},
+             "where to compute; auto: on the GPU when one works", fallback,
+             [&](const std::string& text) { choice.device = text; });
+  add_number(app, "--threads", choice.threads, from_to(0, 1024),
+             "threads on the CPU; 0: one for each processor");
+  app.add_flag("--tf32", choice.tf32, "products on the GPU in TF32, faster and less exact [off]");
 }
 
 // Callbacks of options run in the order in which the options are added, not in that of the command
@@ -171,7 +176,7 @@ void add_data_options(CLI::App& app, TrainOptions& options) {
              "runs/NAME-YYYYMMDD-HHMMSS");
   add(app, "--modalities", "all|none|A,B,..", "which of the data set's modalities to use [all]",
       [&](const std::string& text) { options.modalities = split(text, ','); });
-  add_threads(app, options.threads);
+  add_device(app, options.device, options.device.device);
 }
 
 void add_model_options(CLI::App& app, TrainOptions& options) {
@@ -256,7 +261,8 @@ void add_recommend(CLI::App& app, RecommendOptions& options) {
 void add_eval(CLI::App& app, EvalOptions& options) {
   add_folder(app, "RUN", options.run, "folder that a training run left", "")->required();
   add_folder(app, "--data", options.data, "the data folder", "where the run found it");
-  add_threads(app, options.threads);
+  add_device(app, options.device, "that of the run");
+  options.device.device.clear();
 }
 
 }  // namespace

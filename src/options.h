@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/synthetic.h"
+#include "ops/choose.h"
 #include "train.h"
 
 namespace bm3 {
@@ -19,7 +20,7 @@ struct TrainOptions {
   std::string recipe = "released";
   std::vector<std::string> modalities = {"all"};  // or {"none"}, or names
   TrainConfig train;
-  int threads = 0;  // 0: as many as OpenMP gives
+  DeviceChoice device;
 };
 
 /// bm3 synth NAME
@@ -40,7 +41,7 @@ struct RecommendOptions {
 struct EvalOptions {
   std::filesystem::path run;
   std::filesystem::path data;  // empty: where the run found its data
-  int threads = 0;
+  DeviceChoice device;         // device empty: that of the run
 };
 
 struct Help {

@@ -76,7 +76,9 @@ Json config_of(const TrainOptions& options, const Dataset& data, const TrainResu
         {"batch", batch},
         {"epochs", epochs},
         {"patience", patience},
-        {"seed", seed}}},
+        {"seed", seed},
+        {"device", options.device.device},
+        {"tf32", options.device.tf32}}},
       {"best_epoch", result.best_epoch},
       {"valid", to_json(result.valid)},
       {"test", to_json(result.test)},
@@ -194,6 +196,7 @@ Run read_run(const fs::path& folder) {
     run.data = data.at("folder").get<std::string>();
     run.synthetic = data.at("synthetic");
     run.seed = json.at("training").at("seed");
+    run.device = json.at("training").at("device");
     run.n_users = data.at("users");
     run.n_items = data.at("items");
     run.n_interactions = data.at("interactions");

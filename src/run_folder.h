@@ -17,7 +17,7 @@ namespace bm3 {
 /// Error unless a run can leave its folder at `out`: new or empty, below a folder one may write to.
 void check_run_folder(const std::filesystem::path& out);
 
-/// Writes the folder `out`. `best_items` ranks every user. Error when it cannot be written; then
+/// Writes the folder `out`. `best_items` ranks every user; options.device.device is "cpu" or "cuda". Error when it cannot be written; then
 /// nothing is left.
 void write_run(const std::filesystem::path& out, const TrainOptions& options, const Dataset& data,
                const std::vector<Epoch>& log, const TrainResult& result, const Ranking& best_items);
@@ -27,6 +27,7 @@ struct Run {
   std::string name;            // of the data set,
   std::filesystem::path data;  // in this folder,
   bool synthetic;              // or the built-in stand-in
+  std::string device;          // "cpu" or "cuda"
   uint64_t seed;
   int64_t n_users, n_items;
   size_t n_interactions, d;

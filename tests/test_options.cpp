@@ -50,7 +50,7 @@ TEST(Options, ThePapersProtocol) {
   EXPECT_EQ(options.out, "");
   EXPECT_EQ(options.recipe, "released");
   EXPECT_EQ(options.modalities, std::vector<std::string>{"all"});
-  EXPECT_EQ(options.threads, 0);
+  EXPECT_EQ(options.device.threads, 0);
   EXPECT_EQ(options.train.batch, 2048U);
   EXPECT_EQ(options.train.epochs, 1000U);
   EXPECT_EQ(options.train.patience, 20U);
@@ -115,7 +115,7 @@ TEST(Options, EveryTrainingOptionIsTaken) {
   EXPECT_EQ(options.data, "D");
   EXPECT_EQ(options.out, "O");
   EXPECT_EQ(options.modalities, (std::vector<std::string>{"image", "text"}));
-  EXPECT_EQ(options.threads, 3);
+  EXPECT_EQ(options.device.threads, 3);
   EXPECT_EQ(losses_of(options.train.model), "rec,mask");
   EXPECT_EQ(options.train.model.d, 32U);
   EXPECT_EQ(options.train.adam.lr, 0.01);
@@ -169,7 +169,7 @@ TEST(Options, Commands) {
   const auto eval = std::get<EvalOptions>(parse("eval R --data D --threads 2"));
   EXPECT_EQ(eval.run, "R");
   EXPECT_EQ(eval.data, "D");
-  EXPECT_EQ(eval.threads, 2);
+  EXPECT_EQ(eval.device.threads, 2);
 }
 
 // -------------------------------------------------------------------------------------- refused
@@ -288,6 +288,8 @@ TEST(Help, ListsEveryOptionWithItsDefault) {
                  {"", "--out", "[runs/NAME-YYYYMMDD-HHMMSS]"},
                  {"", "--modalities", "[all]"},
                  {"", "--threads", "[0]"},
+                 {"", "--device", "[auto]"},
+                 {"", "--tf32", "[off]"},
                  {"", "--recipe", "[released]"},
                  {"", "--layers,--n-layers", "[1; elec: 2]"},
                  {"", "--dropout", "[0.5; elec: 0.3]"},
@@ -317,7 +319,9 @@ TEST(Help, ListsEveryOptionWithItsDefault) {
                  {"recommend", "-k", "[10]"},
                  {"eval", "RUN", ""},
                  {"eval", "--data", "[where the run found it]"},
-                 {"eval", "--threads", "[0]"}};
+                 {"eval", "--threads", "[0]"},
+                 {"eval", "--device", "[that of the run]"},
+                 {"eval", "--tf32", "[off]"}};
   for (const auto& [command, option, fallback] : options) {
     const std::string entry = entry_of(help(std::string(command) + " --help"), option);
     EXPECT_NE(entry, "") << command << " " << option;

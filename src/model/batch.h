@@ -31,7 +31,6 @@ class BatchLoader {
   size_t max_items() const { return max_items_; }
 
  private:
-  struct Side;
   Device& device_;
   int64_t n_users_;
   size_t max_users_, max_items_;

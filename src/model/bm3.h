@@ -60,7 +60,7 @@ class Bm3 {
     const int32_t* rows(const Batch& batch) const { return copy.size() ? nullptr : batch.items; }
   };
 
-  /// Parameters are zero until `initialise` or `set`. `max_batch` interactions at most in a batch.
+  /// Parameters are zero until `initialise`. `max_batch` interactions at most in a batch.
   Bm3(Ops<T>& ops, const Graph<T>& graph, const Bm3Config& config,
       const std::vector<ModalityShape>& modalities, const BatchLoader& loader);
 

@@ -1,0 +1,31 @@
+#include "ops/choose.h"
+
+#include "error.h"
+#ifdef BM3_CUDA
+#include "ops/cuda/cuda.h"
+#endif
+
+namespace bm3 {
+
+std::string choose_device(const std::string& wanted) {
+  if (wanted == "cpu") return "cpu";
+#ifdef BM3_CUDA
+  std::string why;
+  if (cuda_works(why)) return "cuda";
+#else
+  const std::string why = "this build has no CUDA: expected nvcc where it was made";
+#endif
+  if (wanted == "cuda") throw Error("--device cuda: " + why);
+  return "cpu";
+}
+
+std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice) {
+#ifdef BM3_CUDA
+  if (choose_device(choice.device) == "cuda") return make_cuda_ops<float>(choice.tf32);
+#else
+  choose_device(choice.device);
+#endif
+  return make_cpu_ops<float>(choice.threads);
+}
+
+}  // namespace bm3
