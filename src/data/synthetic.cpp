@@ -13,10 +13,10 @@ namespace bm3 {
 namespace {
 
 constexpr int64_t core = 5;       // least interactions of a user and of an item
-constexpr size_t n_factors = 16;  // of an item and of a taste
-constexpr size_t n_topics = 48;
+constexpr size_t n_factors = 64;  // of an item and of a taste
+constexpr int64_t topic_size = 18;   // items of a topic, on average
 constexpr double own_factors = 0.6;  // an item's own part beside its topic's
-constexpr double popularity_power = 0.7, sharpness = 1.5, wandering = 0.15;
+constexpr double popularity_power = 0.7, sharpness = 1.5, wandering = 0.4;
 
 using Factors = std::array<double, n_factors>;
 enum Table : uint32_t { topics, items, users, activity, popularity, draws, repairs, projection };
@@ -37,8 +37,12 @@ struct Source {
   }
 };
 
+uint32_t n_topics(const SyntheticSpec& spec) {
+  return static_cast<uint32_t>(std::max<int64_t>(1, spec.n_items / topic_size));
+}
+
 uint32_t topic_of(const SyntheticSpec& spec, int64_t item) {
-  return Source{spec.seed, items}(static_cast<uint32_t>(item), n_factors).x[0] % uint32_t{n_topics};
+  return Source{spec.seed, items}(static_cast<uint32_t>(item), n_factors).x[0] % n_topics(spec);
 }
 
 /// An item's latent factors: its topic's, and a smaller part of its own.
@@ -65,8 +69,8 @@ struct World {
 
 World make_world(const SyntheticSpec& spec) {
   World world;
-  world.of_topic.resize(n_topics);
-  world.cumulative.resize(n_topics);
+  world.of_topic.resize(n_topics(spec));
+  world.cumulative.resize(n_topics(spec));
   for (int64_t i = 0; i < spec.n_items; ++i) {
     world.item.push_back(item_factors(spec, i));
     const uint32_t topic = topic_of(spec, i);
@@ -146,7 +150,7 @@ std::vector<int64_t> activities(const SyntheticSpec& spec) {
 void repair(const SyntheticSpec& spec, const World& world, const std::vector<Taste>& tastes,
             std::vector<std::vector<int32_t>>& chosen) {
   std::vector<int64_t> count(static_cast<size_t>(spec.n_items));
-  std::vector<std::vector<size_t>> fans(n_topics);
+  std::vector<std::vector<size_t>> fans(n_topics(spec));
   for (size_t u = 0; u < chosen.size(); ++u) {
     for (int32_t i : chosen[u]) ++count[static_cast<size_t>(i)];
     for (size_t topic : tastes[u].topic) fans[topic].push_back(u);
@@ -226,29 +230,29 @@ void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t firs
   const auto columns = static_cast<size_t>(dim);
   // Two tables a modality, beyond the enumerated ones: the projection and the noise.
   const auto table = static_cast<uint32_t>(projection) + 2 * static_cast<uint32_t>(modality);
-  std::vector<float> A(columns *
-                       n_factors);  // each column of features looks at the factors its way
-  for (size_t k = 0; k < A.size(); ++k)
-    A[k] = static_cast<float>(Source{spec.seed, Table{table}}.normal(
-                                  static_cast<uint32_t>(k / n_factors), k % n_factors) /
-                              std::sqrt(double{n_factors} * (1 + own_factors * own_factors)));
+  std::vector<float> A(n_factors * columns);  // how each column of features looks at the factors
+  for (size_t k = 0; k < n_factors; ++k)
+    for (size_t c = 0; c < columns; ++c)
+      A[k * columns + c] = static_cast<float>(
+          Source{spec.seed, Table{table}}.normal(static_cast<uint32_t>(c), k) /
+          std::sqrt(double{n_factors} * (1 + own_factors * own_factors)));
   const auto spread = static_cast<float>(noise * 3.4641016151377544);  // of a uniform number
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < count; ++r) {
     const Factors f = item_factors(spec, first + r);
     const Source source{spec.seed, Table{table + 1}};
-    float* row = out + static_cast<size_t>(r) * columns;
-    for (size_t c = 0; c < columns; ++c) {
-      if (c % 4 == 0) {
-        const Random4 words = source(static_cast<uint32_t>(first + r), c / 4);
-        for (size_t lane = 0; lane < 4 && c + lane < columns; ++lane)
-          row[c + lane] = spread * (static_cast<float>(uniform01(words.x[lane])) - 0.5F);
-      }
-      float signal = 0;
-      for (size_t k = 0; k < n_factors; ++k)
-        signal += A[c * n_factors + k] * static_cast<float>(f[k]);
-      row[c] = std::max(0.0F, row[c] + signal);
+    float* const row = out + static_cast<size_t>(r) * columns;
+    for (size_t c = 0; c < columns; c += 4) {
+      const Random4 words = source(static_cast<uint32_t>(first + r), c / 4);
+      for (size_t lane = 0; lane < 4 && c + lane < columns; ++lane)
+        row[c + lane] = spread * (static_cast<float>(uniform01(words.x[lane])) - 0.5F);
     }
+    for (size_t k = 0; k < n_factors; ++k) {
+      const float* const look = A.data() + k * columns;
+      const auto factor = static_cast<float>(f[k]);
+      for (size_t c = 0; c < columns; ++c) row[c] += look[c] * factor;
+    }
+    for (size_t c = 0; c < columns; ++c) row[c] = std::max(0.0F, row[c]);
   }
 }
 
