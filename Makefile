@@ -35,7 +35,7 @@ fuzz: ## a minute of fuzzing for each of the two parsers (needs clang)
 	$(BUILD)-fuzz/fuzz_inter -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
 	$(BUILD)-fuzz/fuzz_npy -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
 
-bench: all ## time, floor and ratio of each stage, on data of Baby's size
+bench: all ## time, floor and ratio of each stage on data of Baby's size, beside PyTorch where it is there
 	$(BUILD)/bench
 
 GOLDENS := $(BUILD)/goldens

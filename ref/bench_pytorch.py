@@ -18,7 +18,7 @@ class Bm3(torch.nn.Module):
         self.user = torch.nn.Embedding(args.users, d)
         self.item = torch.nn.Embedding(args.items, d)
         self.predictor = torch.nn.Linear(d, d)
-        dims = [size for size in (args.image_dim, args.text_dim) if size > 0]
+        dims = [size for size in args.dims if size > 0]
         self.features = torch.nn.ParameterList(
             torch.nn.Parameter(torch.randn(args.items, size), args.features == "tuned")
             for size in dims)
@@ -78,15 +78,17 @@ class Bm3(torch.nn.Module):
 
 
 def seconds(work, device, repeats):
-    """Mean time of `work`, after one call that warms up."""
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    """Mean time of `work` after calls that warm up, without a wait for the device in between."""
+    def wait():
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    for _ in range(3 if device.type == "cuda" else 1):
+        work()
+    wait()
     start = time.perf_counter()
     for _ in range(repeats):
         work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait()
     return (time.perf_counter() - start) / repeats
 
 
@@ -94,14 +96,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     for name, default in [("users", 19445), ("items", 7050), ("interactions", 118551),
-                          ("image-dim", 4096), ("text-dim", 384), ("dim", 64), ("layers", 1),
-                          ("batch", 2048), ("steps", 10)]:
+                          ("dim", 64), ("layers", 1), ("batch", 2048), ("steps", 10)]:
         parser.add_argument(f"--{name}", type=int, default=default, help=" ")
+    parser.add_argument("--dims", type=int, nargs="*", default=[4096, 384],
+                        help="width of each modality's features; 0: none")
+    parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0: PyTorch's choice")
+    parser.add_argument("--tf32", action="store_true", help="products on the GPU in TF32")
     parser.add_argument("--dropout", type=float, default=0.5, help=" ")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help=" ")
     parser.add_argument("--features", choices=["frozen", "tuned"], default="frozen", help=" ")
     args = parser.parse_args()
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = args.tf32
+    if args.threads > 0:
+        torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     model = Bm3(args, device)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
@@ -117,7 +125,7 @@ def main():
     evaluation = seconds(lambda: model.evaluate(4096), device, 3)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     print(json.dumps({"device": name, "torch": torch.__version__, "features": args.features,
-                      "step_seconds": per_step, "epoch_seconds": per_epoch,
+                      "steps": args.steps, "step_seconds": per_step, "epoch_seconds": per_epoch,
                       "evaluation_seconds": evaluation}))
 
 

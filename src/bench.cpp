@@ -1,88 +1,178 @@
-// `make bench`: time, work and floor of each stage of training and evaluation, on data of Baby's
-// size. Training runs as it is, over operations that keep count.
-#include <cblas.h>
-#include <omp.h>
+// `make bench`: time, work and floor of each stage of training and evaluation, on made data of
+// Baby's or Electronics' size. Training runs as it is, over operations that keep count.
+#include <CLI/CLI.hpp>
+#include <map>
 
-#include <cstdio>
-#include <cstdlib>
-#include <iterator>
-
+#include "bench_rates.h"
+#include "bench_reference.h"
+#include "bench_tools.h"
 #include "blas.h"
 #include "data/dataset.h"
-#include "data/synthetic.h"
 #include "measured_ops.h"
 #include "train.h"
+#ifdef BM3_CUDA
+#include "ops/cuda/cuda.h"
+#endif
 
 namespace bm3 {
 namespace {
 
-struct Rates {
-  double flops, bytes;  // a second
+struct Case {
+  const char* title;
+  SyntheticSpec spec;
+  bool tuned;
+  DeviceChoice device;
+  size_t repeats;  // epochs of which a median is taken
 };
 
-/// Median seconds of nine calls, after one to warm up.
-template <class Work>
-double median_seconds(const Work& work) {
-  std::vector<double> seconds;
-  work();
-  for (int r = 0; r < 9; ++r) seconds.push_back(timed(work));
-  std::sort(seconds.begin(), seconds.end());
-  return seconds[seconds.size() / 2];
+/// What a table leaves for the lines below it.
+struct Outcome {
+  size_t interactions, features, parameters;  // in training; numbers in memory; others' number
+  double epoch, evaluation;                   // seconds
+};
+
+/// Stages of several epochs: medians of the seconds, and the work of the last.
+Stages medians(const std::vector<Stages>& epochs) {
+  std::map<std::string, std::vector<double>> seconds;
+  for (const Stages& epoch : epochs)
+    for (const auto& [name, stage] : epoch) seconds[name].push_back(stage.seconds);
+  Stages out = epochs.back();
+  for (auto& [name, stage] : out) stage.seconds = median(seconds[name]);
+  return out;
 }
 
-/// This machine's best: a large product on each thread, and a copy too large for the caches, counting
-/// the bytes read and the bytes written.
-Rates measure_rates(int threads) {
-  constexpr int n = 1024;
-  constexpr size_t matrix = size_t{n} * n, large = size_t{1} << 26;
-  const auto t = static_cast<size_t>(threads);
-  std::vector<float> a(matrix, 1.0F), b(matrix, 1.0F), c(t * matrix);
-  const double product = median_seconds([&] {
-#pragma omp parallel num_threads(threads)
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n, b.data(), n, 0,
-                c.data() + static_cast<size_t>(omp_get_thread_num()) * matrix, n);
-  });
-  std::vector<float> from(large, 1.0F), to(large);
-  const double copy = median_seconds([&] {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (size_t i = 0; i < large; ++i) to[i] = from[i];
-  });
-  return {static_cast<double>(t * 2 * matrix) * n / product, 2.0 * sizeof(float) * large / copy};
+void print_row(const char* name, const char* calls, double seconds, const char* work,
+               double floor) {
+  std::printf("  %-26s %6s %9.2f %17s %9.2f %6.2f\n", name, calls, 1e3 * seconds, work,
+              1e3 * floor, seconds / floor);
 }
 
-/// One table: the stages of the last of three epochs and of its evaluation, and what they add up to.
-void bench(const char* title, const Dataset& data, bool tuned, int threads, const Rates& rates) {
-  MeasuredOps ops(make_cpu_ops<float>(threads));
+/// The stages, what they add up to, and the whole as it really runs.
+void print_table(const char* title, const Stages& stages, double whole, const Rates& rates) {
+  std::printf("  %-26s %6s %9s %8s %8s %9s %6s\n", title, "calls", "ms", "GFLOP", "GB", "floor ms",
+              "ratio");
+  double sum = 0, floors = 0;
+  for (const auto& [name, stage] : stages) {
+    const double floor = std::max(stage.flops / rates.flops, stage.bytes / rates.bytes);
+    sum += stage.seconds;
+    floors += floor;
+    char work[64];
+    std::snprintf(work, sizeof work, "%8.2f %8.3f", stage.flops / 1e9, stage.bytes / 1e9);
+    print_row(name.c_str(), std::to_string(stage.calls).c_str(), stage.seconds, work, floor);
+  }
+  print_row("= their sum", "", sum, "", floors);
+  print_row("= the whole, as it runs", "", whole, "", floors);
+}
+
+/// Epochs: one to warm up, then `repeats` whose operations are measured one by one, then one that
+/// records and `repeats` that run as in ./bm3, replayed and without a wait.
+Outcome measure(const Case& of, const Rates& rates) {
+  const Dataset data = synthetic_dataset(of.spec, "stand-in");
+  MeasuredOps ops(choose_ops(of.device));
   TrainConfig config;
-  config.model.tuned = tuned;
-  config.epochs = 3;
-  double train_seconds = 0, valid_seconds = 0;
+  config.model.tuned = of.tuned;
+  config.epochs = config.patience = 2 + 2 * of.repeats;
+  std::vector<Stages> training, evaluation;
+  std::vector<double> train_seconds, valid_seconds;
+  Outcome out{data.interactions.train.size(), 0, 0, 0, 0};
   TrainProgress progress;
-  progress.on_ready = [](size_t) {};
-  progress.on_batch = [](size_t, size_t) {};
+  progress.on_ready = [&](size_t n) { out.parameters = n; };
+  progress.on_batch = [&](size_t done, size_t batches) {
+    if (done == batches) training.push_back(ops.take());
+  };
   progress.on_epoch = [&](const Epoch& epoch) {
-    train_seconds = epoch.train_seconds;
-    valid_seconds = epoch.valid_seconds;
-    if (epoch.number < config.epochs) ops.stages().clear();
+    evaluation.push_back(ops.take());
+    if (epoch.number == 1) {
+      training.clear();
+      evaluation.clear();
+    }
+    ops.count(epoch.number <= of.repeats);
+    if (epoch.number <= 2 + of.repeats) return;
+    train_seconds.push_back(epoch.train_seconds);
+    valid_seconds.push_back(epoch.valid_seconds);
   };
   train(ops, data, config, progress);
 
-  std::printf("\n%s\n%-28s %6s %9s %8s %7s %9s %6s\n", title, "stage", "calls", "ms", "GFLOP", "GB",
-              "floor ms", "ratio");
-  double floors = 0, floors_of_ranking = 0;
-  for (const auto& [name, stage] : ops.stages()) {
-    const double floor = std::max(stage.flops / rates.flops, stage.bytes / rates.bytes);
-    (name == MeasuredOps::ranking ? floors_of_ranking : floors) += floor;
-    std::printf("%-28s %6zu %9.2f %8.2f %7.2f %9.2f %6.2f\n", name.c_str(), stage.calls,
-                1e3 * stage.seconds, stage.flops / 1e9, stage.bytes / 1e9, 1e3 * floor,
-                stage.seconds / floor);
+  training.resize(of.repeats);
+  evaluation.resize(of.repeats);
+  out.epoch = median(train_seconds);
+  out.evaluation = median(valid_seconds);
+  for (const auto& m : of.spec.modalities)
+    out.features += static_cast<size_t>(of.spec.n_items * m.dim);
+  std::printf("\n%s: medians of %zu\n", of.title, of.repeats);
+  print_table("an epoch of training", medians(training), out.epoch, rates);
+  print_table("an evaluation", medians(evaluation), out.evaluation, rates);
+  return out;
+}
+
+/// One case: its table, its memory beside the bound that ./bm3 keeps on a CPU, and PyTorch's times.
+void bench(const Case& of, const Rates& rates) {
+  const Apart<Outcome> table = apart([&] { return measure(of, rates); });
+  const Outcome& out = table.result;
+  if (!rates.cuda) {
+    const size_t numbers = (of.tuned ? 4 : 1) * out.features + 4 * out.parameters;
+    std::printf("  resident memory: peak %.0f MB; bound %.0f MB (features%s, 4 x the other "
+                "parameters, 150 MB)\n",
+                table.peak_bytes / 1e6, static_cast<double>(sizeof(float) * numbers) / 1e6 + 150,
+                of.tuned ? " x 4" : "");
   }
-  const auto sum = [](const char* name, double seconds, double floor) {
-    std::printf("%-28s %6s %9.2f %8s %7s %9.2f %6.2f\n", name, "", 1e3 * seconds, "", "",
-                1e3 * floor, seconds / floor);
-  };
-  sum("= epoch of training", train_seconds, floors);
-  sum("= evaluation", valid_seconds, floors_of_ranking);
+  std::printf("  ");
+  const auto theirs = measure_reference(of.spec, out.interactions, of.tuned, rates.cuda,
+                                        of.device.tf32, of.device.threads);
+  if (theirs)
+    std::printf("  PyTorch's time over ours: epoch %.1f, evaluation %.1f\n",
+                theirs->epoch / out.epoch, theirs->evaluation / out.evaluation);
+}
+
+#ifdef BM3_CUDA
+/// The two ways of `propagate` on a GPU, with its floor.
+int compare_propagation(const SyntheticSpec& spec, const Rates& rates) {
+  const Interactions data = synthesise(spec);
+  std::printf("\npropagation of %zu interactions, d = 64, median of 101:\n", data.train.size());
+  for (const bool cusparse : {false, true}) {
+    MeasuredOps ops(make_cuda_ops<float>(false, cusparse));
+    const auto graph = make_graph<float>(ops, data.n_users, data.n_items, data.train);
+    const size_t d = 64, n = static_cast<size_t>(graph.n_nodes()) * d;
+    const Array<float> x(ops, n);
+    Array<float> y(ops, n);
+    ops.take();
+    const double seconds = median_of(101, [&] {
+      ops.propagate(y.data(), x.data(), x.data(), 0.5F, 0.5F, 1.5F, graph, d);
+      return ops.take().at("propagation [Eq. 3, 4]").seconds;
+    });
+    ops.propagate(y.data(), x.data(), x.data(), 0.5F, 0.5F, 1.5F, graph, d);
+    const double floor = ops.take().at("propagation [Eq. 3, 4]").bytes / rates.bytes;
+    std::printf("  %-16s %8.2f us, floor %.2f us, ratio %.2f\n",
+                cusparse ? "cuSPARSE" : "our row kernel", 1e6 * seconds, 1e6 * floor,
+                seconds / floor);
+  }
+  return 0;
+}
+#endif
+
+void run(const std::string& size, DeviceChoice device) {
+  SyntheticSpec spec;
+  if (size == "elec") {
+    spec.n_users = 192403;
+    spec.n_items = 63001;
+    spec.n_interactions = 1689188;
+  }
+  const Rates rates = apart([&] { return measure_rates(device); }).result;
+  device.device = rates.cuda ? "cuda" : "cpu";
+  std::printf("%s size: %lld users, %lld items, %lld interactions, 8 of 10 in training; L = 1, "
+              "d = 64, batch 2048\n"
+              "floor: the larger of FLOPs and bytes over these rates, every operand moved once\n"
+              "linear layers by shape: 64 x 64 is the predictor [Eq. 6], others project [Eq. 1]\n",
+              size == "elec" ? "Electronics'" : "Baby's", static_cast<long long>(spec.n_users),
+              static_cast<long long>(spec.n_items), static_cast<long long>(spec.n_interactions));
+  const size_t repeats = rates.cuda ? 11 : size == "elec" ? 1 : 3;
+  bench({"frozen features", spec, false, device, repeats}, rates);
+  bench({"tuned features", spec, true, device, repeats}, rates);
+#ifdef BM3_CUDA
+  if (rates.cuda) apart([&] { return compare_propagation(spec, rates); });
+#endif
+  spec.modalities.clear();
+  bench({"no features", spec, false, device, repeats}, rates);
 }
 
 }  // namespace
@@ -90,23 +180,20 @@ void bench(const char* title, const Dataset& data, bool tuned, int threads, cons
 
 int main(int argc, char** argv) {
   using namespace bm3;
+  choose_blas_kernels(argv);
+  CLI::App app("Time, work and floor of each stage of an epoch and of an evaluation");
+  app.option_defaults()->always_capture_default();
+  DeviceChoice device;
+  std::string size = "baby";
+  app.add_option("--size", size, "sizes of the made data")->check(CLI::IsMember({"baby", "elec"}));
+  app.add_option("--device", device.device, "where to compute")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--threads", device.threads, "threads on the CPU; 0: one for each processor")
+      ->check(CLI::Range(0, 1024));
+  app.add_flag("--tf32", device.tf32, "products on the GPU in TF32");
+  CLI11_PARSE(app, argc, argv);
   try {
-    choose_blas_kernels(argv);
-    const int threads = argc > 1 ? std::atoi(argv[1]) : omp_get_max_threads();
-    if (argc > 2 || threads < 1) throw Error("usage: bench [THREADS], a number from 1");
-    Dataset data = synthetic_dataset(SyntheticSpec{}, "stand-in");
-    const auto ops = make_cpu_ops<float>(threads);  // BLAS with one thread each from here on
-    const Rates rates = measure_rates(threads);
-    std::printf("%s: sgemm %.1f GFLOP/s, copy %.1f GB/s (read + written)\n", ops->name().c_str(),
-                rates.flops / 1e9, rates.bytes / 1e9);
-    std::printf("Baby's size: %lld users, %lld items, %zu training interactions, L = 1, d = 64, "
-                "batch 2048\n",
-                static_cast<long long>(data.interactions.n_users),
-                static_cast<long long>(data.interactions.n_items), data.interactions.train.size());
-    bench("frozen features", data, false, threads, rates);
-    bench("tuned features", data, true, threads, rates);
-    data.modalities.clear();
-    bench("no features", data, false, threads, rates);
+    run(size, device);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "bench: %s\n", e.what());
     return 1;

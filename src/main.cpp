@@ -66,7 +66,24 @@ int run(const Help& help) {
   return 0;
 }
 
+/// What training would hold on the device that was asked for, which need not be there.
+int show_memory(const TrainOptions& options) {
+  const std::string& wanted = options.device.device;
+  const bool gpu = (wanted == "auto" ? choose_device(wanted) : wanted) == "cuda";
+  Dataset data = find_dataset(options.data, options.name, options.train.seed);
+  choose_modalities(data, options.modalities);
+  print_data(data);
+  print_memory(training_memory(sizes_of(data), options.train,
+                               gpu ? facts_of_gpu() : facts_of_cpu(options.device.threads)),
+               gpu ? "GPU" : "CPU");
+  if (gpu)
+    std::puts("CUDA itself takes some hundred MiB more; features and their m and v that do not fit "
+              "stay in\npinned memory of the host.");
+  return 0;
+}
+
 int run(TrainOptions options) {
+  if (options.memory) return show_memory(options);
   options.device.device = choose_device(options.device.device);
   const fs::path out = options.out.empty() ? default_run_folder(options.name) : options.out;
   check_run_folder(out);
@@ -74,6 +91,10 @@ int run(TrainOptions options) {
   choose_modalities(data, options.modalities);
   print_data(data);
 
+  DeviceFacts facts = facts_of_gpu();
+  facts.fetches_ahead = true;
+  options.device.reserve =
+      total_beside_tables(training_memory(sizes_of(data), options.train, facts));
   const auto ops = choose_ops(options.device);
   std::vector<Epoch> log;
   TrainProgress progress;

@@ -177,6 +177,8 @@ void add_data_options(CLI::App& app, TrainOptions& options) {
   add(app, "--modalities", "all|none|A,B,..", "which of the data set's modalities to use [all]",
       [&](const std::string& text) { options.modalities = split(text, ','); });
   add_device(app, options.device, options.device.device);
+  app.add_flag("--memory", options.memory,
+               "print what training would hold in the device's memory, and do not train [off]");
 }
 
 void add_model_options(CLI::App& app, TrainOptions& options) {

@@ -21,6 +21,7 @@ struct TrainOptions {
   std::vector<std::string> modalities = {"all"};  // or {"none"}, or names
   TrainConfig train;
   DeviceChoice device;
+  bool memory = false;  // only the table of the memory that the run would take
 };
 
 /// bm3 synth NAME

@@ -72,6 +72,16 @@ void print_setup(const TrainOptions& options, const Dataset& data, size_t n_para
                peak_memory());
 }
 
+void print_memory(const std::vector<MemoryPart>& parts, const std::string& device) {
+  std::printf("%-42s %10s\n", ("training on the " + device + " holds").c_str(), "MiB");
+  const auto line = [](const std::string& words, size_t bytes) {
+    std::printf("%-42s %10.2f\n", words.c_str(), static_cast<double>(bytes) / mib);
+  };
+  for (const MemoryPart& part : parts)
+    if (part.bytes > 0) line(part.name, part.bytes);
+  line("in all", total(parts));
+}
+
 void print_progress(size_t epoch, size_t batches_done, size_t batches) {
   static const bool terminal = isatty(STDERR_FILENO);
   constexpr size_t width = 40;

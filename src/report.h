@@ -1,6 +1,7 @@
 #pragma once
 // What a person sees of a run: progress and remarks on standard error, results on standard output.
 #include "data/dataset.h"
+#include "memory.h"
 #include "options.h"
 #include "train.h"
 
@@ -12,6 +13,9 @@ void print_data(const Dataset& data);
 /// The sizes of the model and of what it runs on.
 void print_setup(const TrainOptions& options, const Dataset& data, size_t n_parameters,
                  const std::string& device);
+
+/// What training holds on `device`, in words, part by part and in all, on standard output.
+void print_memory(const std::vector<MemoryPart>& parts, const std::string& device);
 
 /// A bar on a terminal, which the epoch's line replaces; nothing in a pipe.
 void print_progress(size_t epoch, size_t batches_done, size_t batches);

@@ -117,21 +117,28 @@ void write_text(const fs::path& path, const std::string& text) {
   if (!file) throw Error("cannot write " + path.string() + ": is the disk full?");
 }
 
-/// Interrupts wait until this object is gone, so that they find a folder whole or absent.
+volatile std::sig_atomic_t interrupt = 0;  // the signal that came, 0 for none
+
+/// Interrupts wait until this object is gone, so that they find a folder whole or absent. By handlers
+/// and not by a mask, which would hold for this thread alone and not for OpenMP's.
 class InterruptsWait {
  public:
   InterruptsWait() {
-    sigset_t signals;
-    sigemptyset(&signals);
-    for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
-    pthread_sigmask(SIG_BLOCK, &signals, &before_);
+    struct sigaction note {};
+    note.sa_handler = [](int signal) { interrupt = signal; };
+    note.sa_flags = SA_RESTART;
+    for (size_t k = 0; k < signals.size(); ++k) sigaction(signals[k], &note, &before_[k]);
   }
-  ~InterruptsWait() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  ~InterruptsWait() {
+    for (size_t k = 0; k < signals.size(); ++k) sigaction(signals[k], &before_[k], nullptr);
+    if (interrupt) std::raise(interrupt);
+  }
   InterruptsWait(const InterruptsWait&) = delete;
   InterruptsWait& operator=(const InterruptsWait&) = delete;
 
  private:
-  sigset_t before_;
+  static constexpr std::array<int, 3> signals{SIGINT, SIGTERM, SIGHUP};
+  std::array<struct sigaction, signals.size()> before_{};
 };
 
 std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t d) {

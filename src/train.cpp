@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <future>
 #include <numeric>
 #include <optional>
 
@@ -60,10 +61,15 @@ class Training {
 
   /// One pass over all interactions; the mean losses of its batches.
   LossParts run_epoch(size_t epoch, const TrainProgress& progress) {
-    shuffle(pairs_, config_.seed, epoch);
+    if (!next_order_.valid()) draw_order(epoch);
+    pairs_ = next_order_.get();
+    draw_order(epoch + 1);
+    std::optional<Batch> next;
     for (size_t k = 0; k < batches(); ++k) {
-      const size_t first = k * config_.batch;
-      step(loader_.load(pairs_.data() + first, std::min(config_.batch, pairs_.size() - first)));
+      const Batch batch = next ? *next : load(k);
+      next.reset();
+      if (model_.fetches_ahead() && k + 1 < batches()) next = load(k + 1);
+      step(batch);
       progress.on_batch(k + 1, batches());
     }
     LossParts loss = model_.take_losses();
@@ -88,8 +94,25 @@ class Training {
     return out;
   }
 
+  /// Draws the epoch's order from the one before, while the device works.
+  void draw_order(size_t epoch) {
+    next_order_ = std::async(std::launch::async, [pairs = pairs_, seed = config_.seed, epoch]() mutable {
+      shuffle(pairs, seed, epoch);
+      return std::move(pairs);
+    });
+  }
+
+  /// Batch k of the epoch; slots take turns where one batch is fetched while another is in use.
+  Batch load(size_t k) {
+    const size_t first = k * config_.batch, size = std::min(config_.batch, pairs_.size() - first);
+    Batch batch = loader_.load(pairs_.data() + first, size, model_.fetches_ahead() ? k % 2 : 0);
+    model_.fetch(batch);
+    return batch;
+  }
+
   void step(const Batch& batch) {
-    const uint64_t key = batch.size | batch.n_users << 21 | batch.n_items << 42;
+    if (batch.fetched) ops_.join(batch.slot);
+    const uint64_t key = batch.size | batch.n_users << 21 | batch.n_items << 42 | batch.slot << 63;
     ops_.replay(key, [&] {
       adam_.begin_step(batch);
       model_.encode(batch);
@@ -103,7 +126,8 @@ class Training {
 
   Ops<float>& ops_;
   const TrainConfig& config_;
-  std::vector<Interaction> pairs_;
+  std::vector<Interaction> pairs_;                          // in the epoch's order
+  std::future<std::vector<Interaction>> next_order_;
   Graph<float> graph_;
   BatchLoader loader_;
   Bm3<float> model_;

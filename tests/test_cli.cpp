@@ -203,6 +203,15 @@ TEST_F(Cli, NamesItsFolderItself) {
   EXPECT_EQ(names[0].size(), std::string("toy-YYYYMMDD-HHMMSS").size());
 }
 
+TEST_F(Cli, MemoryWithoutTraining) {
+  for (const std::string device : {"cpu", "cuda"}) {  // the table needs no GPU
+    const Outcome table = run({"toy", "--device", device, "--memory"});
+    EXPECT_EQ(table.status, 0) << table.err;
+    EXPECT_NE(table.out.find("\nin all "), std::string::npos) << table.out;
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "runs"));
+}
+
 TEST_F(Cli, FewerModalities) {
   for (const std::string modalities : {"none", "text", "image,text"})
     EXPECT_EQ(run(short_run("run-" + modalities, {"--modalities", modalities})).status, 0)

@@ -51,6 +51,8 @@ TEST(Options, ThePapersProtocol) {
   EXPECT_EQ(options.recipe, "released");
   EXPECT_EQ(options.modalities, std::vector<std::string>{"all"});
   EXPECT_EQ(options.device.threads, 0);
+  EXPECT_FALSE(options.memory);
+  EXPECT_TRUE(train("baby --memory").memory);
   EXPECT_EQ(options.train.batch, 2048U);
   EXPECT_EQ(options.train.epochs, 1000U);
   EXPECT_EQ(options.train.patience, 20U);
@@ -290,6 +292,7 @@ TEST(Help, ListsEveryOptionWithItsDefault) {
                  {"", "--threads", "[0]"},
                  {"", "--device", "[auto]"},
                  {"", "--tf32", "[off]"},
+                 {"", "--memory", "[off]"},
                  {"", "--recipe", "[released]"},
                  {"", "--layers,--n-layers", "[1; elec: 2]"},
                  {"", "--dropout", "[0.5; elec: 0.3]"},

@@ -21,7 +21,8 @@ Adam<T>::Adam(Ops<T>& ops, Bm3<T>& model, const AdamConfig& config, size_t max_s
   schedule_ = Array<AdamStep<T>>(ops, schedule);
   if (!model.config().tuned) return;
   for (auto& e : model.modalities())
-    features_.push_back({Array<T>(ops, e.features.size()), Array<T>(ops, e.features.size()),
+    features_.push_back({Array<T>::table(ops, e.features.size()),
+                         Array<T>::table(ops, e.features.size()),
                          Array<uint32_t>(ops, model.n_items())});
 }
 

@@ -43,9 +43,9 @@ BatchLoader::BatchLoader(Device& device, int64_t n_users, int64_t n_items, size_
       row_of_user_(static_cast<size_t>(n_users), -1),
       row_of_item_(static_cast<size_t>(n_items), -1),
       host_(2 * max_users_ + 3 * max_items_ + 2 + 2 * max_size),
-      memory_(device, host_.size()) {}
+      memory_(device, 2 * host_.size()) {}
 
-Batch BatchLoader::load(const Interaction* pairs, size_t size) {
+Batch BatchLoader::load(const Interaction* pairs, size_t size, size_t slot) {
   // Fixed places, so that every batch of the same sizes lies in the same memory.
   const size_t items = max_users_ + max_items_, by_user = items + max_items_;
   const size_t by_item = by_user + max_users_ + 1, user_targets = by_item + max_items_ + 1;
@@ -68,11 +68,12 @@ Batch BatchLoader::load(const Interaction* pairs, size_t size) {
   for (size_t k = 0; k < size; ++k)
     row_of_user_[static_cast<size_t>(user(k))] = row_of_item_[static_cast<size_t>(item(k))] = -1;
 
-  device_.upload(memory_.data(), h, host_.size() * sizeof(int32_t));
-  const int32_t* const m = memory_.data();
+  int32_t* const m = memory_.data() + slot * host_.size();
+  device_.upload(m, h, host_.size() * sizeof(int32_t));
   return {size,      n_users, n_items, m, m + n_users, m + items,
           {n_users, m + by_user, m + user_targets},
-          {n_items, m + by_item, m + item_targets}};
+          {n_items, m + by_item, m + item_targets},
+          slot};
 }
 
 }  // namespace bm3

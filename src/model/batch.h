@@ -18,14 +18,16 @@ struct Batch {
   const int32_t* items = nullptr;           // [n_items] item numbers
   Pairs by_user{};  // for each user row, the item rows it meets
   Pairs by_item{};  // for each item row, the user rows it meets
+  size_t slot = 0;       // which of the loader's two places it lies in
+  bool fetched = false;  // whether its rows of features are on their way (Bm3::fetch)
 };
 
 /// Turns interactions into a Batch on a device, in memory taken once for batches of `max_size`.
 class BatchLoader {
  public:
   BatchLoader(Device& device, int64_t n_users, int64_t n_items, size_t max_size);
-  /// The batch of pairs[0..size), size <= max_size; valid until the next call.
-  Batch load(const Interaction* pairs, size_t size);
+  /// The batch of pairs[0..size), size <= max_size; valid until the next call for its slot, 0 or 1.
+  Batch load(const Interaction* pairs, size_t size, size_t slot = 0);
   /// Most rows of distinct users, and of items, that a batch can have.
   size_t max_users() const { return max_users_; }
   size_t max_items() const { return max_items_; }
@@ -36,7 +38,7 @@ class BatchLoader {
   size_t max_users_, max_items_;
   std::vector<int32_t> row_of_user_, row_of_item_;  // -1 where not in the batch at hand
   std::vector<int32_t> host_;
-  Array<int32_t> memory_;
+  Array<int32_t> memory_;  // of two slots
 };
 
 }  // namespace bm3

@@ -44,11 +44,14 @@ Bm3<T>::Bm3(Ops<T>& ops, const Graph<T>& graph, const Bm3Config& config,
   b_p_ = &slots_[3];
   for (size_t m = 0; m < modalities.size(); ++m) {
     const size_t dim = modalities[m].dim, of_batch = loader.max_items() * dim;
-    modalities_.push_back({modalities[m].name, dim, Array<T>(ops, n_items() * dim),
-                           Array<T>(ops, ops.copies_rows() ? of_batch : 0),
+    modalities_.push_back({modalities[m].name, dim, Array<T>::table(ops, n_items() * dim),
+                           {Array<T>(ops, ops.copies_rows() ? of_batch : 0), Array<T>()},
                            Array<T>(ops, config.tuned ? of_batch : 0), &slots_[4 + 2 * m],
                            &slots_[5 + 2 * m]});
   }
+  fetches_ahead_ = ops.fetches_ahead() && ops.copies_rows() && !config.tuned;
+  for (auto& e : modalities_)
+    if (fetches_ahead_) e.copy[1] = Array<T>(ops, e.copy[0].size());
   values_ = Array<T>(ops, offset);
   gradients_ = Array<T>(ops, offset);
   const size_t nodes = (n_users() + n_items()) * d;
@@ -64,15 +67,27 @@ Bm3<T>::Bm3(Ops<T>& ops, const Graph<T>& graph, const Bm3Config& config,
 }
 
 template <class T>
+void Bm3<T>::fetch(Batch& batch) {
+  if (!fetches_ahead_) return;
+  ops_.beside(batch.slot, [this, batch] {
+    for (auto& e : modalities_)
+      ops_.gather_rows(e.copy[batch.slot].data(), e.features.data(), batch.items, batch.n_items,
+                       e.dim);
+  });
+  batch.fetched = true;
+}
+
+template <class T>
 void Bm3<T>::encode(const Batch& batch) {
   const size_t d = config_.d;
   lightgcn_forward(ops_, H_.data(), layer_.data(), user_embedding(), graph_, config_.n_layers, d);
   ops_.gather_rows(z_.data(), H_.data(), batch.users, batch.n_users + batch.n_items, d);
   for (size_t m = 0; m < modalities_.size(); ++m) {  // h_m = e_m W_m + b_m [Eq. 1]
     Modality& e = modalities_[m];
-    if (e.copy.size())
-      ops_.gather_rows(e.copy.data(), e.features.data(), batch.items, batch.n_items, e.dim);
-    ops_.linear_forward(z_.data() + table(batch, 1 + m), e.x(), e.rows(batch), value(*e.W),
+    if (e.copied() && !batch.fetched)
+      ops_.gather_rows(e.copy[batch.slot].data(), e.features.data(), batch.items, batch.n_items,
+                       e.dim);
+    ops_.linear_forward(z_.data() + table(batch, 1 + m), e.x(batch), e.rows(batch), value(*e.W),
                         value(*e.b), batch.n_items, e.dim, d);
   }
   // h~ = h W_p + b_p [Eq. 6]
@@ -125,8 +140,8 @@ void Bm3<T>::backward(const Batch& batch) {
   for (size_t m = 0; m < modalities_.size(); ++m) {  // h_m = e_m W_m + b_m [Eq. 1]
     Modality& e = modalities_[m];
     ops_.linear_backward(config_.tuned ? e.d_features.data() : nullptr, gradient(*e.W),
-                         gradient(*e.b), d_z_.data() + table(batch, 1 + m), e.x(), e.rows(batch),
-                         value(*e.W), batch.n_items, e.dim, d);
+                         gradient(*e.b), d_z_.data() + table(batch, 1 + m), e.x(batch),
+                         e.rows(batch), value(*e.W), batch.n_items, e.dim, d);
   }
   T* d_H = H_.data();  // H has been read for the last time when its row of d_H is written
   regulariser_backward(ops_, d_H, d_z_.data(), norms_.data(), H_.data(), z_.data(),

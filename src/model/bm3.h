@@ -51,13 +51,16 @@ class Bm3 {
     std::string name;
     size_t dim;
     Array<T> features;
-    Array<T> copy;        // [batch's n_items, d_m]
+    Array<T> copy[2];     // [batch's n_items, d_m] by the batch's slot; the second to fetch ahead
     Array<T> d_features;  // [batch's n_items, d_m]
     const ParameterSlot *W, *b;
 
     /// x and rows of the linear layer: e_m and the batch's item numbers, or the copy.
-    const T* x() const { return copy.size() ? copy.data() : features.data(); }
-    const int32_t* rows(const Batch& batch) const { return copy.size() ? nullptr : batch.items; }
+    bool copied() const { return copy[0].size() > 0; }
+    const T* x(const Batch& batch) const {
+      return copied() ? copy[batch.slot].data() : features.data();
+    }
+    const int32_t* rows(const Batch& batch) const { return copied() ? nullptr : batch.items; }
   };
 
   /// Parameters are zero until `initialise`. `max_batch` interactions at most in a batch.
@@ -66,6 +69,12 @@ class Bm3 {
 
   /// Xavier-uniform embeddings, Xavier-normal W, biases uniform in +-1/sqrt(fan-in), from `seed`.
   void initialise(uint64_t seed);
+
+  /// Whether `fetch` does anything: frozen features in the host's memory. The rows of tuned ones may
+  /// wait for the update by the step before, and `encode` gathers them in order.
+  bool fetches_ahead() const { return fetches_ahead_; }
+  /// Fetches the batch's rows of features while the device works on the batch before.
+  void fetch(Batch& batch);
 
   // The forward pass, one equation after the other; each needs the one before it.
 
@@ -119,6 +128,7 @@ class Bm3 {
   Ops<T>& ops_;
   const Graph<T>& graph_;
   Bm3Config config_;
+  bool fetches_ahead_ = false;
   std::vector<ParameterSlot> slots_;
   const ParameterSlot *W_p_, *b_p_;
   std::vector<Modality> modalities_;

@@ -21,7 +21,8 @@ std::string choose_device(const std::string& wanted) {
 
 std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice) {
 #ifdef BM3_CUDA
-  if (choose_device(choice.device) == "cuda") return make_cuda_ops<float>(choice.tf32);
+  if (choose_device(choice.device) == "cuda")
+    return make_cuda_ops<float>(choice.tf32, false, choice.reserve);
 #else
   choose_device(choice.device);
 #endif

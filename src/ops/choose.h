@@ -8,6 +8,7 @@ struct DeviceChoice {
   std::string device = "auto";  // the GPU when one works, or "cpu", or "cuda"
   int threads = 0;              // of the CPU; 0: as many as OpenMP gives
   bool tf32 = false;            // products of float matrices on the GPU in TF32
+  size_t reserve = 0;           // bytes of the GPU's memory that features leave to all the rest
 };
 
 /// "cpu" or "cuda": what `wanted` comes to on this machine. Error where "cuda" is asked for and no GPU

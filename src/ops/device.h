@@ -9,8 +9,8 @@
 
 namespace bm3 {
 
-/// Where the operations run. Work is done in the order in which it is asked for; only `download`
-/// and `synchronize` wait for it.
+/// Where the operations run. Work is done in the order in which it is asked for, but for `beside`;
+/// only `download` and `synchronize` wait for it.
 class Device {
  public:
   Device() = default;
@@ -22,7 +22,12 @@ class Device {
   virtual std::string name() const = 0;
   /// `bytes` bytes of device memory, not initialised. Error when there is not enough.
   virtual void* allocate(size_t bytes) = 0;
+  /// The same for a large table whose rows are read and written by row lists. A device that is
+  /// short of memory may leave it in the host's: slower, with the same results.
+  virtual void* allocate_table(size_t bytes) { return allocate(bytes); }
   virtual void release(void* memory) noexcept = 0;
+  /// Bytes of device memory that are taken now, working memory of the operations included.
+  virtual size_t allocated() const = 0;
   /// dst[0..bytes) = 0.
   virtual void zero(void* dst, size_t bytes) = 0;
   /// Copies host memory to the device; `src` may be changed when the call is back.
@@ -31,6 +36,8 @@ class Device {
   virtual void download(void* dst, const void* src, size_t bytes) = 0;
   /// Waits until all work asked for is done.
   virtual void synchronize() = 0;
+  /// Seconds that the device takes for `work`, by its own clock and from an empty queue; waits for it.
+  virtual double seconds_of(const std::function<void()>& work) = 0;
   /// Does `work`, a fixed sequence of operations. Calls of one key always ask for the same operations
   /// on the same memory and sizes, so that a device may record them once and replay the record.
   virtual void replay(uint64_t key, const std::function<void()>& work) = 0;
@@ -40,6 +47,18 @@ class Device {
   /// Whether a linear layer is better given a copy of a batch's rows than the table and the rows'
   /// numbers: a product that wants its operand in one piece would gather it forward and backward.
   virtual bool copies_rows() const = 0;
+
+  /// Whether tables lie in the host's memory, so that a batch's rows are better fetched ahead.
+  virtual bool fetches_ahead() const { return false; }
+  /// Does `work`, gathers of rows, after all that has been asked for and beside what is asked for
+  /// next, at the latest at `join` of the same slot, 0 or 1. A device with one order of work does it
+  /// at once.
+  virtual void beside(size_t slot, const std::function<void()>& work) {
+    static_cast<void>(slot);
+    work();
+  }
+  /// What is asked for next comes after the last work beside of this slot.
+  virtual void join(size_t slot) { static_cast<void>(slot); }
 };
 
 /// A zero-initialised array of n elements in a device's memory, released with it.
@@ -54,6 +73,15 @@ class Array {
   Array(Device& device, const std::vector<E>& host) : device_(&device), size_(host.size()) {
     data_ = static_cast<E*>(device.allocate(size_ * sizeof(E)));
     device.upload(data_, host.data(), size_ * sizeof(E));
+  }
+  /// The same as Array(device, n) in the memory of a table.
+  static Array table(Device& device, size_t n) {
+    Array out;
+    out.data_ = static_cast<E*>(device.allocate_table(n * sizeof(E)));
+    out.device_ = &device;
+    out.size_ = n;
+    device.zero(out.data_, n * sizeof(E));
+    return out;
   }
   Array(Array&& other) noexcept { swap(other); }
   Array& operator=(Array&& other) noexcept {

@@ -1,5 +1,6 @@
 #include "ops/cpu/cpu_ops.h"
 
+#include <chrono>
 #include <cstring>
 #include <new>
 
@@ -27,12 +28,22 @@ void* CpuOps<T>::allocate(size_t bytes) {
   if (!memory)
     throw Error("out of memory: " + std::to_string(bytes >> 20) +
                 " MiB asked for; a smaller data set or --features frozen needs less");
+  blocks_[memory] = bytes;
   return memory;
 }
 
 template <class T>
 void CpuOps<T>::release(void* memory) noexcept {
+  blocks_.erase(memory);
   ::operator delete(memory, std::align_val_t{64});
+}
+
+template <class T>
+size_t CpuOps<T>::allocated() const {
+  size_t bytes = shared_.size() * sizeof(T) + partial_.capacity() * sizeof(double);
+  for (const auto& [memory, size] : blocks_) bytes += size;
+  for (const auto& own : scratch_) bytes += own.size() * sizeof(T);
+  return bytes;
 }
 
 template <class T>
@@ -48,6 +59,13 @@ void CpuOps<T>::upload(void* dst, const void* src, size_t bytes) {
 template <class T>
 void CpuOps<T>::download(void* dst, const void* src, size_t bytes) {
   if (bytes) std::memcpy(dst, src, bytes);
+}
+
+template <class T>
+double CpuOps<T>::seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 template <class T>

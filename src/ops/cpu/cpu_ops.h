@@ -2,8 +2,10 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <unordered_map>
 #include <vector>
 
+#include "ops/cpu/blocks.h"
 #include "ops/ops.h"
 
 namespace bm3 {
@@ -19,10 +21,12 @@ class CpuOps : public Ops<T> {
   std::string name() const override;
   void* allocate(size_t bytes) override;
   void release(void* memory) noexcept override;
+  size_t allocated() const override;
   void zero(void* dst, size_t bytes) override;
   void upload(void* dst, const void* src, size_t bytes) override;
   void download(void* dst, const void* src, size_t bytes) override;
   void synchronize() override {}
+  double seconds_of(const std::function<void()>& work) override;
   void replay(uint64_t, const std::function<void()>& work) override { work(); }
   size_t row_padding() const override { return 1; }
   bool copies_rows() const override { return false; }
@@ -87,6 +91,7 @@ class CpuOps : public Ops<T> {
   }
 
   int threads_;
+  std::unordered_map<void*, size_t> blocks_;  // bytes of what is allocated
   std::vector<std::vector<T>> scratch_;  // one a thread
   std::vector<T> shared_;                // partial matrices of one operation
   std::vector<double> partial_;

@@ -6,9 +6,7 @@
 namespace bm3 {
 namespace {
 
-constexpr size_t row_block = 128;     // rows of a product, and of its gathered copy
-constexpr size_t column_slice = 128;  // columns of x whose part of d_W one thread computes
-constexpr size_t sum_block = 512;     // rows whose sum is one partial sum
+using namespace cpu;
 
 int as_int(size_t n) { return static_cast<int>(n); }
 
@@ -68,7 +66,7 @@ void CpuOps<T>::linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x
     });
 
   // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their sum.
-  const size_t rows_each = in <= sum_block ? sum_block : std::max<size_t>(n, 1);
+  const size_t rows_each = rows_of_part(n, in);
   const size_t blocks = (n + rows_each - 1) / rows_each;
   const size_t slices = (in + column_slice - 1) / column_slice;
   const size_t matrix = (in + 1) * out;

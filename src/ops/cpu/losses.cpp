@@ -18,7 +18,7 @@ T dot(const T* x, const T* y, size_t d) {
 template <class T>
 void CpuOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const T* b, const Pairs& pairs,
                             double scale, size_t d) {
-  *loss += scale * sum_blocks(pairs.n, 128, [&](size_t first, size_t last) {
+  *loss += scale * sum_blocks(pairs.n, cpu::pair_block, [&](size_t first, size_t last) {
     double sum = 0;
     for (size_t r = first; r < last; ++r) {
       const T* a_r = a + r * d;
@@ -48,7 +48,7 @@ void CpuOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const T* b, const 
 template <class T>
 void CpuOps<T>::squared_forward(double* loss, const T* x, const Pairs& pairs, double scale,
                                 size_t d) {
-  *loss += scale * sum_blocks(pairs.n, 128, [&](size_t first, size_t last) {
+  *loss += scale * sum_blocks(pairs.n, cpu::pair_block, [&](size_t first, size_t last) {
     double sum = 0;
     for (size_t r = first; r < last; ++r)
       sum += (pairs.begin[r + 1] - pairs.begin[r]) *
@@ -72,7 +72,7 @@ void CpuOps<T>::squared_backward(T* d_x, const T* x, const Pairs& pairs, double 
 // loss = scale |x|_F
 template <class T>
 void CpuOps<T>::norm_forward(double* loss, double* norm, const T* x, double scale, size_t n) {
-  const double squares = sum_blocks(n, 4096, [&](size_t first, size_t last) {
+  const double squares = sum_blocks(n, cpu::norm_block, [&](size_t first, size_t last) {
     return static_cast<double>(dot(x + first, x + first, last - first));
   });
   *norm = std::sqrt(squares);

@@ -4,14 +4,21 @@
 namespace bm3 {
 namespace {
 
+constexpr int64_t ahead = 16;  // edges between the fetch of a row into cache and its use
+
 /// y[0..width) = a s_r sum_j s_j x_j + b z_r over the neighbours j of node r: one tile of columns.
 template <int width, class T>
 void propagate_row(T* y, const T* x, const T* z, T a, T b, const Graph<T>& graph, int64_t r,
                    size_t d) {
   const int32_t* neighbour = graph.neighbour.data();
   const T* scale = graph.scale.data();
+  const auto n_edges = static_cast<int64_t>(graph.neighbour.size());
   T sum[width] = {};
   for (int64_t e = graph.begin.data()[r]; a != T(0) && e < graph.begin.data()[r + 1]; ++e) {
+    if (e + ahead < n_edges) {  // of this row or of one to come
+      const T* x_ahead = x + static_cast<size_t>(neighbour[e + ahead]) * d;
+      for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_ahead + c);
+    }
     const auto j = static_cast<size_t>(neighbour[e]);
     const T s = scale[j];
     const T* x_j = x + j * d;

@@ -8,8 +8,7 @@
 namespace bm3 {
 namespace {
 
-constexpr size_t user_block = 128;
-constexpr size_t item_block = 512;
+using namespace cpu;
 
 void scores(float* s, const float* h_u, const float* h_i, size_t users, size_t items, size_t d) {
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(users),

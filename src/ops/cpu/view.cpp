@@ -2,6 +2,40 @@
 #include "ops/cpu/cpu_ops.h"
 
 namespace bm3 {
+namespace {
+
+constexpr size_t lanes = 16;  // blocks of Philox that are drawn side by side
+constexpr size_t columns_at_once = 4 * lanes;
+
+/// kept [columns_at_once] = 0 or 1 for the columns of blocks first_block, first_block + 1, ..: the
+/// words of scalar.h's `philox`, each round for all lanes.
+void draw_columns(uint8_t* kept, uint32_t threshold, uint64_t seed, uint32_t stream, uint32_t step,
+                  uint64_t first_block) {
+  uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes];
+#pragma omp simd
+  for (uint32_t i = 0; i < lanes; ++i) {
+    c0[i] = static_cast<uint32_t>(first_block) + i;
+    c1[i] = static_cast<uint32_t>(first_block >> 32);
+    c2[i] = step;
+    c3[i] = stream;
+  }
+  auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  for (uint32_t round = 0; round < philox_rounds; ++round) {
+#pragma omp simd
+    for (size_t i = 0; i < lanes; ++i) philox_round(c0[i], c1[i], c2[i], c3[i], k0, k1);
+    k0 += philox_step0;
+    k1 += philox_step1;
+  }
+#pragma omp simd
+  for (size_t i = 0; i < lanes; ++i) {
+    kept[4 * i] = c0[i] >= threshold;
+    kept[4 * i + 1] = c1[i] >= threshold;
+    kept[4 * i + 2] = c2[i] >= threshold;
+    kept[4 * i + 3] = c3[i] >= threshold;
+  }
+}
+
+}  // namespace
 
 // y = x[rows]
 template <class T>
@@ -33,19 +67,13 @@ template <class T>
 void CpuOps<T>::draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p,
                           uint64_t seed, uint32_t stream, const uint32_t* step) {
   const uint32_t threshold = drop_threshold(p);
-  const size_t column_blocks = (d + 3) / 4;
   for_blocks(n, 256, [&](size_t, size_t first, size_t last) {
-    std::vector<uint8_t> words(column_blocks * 4);
-    for (size_t r = first; r < last; ++r) {
-#pragma omp simd
-      for (size_t block = 0; block < column_blocks; ++block) {
-        const Random4 random =
-            philox(seed, stream, *step, mask_block(rows[r], static_cast<int64_t>(block)));
-        for (size_t lane = 0; lane < 4; ++lane)
-          words[4 * block + lane] = random.x[lane] >= threshold;
+    for (size_t r = first; r < last; ++r)
+      for (size_t c = 0; c < d; c += columns_at_once) {
+        uint8_t drawn[columns_at_once];
+        draw_columns(drawn, threshold, seed, stream, *step, mask_block(rows[r], 0) + c / 4);
+        std::copy_n(drawn, std::min(columns_at_once, d - c), mask + r * d + c);
       }
-      std::copy_n(words.begin(), d, mask + r * d);
-    }
   });
 }
 
@@ -55,7 +83,10 @@ void CpuOps<T>::make_view(T* view, const T* h, const uint8_t* mask, double p, si
   const T kept = static_cast<T>(1 / (1 - p));
   for_blocks(n * d, 16384, [&](size_t, size_t first, size_t last) {
 #pragma omp simd
-    for (size_t i = first; i < last; ++i) view[i] = mask[i] ? h[i] * kept : T(0);
+    for (size_t i = first; i < last; ++i) {
+      const T scaled = h[i] * kept;  // also where it is dropped: no load depends on the mask
+      view[i] = mask[i] ? scaled : T(0);
+    }
   });
 }
 

@@ -9,8 +9,10 @@ bool cuda_works(std::string& why);
 
 /// The operations on the first GPU. Products of float matrices are true float32, or TF32 where `tf32`
 /// asks for it. `propagate` is a kernel of our own, or cuSPARSE's product where `cusparse` asks for
-/// it. Error where no GPU works.
+/// it. Tables (`allocate_table`) that would leave less than `reserve` bytes of the GPU's memory for
+/// everything else stay in the host's. Error where no GPU works.
 template <class T>
-std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse = false);
+std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse = false,
+                                      size_t reserve = 0);
 
 }  // namespace bm3

@@ -7,14 +7,15 @@
 namespace bm3 {
 
 template <class T>
-CudaOps<T>::CudaOps(bool tf32, bool cusparse) : tf32_(tf32), cusparse_wanted_(cusparse) {
+CudaOps<T>::CudaOps(bool tf32, bool cusparse, size_t reserve)
+    : runtime_(reserve), tf32_(tf32), cusparse_wanted_(cusparse) {
   cublasHandle_t blas = nullptr;
   BM3_CHECK(cublasCreate(&blas));
   blas_.reset(blas);
   BM3_CHECK(cublasSetStream(blas, stream()));
-  // NVIDIA's advice for the size. Set after the stream, which takes it back; with memory of its own
+  // Set after the stream, which takes it back; with memory of its own
   // a product allocates nothing, which a recorded step may not, and is the same in every run.
-  const size_t bytes = size_t{runtime_.properties().major >= 9 ? 32u : 4u} << 20;
+  const size_t bytes = cuda::blas_workspace(runtime_.properties().major);
   BM3_CHECK(cublasSetWorkspace(blas, blas_memory_.room<char>(bytes), bytes));
   BM3_CHECK(cublasSetMathMode(blas, CUBLAS_DEFAULT_MATH));
   cusparseHandle_t sparse = nullptr;
@@ -32,7 +33,10 @@ template <class T>
 std::string CudaOps<T>::name() const {
   const auto& gpu = runtime_.properties();
   return std::string("GPU, ") + gpu.name + ", " + std::to_string(gpu.totalGlobalMem >> 20) +
-         " MiB" + (tf32_ ? ", TF32 products" : "");
+         " MiB" + (tf32_ ? ", TF32 products" : "") +
+         (fetches_ahead() ? "; features of " + std::to_string(runtime_.on_host() >> 20) +
+                                " MiB do not fit and stay in pinned memory of the host, slower"
+                          : "");
 }
 
 template <class T>
@@ -51,13 +55,13 @@ cuda::GridSum CudaOps<T>::grid_sum() {
 }
 
 template <class T>
-std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse) {
-  return std::make_unique<CudaOps<T>>(tf32, cusparse);
+std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse, size_t reserve) {
+  return std::make_unique<CudaOps<T>>(tf32, cusparse, reserve);
 }
 
 template class CudaOps<float>;
 template class CudaOps<double>;
-template std::unique_ptr<Ops<float>> make_cuda_ops<float>(bool, bool);
-template std::unique_ptr<Ops<double>> make_cuda_ops<double>(bool, bool);
+template std::unique_ptr<Ops<float>> make_cuda_ops<float>(bool, bool, size_t);
+template std::unique_ptr<Ops<double>> make_cuda_ops<double>(bool, bool, size_t);
 
 }  // namespace bm3

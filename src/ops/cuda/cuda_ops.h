@@ -20,12 +20,14 @@ struct GridSum;
 template <class T>
 class CudaOps final : public Ops<T> {
  public:
-  CudaOps(bool tf32, bool cusparse);
+  CudaOps(bool tf32, bool cusparse, size_t reserve);
   ~CudaOps() override;
 
   std::string name() const override;
   void* allocate(size_t bytes) override { return runtime_.allocate(bytes); }
+  void* allocate_table(size_t bytes) override { return runtime_.allocate_table(bytes); }
   void release(void* memory) noexcept override;
+  size_t allocated() const override { return runtime_.allocated(); }
   void zero(void* dst, size_t bytes) override { runtime_.zero(dst, bytes); }
   void upload(void* dst, const void* src, size_t bytes) override {
     runtime_.upload(dst, src, bytes);
@@ -34,14 +36,22 @@ class CudaOps final : public Ops<T> {
     runtime_.download(dst, src, bytes);
   }
   void synchronize() override { runtime_.synchronize(); }
+  double seconds_of(const std::function<void()>& work) override {
+    return runtime_.seconds_of(work);
+  }
   void replay(uint64_t key, const std::function<void()>& work) override {
     runtime_.replay(key, work);
   }
   /// A batch of 2048 has 1000 to 2048 distinct users, give or take some tens from batch to batch: in
   /// steps of 128 these are two or three sizes, so that nearly every step replays a graph, and the
   /// rows that are added cost a few percent.
-  size_t row_padding() const override { return 128; }
+  size_t row_padding() const override { return cuda::row_padding; }
   bool copies_rows() const override { return true; }
+  bool fetches_ahead() const override { return runtime_.on_host() > 0; }
+  void beside(size_t slot, const std::function<void()>& work) override {
+    runtime_.beside(slot, work);
+  }
+  void join(size_t slot) override { runtime_.join(slot); }
 
   void linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b, size_t n,
                       size_t in, size_t out) override;

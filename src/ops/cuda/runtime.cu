@@ -10,10 +10,22 @@ namespace {
 constexpr size_t staging_slots = 8;
 constexpr size_t staging_bytes = size_t{1} << 20;  // of a slot; a batch's row lists are far smaller
 constexpr size_t most_records = 64;                // each holds a few hundred KiB
+constexpr size_t spare = size_t{256} << 20;        // of the GPU's memory, for records and libraries
 
 std::string mebibytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 __global__ void nothing() {}
+
+cudaStream_t new_stream() {
+  cudaStream_t stream = nullptr;
+  BM3_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  return stream;
+}
+cudaEvent_t new_event() {
+  cudaEvent_t event = nullptr;
+  BM3_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  return event;
+}
 
 }  // namespace
 
@@ -32,25 +44,25 @@ bool cuda_works(std::string& why) {
 
 namespace cuda {
 
-Runtime::Runtime() : ring_{staging_slots, staging_bytes} {
+Runtime::Runtime(size_t reserve) : ring_{staging_slots, staging_bytes}, reserve_(reserve) {
   std::string why;
   if (!cuda_works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
-  cudaStream_t stream = nullptr;
-  BM3_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  stream_.reset(stream);
+  stream_.reset(new_stream());
+  side_.reset(new_stream());
+  for (auto* event : {&asked_, &beside_[0], &beside_[1]}) event->reset(new_event());
   void* staging = nullptr;
   BM3_CHECK(cudaMallocHost(&staging, staging_slots * staging_bytes));
   staging_.reset(staging);
-  for (size_t k = 0; k < staging_slots; ++k) {
-    cudaEvent_t event = nullptr;
-    BM3_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-    slots_.push_back({Owned<cudaEvent_t, cudaEventDestroy>(event)});
-  }
+  for (size_t k = 0; k < staging_slots; ++k)
+    slots_.push_back({Owned<cudaEvent_t, cudaEventDestroy>(new_event())});
 }
 
-Runtime::~Runtime() { static_cast<void>(cudaStreamSynchronize(stream_.get())); }
+Runtime::~Runtime() {
+  for (auto* stream : {&stream_, &side_})
+    static_cast<void>(cudaStreamSynchronize(stream->get()));
+}
 
 void* Runtime::allocate(size_t bytes) {
   refuse_in_record("an allocation");
@@ -65,23 +77,52 @@ void* Runtime::allocate(size_t bytes) {
                 "smaller --batch needs less");
   }
   BM3_CHECK(status);
-  blocks_[memory] = {bytes, ++clock_};
+  blocks_[memory] = {bytes, ++clock_, Kind::plain};
   allocated_ += bytes;
+  return memory;
+}
+
+void* Runtime::allocate_table(size_t bytes) {
+  size_t free = 0, total = 0;
+  BM3_CHECK(cudaMemGetInfo(&free, &total));
+  const size_t others = allocated_ - tables_, to_come = reserve_ - std::min(reserve_, others);
+  if (bytes <= free && spare <= free - bytes && to_come <= free - bytes - spare) {
+    void* memory = allocate(bytes);
+    blocks_[memory].kind = Kind::table;
+    tables_ += bytes;
+    return memory;
+  }
+  refuse_in_record("an allocation");
+  // Kernels read and write it where it is; with unified addressing the pointer is the host's own.
+  void* memory = nullptr;
+  const cudaError_t status =
+      cudaHostAlloc(&memory, std::max<size_t>(bytes, 1), cudaHostAllocMapped);
+  if (status == cudaErrorMemoryAllocation) {
+    static_cast<void>(cudaGetLastError());
+    throw Error("out of memory: features of " + mebibytes(bytes) + " fit neither in the GPU's " +
+                mebibytes(free) + " that are free nor, pinned, in the host's memory; "
+                "--features frozen or fewer --modalities needs less");
+  }
+  BM3_CHECK(status);
+  blocks_[memory] = {bytes, ++clock_, Kind::table_on_host};
+  on_host_ += bytes;
   return memory;
 }
 
 void Runtime::release(void* memory) noexcept {
   const auto block = blocks_.find(memory);
   if (block == blocks_.end()) return;
-  static_cast<void>(cudaStreamSynchronize(stream_.get()));
+  for (auto* stream : {&stream_, &side_})
+    static_cast<void>(cudaStreamSynchronize(stream->get()));
   // A record that was made while this memory was there may use it.
-  const uint64_t born = block->second.born;
+  const auto [bytes, born, kind] = block->second;
   records_.erase(std::remove_if(records_.begin(), records_.end(),
-                                [&](const Record& r) { return r.born > born; }),
+                                [born = born](const Record& r) { return r.born > born; }),
                  records_.end());
-  allocated_ -= block->second.bytes;
+  (kind == Kind::table_on_host ? on_host_ : allocated_) -= bytes;
+  if (kind == Kind::table) tables_ -= bytes;
   blocks_.erase(block);
-  static_cast<void>(cudaFree(memory));
+  static_cast<void>(kind == Kind::table_on_host ? cudaFreeHost(memory) : cudaFree(memory));
 }
 
 void Runtime::zero(void* dst, size_t bytes) {
@@ -97,7 +138,7 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
     BM3_CHECK(cudaEventSynchronize(free));
     std::memcpy(staged, static_cast<const char*>(src) + done, piece);
     BM3_CHECK(cudaMemcpyAsync(static_cast<char*>(dst) + done, staged, piece,
-                              cudaMemcpyHostToDevice, stream()));
+                              cudaMemcpyDefault, stream()));
     BM3_CHECK(cudaEventRecord(free, stream()));
     done += piece;
   }
@@ -105,11 +146,52 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
 
 void Runtime::download(void* dst, const void* src, size_t bytes) {
   refuse_in_record("a download");
-  if (bytes) BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, stream()));
+  if (bytes) BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream()));
   synchronize();
 }
 
-void Runtime::synchronize() { BM3_CHECK(cudaStreamSynchronize(stream())); }
+void Runtime::synchronize() {
+  for (auto* each : {&stream_, &side_}) BM3_CHECK(cudaStreamSynchronize(each->get()));
+}
+
+// The side stream starts after all that the main one has been asked for, among it the last step
+// that read the slot's memory; the main stream goes on at once, and waits at `join`. Both waits
+// stand outside the recorded steps.
+void Runtime::beside(size_t slot, const std::function<void()>& work) {
+  refuse_in_record("work beside a step");
+  BM3_CHECK(cudaEventRecord(asked_.get(), stream_.get()));
+  BM3_CHECK(cudaStreamWaitEvent(side_.get(), asked_.get(), 0));
+  is_beside_ = true;
+  try {
+    work();
+  } catch (...) {
+    is_beside_ = false;
+    throw;
+  }
+  is_beside_ = false;
+  BM3_CHECK(cudaEventRecord(beside_[slot].get(), side_.get()));
+}
+
+void Runtime::join(size_t slot) {
+  BM3_CHECK(cudaStreamWaitEvent(stream_.get(), beside_[slot].get(), 0));
+}
+
+double Runtime::seconds_of(const std::function<void()>& work) {
+  refuse_in_record("a measurement");
+  cudaEvent_t event = nullptr;
+  BM3_CHECK(cudaEventCreate(&event));
+  const Owned<cudaEvent_t, cudaEventDestroy> start(event);
+  BM3_CHECK(cudaEventCreate(&event));
+  const Owned<cudaEvent_t, cudaEventDestroy> stop(event);
+  synchronize();
+  BM3_CHECK(cudaEventRecord(start.get(), stream()));
+  work();
+  BM3_CHECK(cudaEventRecord(stop.get(), stream()));
+  BM3_CHECK(cudaEventSynchronize(stop.get()));
+  float milliseconds = 0;
+  BM3_CHECK(cudaEventElapsedTime(&milliseconds, start.get(), stop.get()));
+  return 1e-3 * static_cast<double>(milliseconds);
+}
 
 void Runtime::refuse_in_record(const char* what) const {
   if (recording_) throw Error(std::string(what) + " cannot be part of a recorded step");

@@ -22,24 +22,31 @@ using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<Handle, des
 
 class Runtime {
  public:
-  /// Error where there is no GPU that works.
-  Runtime();
+  /// Tables leave `reserve` bytes of the GPU's memory for everything else. Error where there is no
+  /// GPU that works.
+  explicit Runtime(size_t reserve);
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  cudaStream_t stream() const { return stream_.get(); }
+  /// The stream of what is asked for now.
+  cudaStream_t stream() const { return (is_beside_ ? side_ : stream_).get(); }
   const cudaDeviceProp& properties() const { return properties_; }
-  /// Bytes that are allocated now.
+  /// Bytes of the GPU's memory that are allocated now; and of the host's, by tables.
   size_t allocated() const { return allocated_; }
+  size_t on_host() const { return on_host_; }
 
   // As in device.h.
   void* allocate(size_t bytes);
+  void* allocate_table(size_t bytes);
   void release(void* memory) noexcept;
   void zero(void* dst, size_t bytes);
   void upload(void* dst, const void* src, size_t bytes);
   void download(void* dst, const void* src, size_t bytes);
   void synchronize();
+  double seconds_of(const std::function<void()>& work);
+  void beside(size_t slot, const std::function<void()>& work);
+  void join(size_t slot);
   /// A key's first call does the work, which lets working memory grow and libraries load what they
   /// need; its second records it as a CUDA graph; from then on the graph is launched. The release of
   /// memory that was there at the first call makes the next call the first again.
@@ -48,9 +55,11 @@ class Runtime {
   void refuse_in_record(const char* what) const;
 
  private:
+  enum class Kind { plain, table, table_on_host };
   struct Block {
     size_t bytes;
     uint64_t born;  // when, by clock_
+    Kind kind;
   };
   struct Record {
     uint64_t key, born;                                  // of the first call
@@ -62,12 +71,15 @@ class Runtime {
   Owned<cudaGraphExec_t, cudaGraphExecDestroy> record(const std::function<void()>& work);
 
   cudaDeviceProp properties_{};
-  Owned<cudaStream_t, cudaStreamDestroy> stream_;
+  Owned<cudaStream_t, cudaStreamDestroy> stream_, side_;
+  bool is_beside_ = false;
+  Owned<cudaEvent_t, cudaEventDestroy> asked_;      // all that came before the last work beside
+  Owned<cudaEvent_t, cudaEventDestroy> beside_[2];  // the end of each slot's work beside
   Owned<void*, cudaFreeHost> staging_;
   Ring ring_;
   std::vector<Slot> slots_;
   std::unordered_map<void*, Block> blocks_;
-  size_t allocated_ = 0;
+  size_t reserve_, allocated_ = 0, tables_ = 0, on_host_ = 0;  // bytes; tables_: on the GPU
   uint64_t clock_ = 0;           // counts allocations and first calls
   std::vector<Record> records_;  // oldest first
   bool recording_ = false;

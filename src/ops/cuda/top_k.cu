@@ -10,10 +10,7 @@ namespace {
 
 using namespace cuda;
 
-constexpr size_t user_block = 2048;  // scores of a block: 32 MiB in float32, so that they
-constexpr size_t item_block = 4096;  // stay in the level-2 cache of a large GPU
-constexpr unsigned most_best = 64;   // longest list; as many candidates wait beside it
-constexpr unsigned list_size = 2 * most_best;
+constexpr unsigned list_size = 2 * most_best;  // as many candidates wait beside the list
 constexpr unsigned entries_of_lane = list_size / warp;
 constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
 constexpr int32_t no_item = 2147483647;
