@@ -4,6 +4,17 @@
 
 namespace bm3 {
 
+/// What the module libbm3_cuda.so exports, as `bm3_cuda_backend`. A module, loaded on first use: CUDA's
+/// libraries take 240 MB of a process that only links them.
+struct CudaBackend {
+  bool (*works)(std::string& why);
+  Ops<float>* (*make_float)(bool tf32, bool cusparse, size_t reserve);
+  Ops<double>* (*make_double)(bool tf32, bool cusparse, size_t reserve);
+};
+
+/// The module beside the running program; where it cannot be loaded, null and why.
+const CudaBackend* load_cuda_backend(std::string& why);
+
 /// Whether this machine has a GPU that this build has code for; if not, `why` says what is missing.
 bool cuda_works(std::string& why);
 

@@ -54,14 +54,17 @@ cuda::GridSum CudaOps<T>::grid_sum() {
   return {partial, reinterpret_cast<unsigned*>(partial + cuda::sum_blocks)};
 }
 
-template <class T>
-std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse, size_t reserve) {
-  return std::make_unique<CudaOps<T>>(tf32, cusparse, reserve);
-}
-
 template class CudaOps<float>;
 template class CudaOps<double>;
-template std::unique_ptr<Ops<float>> make_cuda_ops<float>(bool, bool, size_t);
-template std::unique_ptr<Ops<double>> make_cuda_ops<double>(bool, bool, size_t);
+namespace {
+
+template <class T>
+Ops<T>* make(bool tf32, bool cusparse, size_t reserve) {
+  return new CudaOps<T>(tf32, cusparse, reserve);
+}
+
+}  // namespace
+
+extern "C" const CudaBackend bm3_cuda_backend{cuda::works, make<float>, make<double>};
 
 }  // namespace bm3

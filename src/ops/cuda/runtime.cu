@@ -29,7 +29,7 @@ cudaEvent_t new_event() {
 
 }  // namespace
 
-bool cuda_works(std::string& why) {
+bool cuda::works(std::string& why) {
   int devices = 0;
   cudaError_t status = cudaGetDeviceCount(&devices);
   if (status == cudaSuccess && devices == 0) status = cudaErrorNoDevice;
@@ -46,7 +46,7 @@ namespace cuda {
 
 Runtime::Runtime(size_t reserve) : ring_{staging_slots, staging_bytes}, reserve_(reserve) {
   std::string why;
-  if (!cuda_works(why)) throw Error(why);
+  if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
   stream_.reset(new_stream());

@@ -20,6 +20,9 @@ struct Destroy {
 template <class Handle, auto destroy>
 using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<Handle, destroy>>;
 
+/// `cuda_works` of cuda.h, inside the module.
+bool works(std::string& why);
+
 class Runtime {
  public:
   /// Tables leave `reserve` bytes of the GPU's memory for everything else. Error where there is no
