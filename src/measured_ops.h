@@ -95,15 +95,11 @@ class MeasuredOps final : public Ops<float> {
     measure("masks [Eq. 5]", 2 * 10 * (2 * 2 + 4) / 4.0 * dbl(n * d), dbl(n * d) + 4 * dbl(n),
             [&] { ops_->draw_mask(mask, rows, n, d, p, seed, stream, step); });
   }
-  void make_view(T* view, const T* h, const uint8_t* mask, double p, size_t n, size_t d) override {
-    measure("views [Eq. 5]", dbl(n * d), 9 * dbl(n * d),
-            [&] { ops_->make_view(view, h, mask, p, n, d); });
-  }
-  void cosine_loss(double* loss, T* d_a, const T* a, const T* b, const Pairs& pairs, double scale,
-                   size_t d) override {
-    // At least one pair a row and as many distinct targets: a.a, a.b, b.b and d_a.
+  void cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b, const Pairs& pairs,
+                   double scale, size_t d) override {
+    // At least one pair a row and as many distinct targets: the view, a.a, a.b, b.b and d_a.
     const double rows = dbl(pairs.n * d);
-    measure("losses [Eq. 8-11]", (d_a ? 10 : 6) * rows, (d_a ? 16 : 8) * rows,
+    measure("views and losses [Eq. 5, 8-11]", (d_a ? 11 : 7) * rows, (d_a ? 17 : 9) * rows,
             [&] { ops_->cosine_loss(loss, d_a, a, b, pairs, scale, d); });
   }
   void squared_forward(double* loss, const T* x, const Pairs& pairs, double scale,

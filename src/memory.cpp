@@ -103,7 +103,7 @@ std::vector<MemoryPart> training_memory(const DataSizes& data, const TrainConfig
                     s.nodes * real},
       {"H, layers and predictions of all nodes", (config.model.n_layers > 1 ? 3 : 2) * of_nodes},
       {"a batch's matrices, and sums of losses",
-       s.rows * s.d * (5 * real + sizeof(uint8_t)) + 6 * sizeof(double)},
+       s.rows * s.d * (4 * real + sizeof(uint8_t)) + 6 * sizeof(double)},
       {"row lists of two batches", 2 * lists * sizeof(int32_t)},
       {"ranking: users, items and scores",
        data.n_ranked * (sizeof(int32_t) + longest_list * (sizeof(int32_t) + real))},

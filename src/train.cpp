@@ -117,7 +117,6 @@ class Training {
       adam_.begin_step(batch);
       model_.encode(batch);
       model_.draw_masks(batch, config_.seed, adam_.now());
-      model_.make_views(batch);
       model_.losses(batch);
       model_.backward(batch);
       adam_.step(batch);

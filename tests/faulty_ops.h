@@ -80,8 +80,8 @@ class FaultyOps : public CpuOps<double> {
     }
   }
 
-  void cosine_loss(double* loss, double* d_a, const double* a, const double* b, const Pairs& pairs,
-                   double scale, size_t d) override {
+  void cosine_loss(double* loss, double* d_a, const double* a, const View<double>& b,
+                   const Pairs& pairs, double scale, size_t d) override {
     const std::vector<double> before(d_a, d_a + (d_a ? pairs.n * d : 0));
     Base::cosine_loss(loss, d_a, a, b, pairs, scale, d);
     if (!d_a) return;
@@ -90,7 +90,7 @@ class FaultyOps : public CpuOps<double> {
     for (size_t r = 0; r < pairs.n; ++r)
       for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
         add_wrong(d_a + r * d, a + r * d,
-                  b + (pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d, scale, d,
+                  b.from((pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d), scale, d,
                   k > pairs.begin[r], pairs.target != nullptr);
   }
 
@@ -121,8 +121,8 @@ class FaultyOps : public CpuOps<double> {
     for (size_t k = 0; k < n && fault_ == fault; ++k) x[k] *= slightly;
   }
   /// Adds what is wrong with the gradient of one pair.
-  void add_wrong(double* d_a, const double* a, const double* b, double scale, size_t d, bool second,
-                 bool target) const {
+  void add_wrong(double* d_a, const double* a, const View<double>& b, double scale, size_t d,
+                 bool second, bool target) const {
     double ab = 0, aa = 0, bb = 0, on_b, on_a;
     for (size_t c = 0; c < d; ++c) {
       ab += a[c] * b[c];

@@ -84,7 +84,6 @@ class GoldenRun {
     model_.encode(batch);
     put("H", model_.H().host());
     upload_masks(s, batch);
-    model_.make_views(batch);
     model_.losses(batch);
     model_.backward(batch);
     put_losses(s, results);
@@ -161,7 +160,9 @@ class GoldenRun {
   template <class Put>
   void put_rows(const Batch& batch, const Put& put) {
     const size_t d = g_.config.d;
-    const auto z = model_.z().host(), h = model_.predicted().host(), view = model_.views().host();
+    const auto z = model_.z().host(), h = model_.predicted().host();
+    const auto mask = model_.masks().host();
+    const View<T> view{z.data(), mask.data(), static_cast<T>(1 / (1 - g_.config.dropout))};
     for (const Table& table : tables(batch)) {
       std::vector<int32_t> rows;
       std::vector<T> projection, predicted, seen;
@@ -172,7 +173,7 @@ class GoldenRun {
         const auto end = at + static_cast<std::ptrdiff_t>(d);
         projection.insert(projection.end(), z.begin() + at, z.begin() + end);
         predicted.insert(predicted.end(), h.begin() + at, h.begin() + end);
-        seen.insert(seen.end(), view.begin() + at, view.begin() + end);
+        for (size_t c = 0; c < d; ++c) seen.push_back(view[(table.first + r) * d + c]);
       }
       put("projection." + table.name, projection, rows);
       put("predicted." + table.name, predicted, rows);

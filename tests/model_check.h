@@ -50,6 +50,7 @@ struct CaseOnDevice {
         loader(ops, c.n_users, c.n_items, c.batch.size()),
         model(ops, graph, c.config, c.modalities, loader),
         batch(loader.load(c.batch.data(), c.batch.size())),
+        frozen(ops, model.z().size()),
         seed(c.seed) {
     Random random(c.seed + 1);
     model.values().upload(random.numbers<T>(model.values().size()));
@@ -60,15 +61,15 @@ struct CaseOnDevice {
     const Array<uint32_t> now(ops, std::vector<uint32_t>{step_number});
     model.encode(batch);
     model.draw_masks(batch, seed, now.data());
-    model.make_views(batch);
     model.losses(batch);
     model.backward(batch);
+    frozen.upload(model.z().host());
     return model.take_losses();
   }
-  /// L, with the targets that the last `step` left: masks and views are frozen.
+  /// L, with the targets of the last `step`: masks and views are frozen.
   double loss() {
     model.encode(batch);
-    model.losses(batch, false);
+    model.losses(batch, false, frozen.data());
     return model.take_losses().total();
   }
   /// dL/d(features of modality m) [n_items, d_m], zero in the rows that the batch does not touch.
@@ -89,6 +90,7 @@ struct CaseOnDevice {
   BatchLoader loader;
   Bm3<T> model;
   Batch batch;
+  Array<T> frozen;  // z of the last step, of which its targets are views
   uint64_t seed;
 };
 

@@ -93,7 +93,7 @@ inline Agreements check_rows(Ops<double>& ops, size_t n, size_t d, uint64_t seed
   return {{"rows.d_x", check_gradient(d_x.host(), x, loss)}};
 }
 
-/// The cosine loss with respect to a; b, the target, is frozen. [Eq. 8]
+/// The cosine loss with respect to a; b, a view and the target, is frozen. [Eq. 5, 8]
 inline Agreements check_cosine(Ops<double>& ops, size_t n, size_t targets, size_t d,
                                uint64_t seed) {
   Random random(seed);
@@ -103,18 +103,20 @@ inline Agreements check_cosine(Ops<double>& ops, size_t n, size_t targets, size_
     begin.push_back(static_cast<int32_t>(target.size()));
   }
   const Array<int32_t> on_begin(ops, begin), on_target(ops, target);
-  const Array<double> b(ops, random.numbers<double>(std::max(n, targets) * d));
+  const Array<double> h(ops, random.numbers<double>(std::max(n, targets) * d));
+  const Array<uint8_t> mask(ops, random.mask(h.size()));
+  const View<double> b{h.data(), mask.data(), 1.6};
   const auto a = random.numbers<double>(n * d);
   Agreements result;
   for (bool own : {false, true}) {
     const Pairs pairs{n, on_begin.data(), own ? nullptr : on_target.data()};
     Array<double> d_a(ops, n * d), unused(ops, 1);
     const Array<double> on_a(ops, a);
-    ops.cosine_loss(unused.data(), d_a.data(), on_a.data(), b.data(), pairs, 0.7, d);
+    ops.cosine_loss(unused.data(), d_a.data(), on_a.data(), b, pairs, 0.7, d);
     const auto loss = [&](const auto& at) {
       const Array<double> on_at(ops, at);
       Array<double> sum(ops, 1);
-      ops.cosine_loss(sum.data(), nullptr, on_at.data(), b.data(), pairs, 0.7, d);
+      ops.cosine_loss(sum.data(), nullptr, on_at.data(), b, pairs, 0.7, d);
       return sum.host()[0];
     };
     result[own ? "cosine.d_a, own rows" : "cosine.d_a"] = check_gradient(d_a.host(), a, loss);

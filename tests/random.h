@@ -22,6 +22,12 @@ class Random {
     for (T& x : out) x = static_cast<T>(scale * number());
     return out;
   }
+  /// n times 0 or 1.
+  std::vector<uint8_t> mask(size_t n) {
+    std::vector<uint8_t> out(n);
+    for (uint8_t& x : out) x = static_cast<uint8_t>(below(2));
+    return out;
+  }
   /// `n` row numbers below `rows`, one in five of them -1 (padding).
   std::vector<int32_t> padded_rows(size_t n, size_t rows) {
     std::vector<int32_t> out(n);

@@ -1,12 +1,13 @@
 #pragma once
-// Sums in plain double precision, and the rounding of sums in another order and precision.
+// Sums in extended precision, and the rounding of sums in another order and precision.
 #include "compare.h"
 
 namespace bm3::test {
 
 /// A sum of terms and of the terms' magnitudes, by which its rounding is measured.
 struct Sum {
-  double value = 0, magnitude = 0;
+  long double value = 0;  // equal terms round alike: in double, a long sum of them would drift
+  double magnitude = 0;
   Sum& operator+=(double term) { return add(term, std::abs(term)); }
   /// Adds a term that itself comes from cancelling ones of this magnitude.
   Sum& add(double term, double its_magnitude) {
@@ -33,7 +34,8 @@ Agreement in_roundings(const std::vector<T>& computed, const std::vector<Sum>& e
   const double infinity = std::numeric_limits<double>::infinity();
   if (computed.size() != expected.size()) return {computed.size(), infinity};
   for (size_t k = 0; k < computed.size(); ++k) {
-    const double error = std::abs(static_cast<double>(computed[k]) - expected[k].value);
+    const auto error =
+        static_cast<double>(std::abs(static_cast<long double>(computed[k]) - expected[k].value));
     const double allowed = rounding<T>(n) * expected[k].magnitude;
     if (!std::isfinite(error)) return {computed.size(), infinity};
     result.error = std::max(result.error, error == 0 ? 0.0 : error / allowed);

@@ -63,9 +63,10 @@ TYPED_TEST(AdamTest, EachStepIsAPlainLoop) {
         m_1[k] += 0.1 * grad;
         v_1[k] += 0.999 * static_cast<double>(v_0[k]);
         v_1[k] += 0.001 * grad * grad;
-        const double below = std::sqrt(v_1[k].value) * root + 1e-8;
+        const double below = std::sqrt(static_cast<double>(v_1[k].value)) * root + 1e-8;
         p_1[k] += static_cast<double>(p_0[k]);
-        p_1[k].add(-size * m_1[k].value / below, size * m_1[k].magnitude / below);
+        p_1[k].add(-size * static_cast<double>(m_1[k].value) / below,
+                   size * m_1[k].magnitude / below);
       }
       const auto on_g = this->device(g), on_step = this->device(std::vector<uint32_t>{t});
       this->ops->adam(p.data(), m.data(), v.data(), on_g.data(), this->constants,

@@ -1,4 +1,4 @@
-// Losses and regulariser [Eq. 8-12]: each pass over rows against a plain loop in double precision.
+// Losses and regulariser [Eq. 8-12]: each pass over rows against a plain loop.
 // Outputs that are added to hold numbers before the call, those that are overwritten hold NaN.
 #include "backends.h"
 #include "random.h"
@@ -48,30 +48,35 @@ class LossTest : public OnBackend<Backend> {
 };
 TYPED_TEST_SUITE(LossTest, Backends, BackendName);
 
-/// loss += scale (1 + C(a, b)) for one pair, and d_a [d] += its gradient. [Eq. 8]
+/// loss += scale (1 + C(a, b)) for one pair with the target b = h * mask * kept, and d_a [d] += its
+/// gradient. [Eq. 5, 8]
 template <class T>
-void add_cosine(Sum& loss, Sum* d_a, const T* a, const T* b, double scale, size_t d) {
+void add_cosine(Sum& loss, Sum* d_a, const T* a, const T* h, const uint8_t* mask, double kept,
+                double scale, size_t d) {
+  std::vector<double> b;
+  for (size_t c = 0; c < d; ++c) b.push_back(static_cast<double>(h[c]) * mask[c] * kept);
   Sum ab;
   double aa = 0, bb = 0;
   for (size_t c = 0; c < d; ++c) {
-    const auto x = static_cast<double>(a[c]), y = static_cast<double>(b[c]);
+    const auto x = static_cast<double>(a[c]), y = b[c];
     ab += x * y;
     aa += x * x;
     bb += y * y;
   }
   const double norms = std::sqrt(aa) * std::sqrt(bb), below = std::max(norms, 1e-8);
-  loss.add(scale * (1 - ab.value / below), scale * (2 + ab.magnitude / below));
+  const auto product = static_cast<double>(ab.value);
+  loss.add(scale * (1 - product / below), scale * (2 + ab.magnitude / below));
   for (size_t c = 0; c < d; ++c) {
-    const auto x = static_cast<double>(a[c]), y = static_cast<double>(b[c]);
+    const auto x = static_cast<double>(a[c]), y = b[c];
     d_a[c] += -scale * y / below;
     if (norms > 1e-8)
-      d_a[c].add(scale * ab.value * x / (norms * aa),
+      d_a[c].add(scale * product * x / (norms * aa),
                  scale * ab.magnitude * std::abs(x) / (norms * aa));
   }
 }
 
-/// One pass over 1 + C(a, sg(b)) and its gradient, also where the denominator is clamped. [Eq.
-/// 8-11]
+/// One pass over 1 + C(a, sg(b)) and its gradient, b a view, also where the denominator is clamped.
+/// [Eq. 5, 8-11]
 TYPED_TEST(LossTest, CosineAndGradient) {
   using T = typename TypeParam::Real;
   Random random(1);
@@ -81,7 +86,9 @@ TYPED_TEST(LossTest, CosineAndGradient) {
       SCOPED_TRACE(testing::Message() << n << " x " << d << (own ? ", own rows" : ""));
       const HostPairs pairs(random, n, targets);
       const size_t n_pairs = pairs.target.size();
-      const auto a = this->vectors(random, n, d), b = this->vectors(random, own ? n : targets, d);
+      const auto a = this->vectors(random, n, d), h = this->vectors(random, own ? n : targets, d);
+      const auto mask = random.mask(h.size());
+      const T kept = T(1.75);
       const auto d_a = random.numbers<T>(n * d);
       Sum loss;
       loss += before;
@@ -90,20 +97,21 @@ TYPED_TEST(LossTest, CosineAndGradient) {
       for (size_t r = 0; r < n; ++r)
         for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
           const size_t s = own ? r : static_cast<size_t>(pairs.target[static_cast<size_t>(k)]);
-          add_cosine(loss, gradient.data() + r * d, a.data() + r * d, b.data() + s * d, scale, d);
+          add_cosine(loss, gradient.data() + r * d, a.data() + r * d, h.data() + s * d,
+                     mask.data() + s * d, static_cast<double>(kept), scale, d);
         }
-      const auto on_a = this->device(a), on_b = this->device(b);
+      const auto on_a = this->device(a), on_h = this->device(h);
+      const auto on_mask = this->device(mask);
+      const View<T> b{on_h.data(), on_mask.data(), kept};
       const auto begin = this->device(pairs.begin), target = this->device(pairs.target);
       const Pairs on_pairs{n, begin.data(), own ? nullptr : target.data()};
       auto got = this->device(d_a);
       auto got_loss = this->device(std::vector<double>{before});
-      this->ops->cosine_loss(got_loss.data(), got.data(), on_a.data(), on_b.data(), on_pairs, scale,
-                             d);
+      this->ops->cosine_loss(got_loss.data(), got.data(), on_a.data(), b, on_pairs, scale, d);
       EXPECT_SUMS(got, gradient, d + 4);
       this->expect_double(got_loss, loss, n_pairs, d);
       auto loss_only = this->device(std::vector<double>{before});
-      this->ops->cosine_loss(loss_only.data(), nullptr, on_a.data(), on_b.data(), on_pairs, scale,
-                             d);
+      this->ops->cosine_loss(loss_only.data(), nullptr, on_a.data(), b, on_pairs, scale, d);
       this->expect_double(loss_only, loss, n_pairs, d);
     }
 }
@@ -152,7 +160,7 @@ TYPED_TEST(LossTest, NormAndGradient) {
       Sum norm, loss;
       norm += std::sqrt(squares);
       loss += before;
-      loss += scale * norm.value;
+      loss += scale * std::sqrt(squares);
       auto on_x = this->device(x);
       auto got_loss = this->device(std::vector<double>{before});
       auto got_norm = this->device(

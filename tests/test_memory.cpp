@@ -131,7 +131,7 @@ TEST(Memory, EachPartIsWhatItsArraysTake) {
       const size_t n_layers = c.config.model.n_layers, H = model.H().size() * sizeof(float);
       expect("H, layers and predictions of all nodes", (n_layers > 1 ? 3 : 2) * H);
       expect("a batch's matrices, and sums of losses",
-             5 * model.z().size() * sizeof(float) + model.masks().size() + 6 * sizeof(double));
+             4 * model.z().size() * sizeof(float) + model.masks().size() + 6 * sizeof(double));
       EXPECT_EQ(grown(), known - first);
 
       const size_t batches = (sizes.n_train + c.config.batch - 1) / c.config.batch;

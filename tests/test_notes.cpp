@@ -206,7 +206,7 @@ TEST(Notes, WrongNamesAreNoticed) {
   EXPECT_EQ(wrong("`InitialValues.AreXavier`", "`InitialValues.AreZero`"),
             "no test InitialValues.AreZero");
   EXPECT_EQ(wrong("`catch_up`", "`catch_on`"), "no catch_on in the files of its row");
-  EXPECT_EQ(wrong("`drop_threshold`", "`adam_rows`"), "no adam_rows in the files of its row");
+  EXPECT_EQ(wrong("`drop_threshold`", "`drop_limit`"), "no drop_limit in the files of its row");
   EXPECT_EQ(wrong("`philox`, `mask_block`", "`philox`, `Bm3::mask_block`"),
             "no Bm3 in the files of its row");
   EXPECT_EQ(wrong("`cosine_floor`", "`released`"), "no released in the files of its row");

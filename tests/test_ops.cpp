@@ -293,24 +293,5 @@ TYPED_TEST(OpsTest, MaskFrequencyAndKeys) {
       ASSERT_EQ(of_few[r * d + c], base[static_cast<size_t>(few[r]) * d + c]);
 }
 
-/// h' = h * mask / (1 - p) [Eq. 5]
-TYPED_TEST(OpsTest, MakeView) {
-  using T = typename TypeParam::Real;
-  Random random(7);
-  for (const auto [n, d] : shapes)
-    for (double p : {0.0, 0.3, 0.5}) {
-      const auto h = random.numbers<T>(n * d);
-      std::vector<uint8_t> mask(n * d);
-      std::vector<Sum> expected(n * d);
-      for (size_t k = 0; k < n * d; ++k) {
-        mask[k] = random.below(2) == 1;
-        expected[k] += static_cast<double>(h[k]) * mask[k] / (1 - p);
-      }
-      auto view = this->garbage(n * d);
-      this->ops->make_view(view.data(), this->device(h).data(), this->device(mask).data(), p, n, d);
-      EXPECT_SUMS(view, expected, 1);
-    }
-}
-
 }  // namespace
 }  // namespace bm3::test

@@ -60,7 +60,7 @@ Bm3<T>::Bm3(Ops<T>& ops, const Graph<T>& graph, const Bm3Config& config,
   all_predicted_ = Array<T>(ops, nodes);
   const size_t batch =
       (loader.max_users() + loader.max_items() * (1 + modalities.size())) * d;
-  for (Array<T>* a : {&z_, &views_, &predicted_, &d_predicted_, &d_z_}) *a = Array<T>(ops, batch);
+  for (Array<T>* a : {&z_, &predicted_, &d_predicted_, &d_z_}) *a = Array<T>(ops, batch);
   masks_ = Array<uint8_t>(ops, batch);
   loss_ = Array<double>(ops, n_terms);
   norms_ = Array<double>(ops, 2);
@@ -106,14 +106,11 @@ void Bm3<T>::draw_masks(const Batch& batch, uint64_t seed, const uint32_t* step)
 }
 
 template <class T>
-void Bm3<T>::make_views(const Batch& batch) {
-  ops_.make_view(views_.data(), z_.data(), masks_.data(), config_.dropout, rows(batch), config_.d);
-}
-
-template <class T>
-void Bm3<T>::losses(const Batch& batch, bool gradient) {
+void Bm3<T>::losses(const Batch& batch, bool gradient, const T* target) {
   const size_t d = config_.d, items = table(batch, 0);
-  const T *h = predicted_.data(), *view = views_.data();
+  const T* h = predicted_.data();
+  const View<T> view{target ? target : z_.data(), masks_.data(),
+                     static_cast<T>(1 / (1 - config_.dropout))};
   T* d_h = gradient ? d_predicted_.data() : nullptr;
   if (gradient) ops_.zero(d_h, rows(batch) * d * sizeof(T));
   double* sums = loss_.data();
@@ -122,10 +119,11 @@ void Bm3<T>::losses(const Batch& batch, bool gradient) {
     const size_t h_m = table(batch, 1 + m);
     T* d_h_m = gradient ? d_h + h_m : nullptr;
     if (config_.align)
-      align_loss(ops_, sums + align_term, d_h_m, h + h_m, view + items, batch, config_.mm_weight,
-                 d);
+      align_loss(ops_, sums + align_term, d_h_m, h + h_m, view.from(items), batch,
+                 config_.mm_weight, d);
     if (config_.mask)
-      mask_loss(ops_, sums + mask_term, d_h_m, h + h_m, view + h_m, batch, config_.mm_weight, d);
+      mask_loss(ops_, sums + mask_term, d_h_m, h + h_m, view.from(h_m), batch, config_.mm_weight,
+                d);
   }
   regulariser_forward(ops_, sums + reg_term, norms_.data(), H_.data(), z_.data(),
                       config_.reg_form, config_.reg_weight, graph_, batch, d);

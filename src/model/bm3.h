@@ -82,11 +82,10 @@ class Bm3 {
   void encode(const Batch& batch);
   /// Draws the masks of step *step for the batch's rows.
   void draw_masks(const Batch& batch, uint64_t seed, const uint32_t* step);
-  /// h' = h * mask / (1 - p) from z: the targets. [Eq. 5]
-  void make_views(const Batch& batch);
   /// Adds L's parts to the running sums [Eq. 9-12] and, unless told otherwise, puts dL/dh~ aside for
-  /// `backward`.
-  void losses(const Batch& batch, bool gradient = true);
+  /// `backward`. The targets are views of `target` [rows of a batch, d] or, when it is null, of z
+  /// [Eq. 5]: finite differences keep theirs while the parameters move.
+  void losses(const Batch& batch, bool gradient = true, const T* target = nullptr);
   /// dL/d(every parameter), in the reverse order of `encode`; H's memory becomes d_H.
   void backward(const Batch& batch);
 
@@ -110,7 +109,6 @@ class Bm3 {
   Array<T>& H() { return H_; }
   Array<T>& z() { return z_; }
   Array<uint8_t>& masks() { return masks_; }
-  Array<T>& views() { return views_; }
   Array<T>& predicted() { return predicted_; }
 
  private:
@@ -135,7 +133,7 @@ class Bm3 {
   Array<T> values_, gradients_;
   Array<T> H_, layer_;                                  // [n_nodes, d]
   Array<T> all_predicted_;                              // [n_nodes, d]
-  Array<T> z_, views_, predicted_, d_predicted_, d_z_;  // [rows of a batch, d]
+  Array<T> z_, predicted_, d_predicted_, d_z_;          // [rows of a batch, d]
   Array<uint8_t> masks_;                                // [rows of a batch, d]
   Array<double> loss_;                                  // sums of rec, align, mask, reg
   Array<double> norms_;                                 // |H_u|_F, |H_i|_F

@@ -34,6 +34,19 @@ struct Pairs {
   const int32_t* target;  // [begin[n]] or null
 };
 
+/// A dropout view h' = h * mask / (1 - p) [Eq. 5] of rows h [*, d] with their mask [*, d]. It is read
+/// entry by entry and never stored, and it is a target only: operations that take one give it no
+/// gradient. That is the stop-gradient.
+template <class T>
+struct View {
+  const T* h;
+  const uint8_t* mask;
+  T kept;  // 1 / (1 - p)
+  BM3_HD T operator[](size_t i) const { return view_entry(h[i], mask[i], kept); }
+  /// The view without its first n elements.
+  BM3_HD View from(size_t n) const { return {h + n, mask + n, kept}; }
+};
+
 template <class T>
 class Ops : public Device {
  public:
@@ -64,22 +77,19 @@ class Ops : public Device {
   /// y[rows] += x [n, d], the backward of gather_rows; rows are distinct.
   virtual void scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) = 0;
 
-  // -------------------------------------------------------------------------- views [Eq. 5]
+  // -------------------------------------------------------------------------- masks [Eq. 5]
 
   /// mask [n, d] = 0 where the entry (rows[k], column) is dropped, else 1: drawn with probability p
   /// from Philox with the key (seed, stream, *step, row, column). p in [0, 1).
   virtual void draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p,
                          uint64_t seed, uint32_t stream, const uint32_t* step) = 0;
-  /// view [n, d] = h * mask / (1 - p). It has no backward: that is the stop-gradient.
-  virtual void make_view(T* view, const T* h, const uint8_t* mask, double p, size_t n,
-                         size_t d) = 0;
 
   // ------------------------------------------------------------------------- losses [Eq. 8-12]
 
-  /// One pass over a cosine and its gradient: *loss += scale * sum over pairs of 1 + C(a_r, b_target),
-  /// and, unless d_a is null, d_a [n, d] += its gradient. a [n, d], b [*, d]. The target has no
-  /// gradient, by this signature.
-  virtual void cosine_loss(double* loss, T* d_a, const T* a, const T* b, const Pairs& pairs,
+  /// One pass over views, their cosines and the gradient: *loss += scale * sum over pairs of
+  /// 1 + C(a_r, b_target), and, unless d_a is null, d_a [n, d] += its gradient. a [n, d]; b: views of
+  /// [*, d].
+  virtual void cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b, const Pairs& pairs,
                            double scale, size_t d) = 0;
   /// *loss += scale * sum over pairs of |x_r|^2, x [n, d]: the squared form of the regulariser.
   virtual void squared_forward(double* loss, const T* x, const Pairs& pairs, double scale,

@@ -64,6 +64,13 @@ BM3_HD uint64_t mask_block(int64_t row, int64_t column_block) {
 /// every device draws the same mask. p in [0, 1).
 BM3_HD uint32_t drop_threshold(double p) { return static_cast<uint32_t>(p * 4294967296.0); }
 
+/// An entry of the view h' = h * mask / (1 - p), with kept = 1 / (1 - p). [Eq. 5]
+template <class T>
+BM3_HD T view_entry(T h, uint8_t mask, T kept) {
+  const T scaled = h * kept;  // also where it is dropped: no load depends on the mask
+  return mask ? scaled : T(0);
+}
+
 /// A uniform number in (0, 1) from a random word.
 BM3_HD double uniform01(uint32_t word) { return (word + 0.5) * (1.0 / 4294967296.0); }
 

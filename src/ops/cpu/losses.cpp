@@ -16,10 +16,11 @@ T dot(const T* x, const T* y, size_t d) {
 
 // loss = scale * sum over pairs of 1 + C(a, b);  d_a += scale (on_b b + on_a a)
 template <class T>
-void CpuOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const T* b, const Pairs& pairs,
+void CpuOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b, const Pairs& pairs,
                             double scale, size_t d) {
   *loss += scale * sum_blocks(pairs.n, cpu::pair_block, [&](size_t first, size_t last) {
     double sum = 0;
+    T* const b_k = scratch(d);
     for (size_t r = first; r < last; ++r) {
       const T* a_r = a + r * d;
       const T aa = dot(a_r, a_r, d);
@@ -28,7 +29,9 @@ void CpuOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const T* b, const 
       const int32_t end = pairs.target ? all : std::min(all, begin + 1);
       const T times = static_cast<T>(pairs.target ? 1 : all - begin);
       for (int32_t k = begin; k < end; ++k) {
-        const T* b_k = b + (pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d;
+        const View<T> view = b.from((pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d);
+#pragma omp simd
+        for (size_t c = 0; c < d; ++c) b_k[c] = view[c];
         const T ab = dot(a_r, b_k, d), bb = dot(b_k, b_k, d);
         sum += static_cast<double>(times) * (1.0 + static_cast<double>(cosine_forward(ab, aa, bb)));
         if (!d_a) continue;

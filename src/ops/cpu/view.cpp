@@ -1,4 +1,4 @@
-// Rows of a batch and their dropout views [Eq. 5].
+// Rows of a batch and the dropout masks of their views [Eq. 5].
 #include "ops/cpu/cpu_ops.h"
 
 namespace bm3 {
@@ -74,19 +74,6 @@ void CpuOps<T>::draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d
         draw_columns(drawn, threshold, seed, stream, *step, mask_block(rows[r], 0) + c / 4);
         std::copy_n(drawn, std::min(columns_at_once, d - c), mask + r * d + c);
       }
-  });
-}
-
-// view = h * mask / (1 - p)
-template <class T>
-void CpuOps<T>::make_view(T* view, const T* h, const uint8_t* mask, double p, size_t n, size_t d) {
-  const T kept = static_cast<T>(1 / (1 - p));
-  for_blocks(n * d, 16384, [&](size_t, size_t first, size_t last) {
-#pragma omp simd
-    for (size_t i = first; i < last; ++i) {
-      const T scaled = h[i] * kept;  // also where it is dropped: no load depends on the mask
-      view[i] = mask[i] ? scaled : T(0);
-    }
   });
 }
 

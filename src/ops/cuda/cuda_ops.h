@@ -63,9 +63,8 @@ class CudaOps final : public Ops<T> {
   void scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
   void draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p, uint64_t seed,
                  uint32_t stream, const uint32_t* step) override;
-  void make_view(T* view, const T* h, const uint8_t* mask, double p, size_t n, size_t d) override;
-  void cosine_loss(double* loss, T* d_a, const T* a, const T* b, const Pairs& pairs, double scale,
-                   size_t d) override;
+  void cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b, const Pairs& pairs,
+                   double scale, size_t d) override;
   void squared_forward(double* loss, const T* x, const Pairs& pairs, double scale,
                        size_t d) override;
   void squared_backward(T* d_x, const T* x, const Pairs& pairs, double scale, size_t d) override;

@@ -17,10 +17,10 @@ __device__ T warp_sum(T x) {
   return x;
 }
 
-/// The warp's x . y [d], in every lane.
-template <class T>
-__device__ T warp_dot(const T* x, const T* y, size_t d) {
-  T sum = 0;
+/// The warp's x . y [d], in every lane; x and y are arrays or views.
+template <class X, class Y>
+__device__ auto warp_dot(const X& x, const Y& y, size_t d) {
+  std::decay_t<decltype(x[0])> sum = 0;
   for (size_t c = threadIdx.x % warp; c < d; c += warp) sum += x[c] * y[c];
   return warp_sum(sum);
 }

@@ -7,9 +7,9 @@ namespace {
 
 using namespace cuda;
 
-/// A warp a row: norms, dot products, loss and gradient while the rows lie in cache.
+/// A warp a row: view, norms, dot product, loss and gradient while the rows lie in cache.
 template <class T>
-__global__ void cosine_loss_kernel(double* loss, T* d_a, const T* a, const T* b, Pairs pairs,
+__global__ void cosine_loss_kernel(double* loss, T* d_a, const T* a, View<T> b, Pairs pairs,
                                    double scale, size_t d, GridSum memory) {
   const unsigned lane = threadIdx.x % warp;
   double sum = 0;
@@ -22,7 +22,7 @@ __global__ void cosine_loss_kernel(double* loss, T* d_a, const T* a, const T* b,
     const T* a_r = a + r * d;
     const T aa = warp_dot(a_r, a_r, d);
     for (int32_t k = begin; k < end; ++k) {
-      const T* b_k = b + (pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d;
+      const View<T> b_k = b.from((pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d);
       const T ab = warp_dot(a_r, b_k, d), bb = warp_dot(b_k, b_k, d);
       sum += static_cast<double>(times) * (1.0 + static_cast<double>(cosine_forward(ab, aa, bb)));
       if (!d_a) continue;
@@ -79,8 +79,8 @@ __global__ void norm_backward_kernel(T* d_x, const double* norm, const T* x, dou
 
 // loss = scale * sum over pairs of 1 + C(a, b);  d_a += scale (on_b b + on_a a)
 template <class T>
-void CudaOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const T* b, const Pairs& pairs,
-                             double scale, size_t d) {
+void CudaOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b,
+                             const Pairs& pairs, double scale, size_t d) {
   launch(stream(), blocks_of_sum(pairs.n, warps_of_block), cosine_loss_kernel<T>, loss, d_a, a, b,
          pairs, scale, d, grid_sum());
 }

@@ -1,4 +1,4 @@
-// Rows of a batch and their dropout views [Eq. 5].
+// Rows of a batch and the dropout masks of their views [Eq. 5].
 #include <curand_kernel.h>
 
 #include "ops/cuda/cuda_ops.h"
@@ -41,12 +41,6 @@ __global__ void draw_mask_kernel(uint8_t* mask, const int32_t* rows, size_t n, s
     mask[r * d + 4 * block + lane] = words[lane] >= threshold;
 }
 
-template <class T>
-__global__ void make_view_kernel(T* view, const T* h, const uint8_t* mask, T kept, size_t n) {
-  const size_t i = grid_thread();
-  if (i < n) view[i] = mask[i] ? h[i] * kept : T(0);
-}
-
 }  // namespace
 
 // y = x[rows]
@@ -72,14 +66,6 @@ void CudaOps<T>::draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t 
                            uint64_t seed, uint32_t stream_number, const uint32_t* step) {
   launch_matrix(stream(), n, (d + 3) / 4, draw_mask_kernel, mask, rows, n, d, drop_threshold(p),
                 seed, stream_number, step);
-}
-
-// view = h * mask / (1 - p)
-template <class T>
-void CudaOps<T>::make_view(T* view, const T* h, const uint8_t* mask, double p, size_t n,
-                           size_t d) {
-  launch(stream(), blocks_of(n * d, block_threads), make_view_kernel<T>, view, h, mask,
-         static_cast<T>(1 / (1 - p)), n * d);
 }
 
 template class CudaOps<float>;
