@@ -87,6 +87,10 @@ class MeasuredOps final : public Ops<float> {
     measure("scatter-add rows of " + std::to_string(d), dbl(n * d), 12 * dbl(n * d) + 4 * dbl(n),
             [&] { ops_->scatter_add_rows(y, x, rows, n, d); });
   }
+  void scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override {
+    measure("scatter rows of " + std::to_string(d), 0, 8 * dbl(n * d) + 4 * dbl(n),
+            [&] { ops_->scatter_rows(y, x, rows, n, d); });
+  }
   void draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p, uint64_t seed,
                  uint32_t stream, const uint32_t* step) override {
     // Philox is integer arithmetic: for 4 entries 10 rounds of 2 wide products, each worth two
@@ -127,19 +131,17 @@ class MeasuredOps final : public Ops<float> {
     measure("Adam", 13 * dbl(n), 28 * dbl(n),
             [&] { ops_->adam(p, m, v, g, constants, schedule, step, n); });
   }
-  void adam_replay(T* p, T* m, T* v, uint32_t* last, const int32_t* rows,
-                   const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                   const uint32_t* step, int lag, size_t n, size_t d) override {
+  void adam_replay(const AdamRows<T>& at, const AdamConstants<T>& constants,
+                   const AdamStep<T>* schedule, const uint32_t* step, int lag, size_t n,
+                   size_t d) override {
     // As if one step were due in each row; how many are depends on the rows.
-    measure("Adam of features: replay", 13 * dbl(n * d), 24 * dbl(n * d), [&] {
-      ops_->adam_replay(p, m, v, last, rows, constants, schedule, step, lag, n, d);
-    });
+    measure("Adam of features: replay", 13 * dbl(n * d), 24 * dbl(n * d),
+            [&] { ops_->adam_replay(at, constants, schedule, step, lag, n, d); });
   }
-  void adam_rows(T* p, T* m, T* v, uint32_t* last, const int32_t* rows, const T* g,
-                 const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                 const uint32_t* step, size_t n, size_t d) override {
+  void adam_rows(const AdamRows<T>& at, const T* g, const AdamConstants<T>& constants,
+                 const AdamStep<T>* schedule, const uint32_t* step, size_t n, size_t d) override {
     measure("Adam of features: step", 13 * dbl(n * d), 28 * dbl(n * d),
-            [&] { ops_->adam_rows(p, m, v, last, rows, g, constants, schedule, step, n, d); });
+            [&] { ops_->adam_rows(at, g, constants, schedule, step, n, d); });
   }
   void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
              const Graph<T>& graph, size_t k, size_t n, size_t d) override {

@@ -38,7 +38,7 @@ struct Sizes {
 /// Scratch memory of the threads, partial matrices of d_W, partial sums.
 size_t working_memory_of_cpu(const DataSizes& data, const Sizes& s, const DeviceFacts& device) {
   using namespace cpu;
-  size_t scratch = std::min(data.n_ranked, user_block) * (s.d + item_block);
+  size_t scratch = std::max(std::min(data.n_ranked, user_block) * (s.d + item_block), s.d);
   const auto part_matrices = [&](size_t n, size_t in) {
     return parts_of(n, rows_of_part(n, in)) * (in + 1) * s.d;
   };
@@ -54,13 +54,17 @@ size_t working_memory_of_cpu(const DataSizes& data, const Sizes& s, const Device
   return (scratch * static_cast<size_t>(device.threads) + shared) * real + sums * sizeof(double);
 }
 
-/// cuBLAS's workspace, partial sums, and a block of scores with its users and their best items.
+/// cuBLAS's workspace and partial sums of both lanes, and a block of scores with its users and their
+/// best items.
 size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   using namespace cuda;
   const size_t users = std::min(data.n_ranked, user_block);
-  const size_t row_parts = std::min<size_t>(parts_of(s.rows, rows_of_sum), most_row_parts);
-  return blas_workspace(9) + (sum_blocks + 1) * sizeof(double) + row_parts * s.d * real +
-         users * ((item_block + s.d) * real + most_best * (real + sizeof(int32_t)));
+  const auto parts = [](size_t rows) {
+    return std::min<size_t>(parts_of(rows, rows_of_sum), most_row_parts);
+  };
+  const size_t of_lanes = 2 * (blas_workspace(9) + (sum_blocks + 1) * sizeof(double)) +
+                          (parts(s.rows) + (s.modalities ? parts(s.max_items) : 0)) * s.d * real;
+  return of_lanes + users * ((item_block + s.d) * real + most_best * (real + sizeof(int32_t)));
 }
 
 }  // namespace
@@ -85,15 +89,17 @@ std::vector<MemoryPart> training_memory(const DataSizes& data, const TrainConfig
   const bool tuned = config.model.tuned;
   const size_t features = data.n_items * s.columns * real;
   const size_t of_batch = s.max_items * s.columns * real;
-  const size_t copies = !device.copies_rows ? 0 : device.fetches_ahead && !tuned ? 2 : 1;
+  const size_t copies = !device.copies_rows ? 0 : device.fetches_ahead ? 2 : 1;
   const size_t of_nodes = s.nodes * s.d * real;
-  // Begin and target of both groups, the rows' numbers, and the items' as nodes.
-  const size_t lists = 2 * s.max_users + 3 * s.max_items + 2 + 2 * config.batch;
+  // Begin and target of both groups, the rows' numbers, the items' as nodes and in the next batch.
+  const size_t lists = 2 * s.max_users + 4 * s.max_items + 2 + 2 * config.batch;
   return {
       {"features", features, true},
       {"features: Adam's m and v", tuned ? 2 * features : 0, true},
       {"features: steps of their last updates", tuned ? data.n_items * s.modalities * 4 : 0},
       {"features: copies of a batch's rows", copies * of_batch},
+      {"features: copies of these rows' m and v",
+       tuned && device.fetches_ahead ? 4 * of_batch : 0},
       {"features: gradients of a batch's rows", tuned ? of_batch : 0},
       {"parameters", s.parameters * real},
       {"parameters: gradients", s.parameters * real},

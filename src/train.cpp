@@ -4,7 +4,6 @@
 #include <cmath>
 #include <future>
 #include <numeric>
-#include <optional>
 
 #include "error.h"
 
@@ -52,6 +51,10 @@ class Training {
         loader_(ops, graph_.n_users, graph_.n_items, config.batch),
         model_(ops, graph_, config.model, shapes(data), loader_),
         adam_(ops, model_, config.adam, config.epochs * batches()) {
+    if (ops.fetches_ahead()) {
+      model_.fetch_ahead();
+      adam_.fetch_ahead();
+    }
     model_.initialise(config.seed);
     load_features(ops, model_, data);
   }
@@ -64,11 +67,10 @@ class Training {
     if (!next_order_.valid()) draw_order(epoch);
     pairs_ = next_order_.get();
     draw_order(epoch + 1);
-    std::optional<Batch> next;
+    load(0);
     for (size_t k = 0; k < batches(); ++k) {
-      const Batch batch = next ? *next : load(k);
-      next.reset();
-      if (model_.fetches_ahead() && k + 1 < batches()) next = load(k + 1);
+      const Batch& batch = arrived();
+      if (k + 1 < batches()) load(k + 1);
       step(batch);
       progress.on_batch(k + 1, batches());
     }
@@ -102,25 +104,38 @@ class Training {
     });
   }
 
-  /// Batch k of the epoch; slots take turns where one batch is fetched while another is in use.
-  Batch load(size_t k) {
+  /// Loads batch k of the epoch, in the other slot than the batch before, beside the step that is
+  /// under way.
+  void load(size_t k) {
     const size_t first = k * config_.batch, size = std::min(config_.batch, pairs_.size() - first);
-    Batch batch = loader_.load(pairs_.data() + first, size, model_.fetches_ahead() ? k % 2 : 0);
-    model_.fetch(batch);
-    return batch;
+    const size_t slot = loads_++ % 2;
+    ops_.beside(slot, [this, first, size, slot] {
+      Batch& batch = batch_[slot] = loader_.load(pairs_.data() + first, size, slot);
+      model_.fetch(batch);
+      adam_.fetch(batch);
+    });
+  }
+
+  /// The next batch, ready for its step; the other slot is free again.
+  const Batch& arrived() {
+    const size_t slot = steps_++ % 2;
+    ops_.join(slot);
+    adam_.carry(batch_[slot]);
+    return batch_[slot];
   }
 
   void step(const Batch& batch) {
-    if (batch.fetched) ops_.join(batch.slot);
     const uint64_t key = batch.size | batch.n_users << 21 | batch.n_items << 42 | batch.slot << 63;
     ops_.replay(key, [&] {
       adam_.begin_step(batch);
       model_.encode(batch);
       model_.draw_masks(batch, config_.seed, adam_.now());
+      model_.predict(batch);
       model_.losses(batch);
       model_.backward(batch);
       adam_.step(batch);
     });
+    adam_.write_back(batch);
   }
 
   Ops<float>& ops_;
@@ -131,6 +146,8 @@ class Training {
   BatchLoader loader_;
   Bm3<float> model_;
   Adam<float> adam_;
+  Batch batch_[2];
+  size_t loads_ = 0, steps_ = 0;
 };
 
 }  // namespace

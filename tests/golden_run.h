@@ -84,6 +84,7 @@ class GoldenRun {
     model_.encode(batch);
     put("H", model_.H().host());
     upload_masks(s, batch);
+    model_.predict(batch);
     model_.losses(batch);
     model_.backward(batch);
     put_losses(s, results);

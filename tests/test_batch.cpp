@@ -45,6 +45,9 @@ TEST(Batches, ByHand) {
     EXPECT_EQ(numbers(ops, b.by_user.target, 4), (std::vector<int32_t>{0, 1, 0, 1}));
     EXPECT_EQ(numbers(ops, b.by_item.begin, 9), (std::vector<int32_t>{0, 2, 4, 4, 4, 4, 4, 4, 4}));
     EXPECT_EQ(numbers(ops, b.by_item.target, 4), (std::vector<int32_t>{0, 0, 1, 0}));
+    // In the second batch, the row of item 3, which is the only item of the one before.
+    EXPECT_EQ(numbers(ops, b.carried, 8),
+              (std::vector<int32_t>{time == 0 ? -1 : 1, -1, -1, -1, -1, -1, -1, -1}));
     loader.load(pairs.data() + 1, 2);
   }
 }
@@ -58,6 +61,7 @@ TEST(Batches, HoldTheirPairs) {
                                             {300, 5, 40}, {70, 90, 64}, {1000, 1000, 256}}) {
       PaddedOps ops(padding);
       BatchLoader loader(ops, static_cast<int64_t>(users), static_cast<int64_t>(items), most);
+      std::vector<int32_t> before;  // item rows of the batch before
       for (size_t size : {size_t{1}, most / 2, most - 1, most, most}) {
         SCOPED_TRACE(testing::Message() << size << " of " << users << " x " << items);
         std::vector<Interaction> pairs(size);
@@ -73,6 +77,13 @@ TEST(Batches, HoldTheirPairs) {
         const auto by_item = numbers(ops, b.by_item.begin, b.n_items + 1);
         const auto met_items = numbers(ops, b.by_user.target, size);
         const auto met_users = numbers(ops, b.by_item.target, size);
+        const auto carried = numbers(ops, b.carried, loader.max_items());
+        for (size_t r = 0; r < carried.size(); ++r) {
+          const bool was = r < before.size() && before[r] >= 0;
+          const auto at = std::find(item.begin(), item.end(), was ? before[r] : -2);
+          ASSERT_EQ(carried[r], at == item.end() ? -1 : static_cast<int32_t>(at - item.begin()));
+        }
+        before = item;
 
         // Expected, straight from the words: rows by first occurrence, then padding.
         std::vector<int32_t> want_users, want_items;

@@ -42,16 +42,6 @@ using namespace cuda;
 
 constexpr size_t sizes[] = {0, 1, 2, 7, 31, 32, 33, 64, 255, 256, 257, 384, 4096, 1000003};
 
-TEST(CudaModule, LoadsWithoutAGpu) {
-  std::string why;
-  const bm3::CudaBackend* const backend = load_cuda_backend(why);
-  ASSERT_NE(backend, nullptr) << why;
-  if (!backend->works(why)) {
-    EXPECT_NE(why, "");
-    EXPECT_THROW(backend->make_float(false, false, 0), Error);  // across the module's border
-  }
-}
-
 TEST(CudaLaunch, BlocksCoverEachElementOnce) {
   for (size_t n : sizes)
     for (size_t each : {size_t{1}, size_t{8}, size_t{32}, size_t{256}}) {
@@ -183,6 +173,41 @@ TYPED_TEST(CudaTest, ReplayDoesTheWorkOnceACall) {
       EXPECT_DOUBLE_EQ(loss.host()[0], turn * loss.host()[1]);
       EXPECT_GT(loss.host()[1], 0.0);
     }
+  }
+}
+
+/// Parts beside a step are branches of its record; a batch that is loaded beside stays out of it.
+TYPED_TEST(CudaTest, WorkBesideAStepIsRecordedWithIt) {
+  using T = typename TypeParam::Real;
+  Random random(4);
+  const size_t n = 3000, d = 64;
+  const auto x = random.numbers<T>(n * d);
+  const auto on_x = this->device(x);
+  auto y = this->garbage(n * d), z = this->garbage(n * d), late = this->garbage(n * d);
+  Array<double> sums(*this->ops, 4);  // loss and norm of y, of z
+  const auto work = [&] {
+    this->ops->norm_backward(y.data(), sums.data() + 3, on_x.data(), 1.0, n * d);  // y = x / |x|
+    this->ops->beside(part_of_step, [&] {
+      this->ops->norm_forward(sums.data(), sums.data() + 1, y.data(), 1.0, n * d);
+    });
+    this->ops->norm_backward(z.data(), sums.data() + 3, on_x.data(), 2.0, n * d);
+    this->ops->join(part_of_step);
+    this->ops->norm_backward(y.data(), sums.data() + 1, z.data(), 1.0, n * d);
+  };
+  for (int turn = 1; turn <= 5; ++turn) {
+    const auto loaded = random.numbers<T>(n * d);
+    this->ops->norm_forward(sums.data() + 2, sums.data() + 3, on_x.data(), 1.0, n * d);
+    this->ops->beside(0, [&] { this->ops->upload(late.data(), loaded.data(), n * d * sizeof(T)); });
+    this->ops->replay(1, work);
+    this->ops->join(0);
+    EXPECT_EQ(late.host(), loaded);
+    const auto at = sums.host();
+    EXPECT_TRUE(std::abs(at[1] - 1) <= rounding<T>(n * d)) << at[1];
+    EXPECT_TRUE(std::abs(at[0] - turn * at[1]) <= 1e-14 * turn) << at[0];
+    std::vector<Sum> expected(n * d);  // 2 x / |x|, over |x / |x||
+    for (size_t k = 0; k < n * d; ++k)
+      expected[k] += 2 * static_cast<double>(x[k]) / at[3] / at[1];
+    EXPECT_SUMS(y, expected, 4);
   }
 }
 

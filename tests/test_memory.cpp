@@ -116,6 +116,7 @@ TEST(Memory, EachPartIsWhatItsArraysTake) {
       expect("row lists of two batches", grown());
 
       Bm3<float> model(ops, graph, c.config.model, sizes.modalities, loader);
+      if (facts.fetches_ahead) model.fetch_ahead();
       size_t features = 0, copies = 0, gradients = 0;
       for (const auto& e : model.modalities()) {
         features += e.features.size() * sizeof(float);
@@ -135,12 +136,15 @@ TEST(Memory, EachPartIsWhatItsArraysTake) {
       EXPECT_EQ(grown(), known - first);
 
       const size_t batches = (sizes.n_train + c.config.batch - 1) / c.config.batch;
-      const Adam<float> adam(ops, model, c.config.adam, c.config.epochs * batches);
+      Adam<float> adam(ops, model, c.config.adam, c.config.epochs * batches);
+      if (facts.fetches_ahead) adam.fetch_ahead();
       const size_t second = known;
       const bool tuned = c.config.model.tuned;
       expect("parameters: Adam's m and v", 2 * of_parameters);
       expect("Adam's schedule and step", (c.config.epochs * batches + 1) * 8 + 4);
       expect("features: Adam's m and v", tuned ? 2 * features : 0);
+      expect("features: copies of these rows' m and v",
+             tuned && facts.fetches_ahead ? 2 * copies : 0);
       expect("features: steps of their last updates",
              tuned ? model.modalities().size() * model.n_items() * 4 : 0);
       EXPECT_EQ(grown(), known - second);

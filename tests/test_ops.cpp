@@ -213,20 +213,26 @@ TYPED_TEST(OpsTest, GatherRows) {
 }
 
 /// d_H[nodes of the batch] += d_z, bit for bit
-TYPED_TEST(OpsTest, ScatterAddRows) {
+TYPED_TEST(OpsTest, ScatterRows) {
   using T = typename TypeParam::Real;
   Random random(5);
   for (const auto [n, d] : shapes) {
     const size_t height = n + n / 2 + 1;
     const auto x = random.numbers<T>(n * d), before = random.numbers<T>(height * d);
     const auto rows = random.distinct_rows(n, height);
-    auto y = this->device(before);
-    this->ops->scatter_add_rows(y.data(), this->device(x).data(), this->device(rows).data(), n, d);
-    std::vector<T> expected = before;
+    const auto on_x = this->device(x);
+    const auto on_rows = this->device(rows);
+    auto added = this->device(before), put = this->device(before);
+    this->ops->scatter_add_rows(added.data(), on_x.data(), on_rows.data(), n, d);
+    this->ops->scatter_rows(put.data(), on_x.data(), on_rows.data(), n, d);
+    std::vector<T> sums = before, copies = before;
     for (size_t r = 0; r < n; ++r)
-      for (size_t c = 0; c < d && rows[r] >= 0; ++c)
-        expected[static_cast<size_t>(rows[r]) * d + c] += x[r * d + c];
-    EXPECT_EQ(y.host(), expected) << n << " x " << d;
+      for (size_t c = 0; c < d && rows[r] >= 0; ++c) {
+        sums[static_cast<size_t>(rows[r]) * d + c] += x[r * d + c];
+        copies[static_cast<size_t>(rows[r]) * d + c] = x[r * d + c];
+      }
+    EXPECT_EQ(added.host(), sums) << n << " x " << d;
+    EXPECT_EQ(put.host(), copies) << n << " x " << d;
   }
 }
 

@@ -1,6 +1,6 @@
-// Tables of features in the host's memory: a batch's rows fetched ahead, and the same bytes as with
-// tables on the device. The order of the work is proved without a GPU, by devices that do the work
-// beside a step as early and as late as they may.
+// What is done beside: the loading of batches, parts of a step and, for features in the host's
+// memory, the fetching of a batch's rows, with the same bytes as with tables on the device. The order
+// is proved without a GPU, by devices that do the work beside as early and as late as they may.
 #include "backends.h"
 #include "model_check.h"
 #include "ops/cpu/cpu_ops.h"
@@ -9,43 +9,53 @@
 namespace bm3::test {
 namespace {
 
-/// The CPU's operations as if its tables lay far away. What is done beside waits for `join`, or is
-/// done at once.
-class FarOps : public CpuOps<float> {
+/// The CPU's operations with copies of rows, as if tables lay far away when `far`. What is done beside
+/// is done at once or, when `late`, as late as it may: a part of a step when it is joined, and before
+/// a batch's slot is joined all that the batches' slots have been asked for until its last work.
+class BesideOps : public CpuOps<float> {
  public:
-  explicit FarOps(bool late) : CpuOps<float>(1), late_(late) {}
+  BesideOps(bool far, bool late) : CpuOps<float>(1), far_(far), late_(late) {}
   bool copies_rows() const override { return true; }
-  bool fetches_ahead() const override { return true; }
+  bool fetches_ahead() const override { return far_; }
   void beside(size_t slot, const std::function<void()>& work) override {
-    EXPECT_FALSE(in_replay_);
-    EXPECT_FALSE(waiting_[slot]);
-    ++fetches_;
-    if (late_)
-      waiting_[slot] = work;
-    else
-      work();
+    EXPECT_EQ(in_replay_, slot == part_of_step);  // a record cannot wait for what is not in it
+    ++asked_[slot];
+    if (!late_) return work();
+    waiting_.push_back({slot, work});
   }
   void join(size_t slot) override {
-    EXPECT_FALSE(in_replay_);  // a recorded step cannot wait for what is not in the record
-    ++joins_;
-    others_ += waiting_[1 - slot] ? 1u : 0u;
-    if (waiting_[slot]) waiting_[slot]();
-    waiting_[slot] = nullptr;
+    EXPECT_EQ(in_replay_, slot == part_of_step);
+    const auto is_of_slot = [&](const Waiting& w) { return w.slot == slot; };
+    const auto last = std::find_if(waiting_.rbegin(), waiting_.rend(), is_of_slot).base();
+    const auto is_due = [&](const Waiting& w) {
+      return (w.slot == part_of_step) == (slot == part_of_step);
+    };
+    std::vector<Waiting> due, rest;
+    for (auto w = waiting_.begin(); w != waiting_.end(); ++w)
+      (w < last && is_due(*w) ? due : rest).push_back(*w);
+    waiting_ = rest;
+    for (const auto& w : due) w.work();
+    overtaken_ += waiting_.empty() ? 0u : 1u;
   }
   void replay(uint64_t, const std::function<void()>& work) override {
     in_replay_ = true;
     work();
     in_replay_ = false;
+    for (const auto& w : waiting_) EXPECT_NE(w.slot, part_of_step);
   }
-  size_t fetches() const { return fetches_; }
-  size_t joins() const { return joins_; }
-  /// Joins while the other slot was under way.
-  size_t others() const { return others_; }
+  /// How often work was asked for in a slot.
+  size_t asked(size_t slot) const { return asked_[slot]; }
+  /// Joins after which other work still waited.
+  size_t overtaken() const { return overtaken_; }
 
  private:
-  bool late_, in_replay_ = false;
-  std::function<void()> waiting_[2];
-  size_t fetches_ = 0, joins_ = 0, others_ = 0;
+  struct Waiting {
+    size_t slot;
+    std::function<void()> work;
+  };
+  bool far_, late_, in_replay_ = false;
+  std::vector<Waiting> waiting_;
+  size_t asked_[n_slots] = {}, overtaken_ = 0;
 };
 
 struct Run {
@@ -80,22 +90,25 @@ Run trained(Ops<float>& ops, bool tuned, size_t batch, size_t* n_train = nullptr
   return run;
 }
 
-/// An even and an odd number of batches in an epoch, and one alone.
-TEST(FetchedAhead, ChangesNothing) {
+/// An even and an odd number of batches in an epoch, and one alone; features near and far.
+TEST(WorkBeside, ChangesNothing) {
   const auto plain = make_cpu_ops<float>(1);
   for (bool tuned : {false, true})
-    for (size_t batch : {100, 130, 170, 5000})
-      for (bool late : {false, true}) {
-        SCOPED_TRACE(testing::Message() << tuned << " " << batch << " " << late);
-        FarOps far(late);
-        size_t n_train = 0;
-        EXPECT_TRUE(trained(far, tuned, batch, &n_train) == trained(*plain, tuned, batch));
-        const size_t batches = (n_train + batch - 1) / batch;
-        EXPECT_EQ(far.fetches(), tuned ? 0 : n_epochs * batches);  // tuned rows come in order
-        EXPECT_EQ(far.joins(), far.fetches());
-        // Each fetch but an epoch's first is under way when the step before begins.
-        EXPECT_EQ(far.others(), tuned || !late ? 0 : n_epochs * (batches - 1));
-      }
+    for (size_t batch : {100, 130, 170, 5000}) {
+      size_t n_train = 0;
+      const auto expected = trained(*plain, tuned, batch, &n_train);
+      const size_t steps = n_epochs * ((n_train + batch - 1) / batch);
+      for (bool far : {false, true})
+        for (bool late : {false, true}) {
+          SCOPED_TRACE(testing::Message() << tuned << " " << batch << " " << far << " " << late);
+          BesideOps ops(far, late);
+          EXPECT_TRUE(trained(ops, tuned, batch) == expected);
+          // A batch is loaded and, when its tuned rows lie far away, written back.
+          EXPECT_EQ(ops.asked(0) + ops.asked(1), far && tuned ? 2 * steps : steps);
+          EXPECT_EQ(ops.asked(part_of_step), 3 * steps);
+          EXPECT_EQ(ops.overtaken() > steps, late && steps > n_epochs);
+        }
+    }
 }
 
 #ifdef BM3_CUDA

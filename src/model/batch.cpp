@@ -42,13 +42,15 @@ BatchLoader::BatchLoader(Device& device, int64_t n_users, int64_t n_items, size_
       max_items_(padded(std::min(max_size, static_cast<size_t>(n_items)), device.row_padding())),
       row_of_user_(static_cast<size_t>(n_users), -1),
       row_of_item_(static_cast<size_t>(n_items), -1),
-      host_(2 * max_users_ + 3 * max_items_ + 2 + 2 * max_size),
+      before_(max_items_, -1),
+      host_(2 * max_users_ + 4 * max_items_ + 2 + 2 * max_size),
       memory_(device, 2 * host_.size()) {}
 
 Batch BatchLoader::load(const Interaction* pairs, size_t size, size_t slot) {
   // Fixed places, so that every batch of the same sizes lies in the same memory.
-  const size_t items = max_users_ + max_items_, by_user = items + max_items_;
-  const size_t by_item = by_user + max_users_ + 1, user_targets = by_item + max_items_ + 1;
+  const size_t items = max_users_ + max_items_, carried = items + max_items_;
+  const size_t by_user = carried + max_items_, by_item = by_user + max_users_ + 1;
+  const size_t user_targets = by_item + max_items_ + 1;
   const size_t item_targets = user_targets + (host_.size() - user_targets) / 2;
   int32_t* const h = host_.data();
   std::fill(h, h + by_user, -1);
@@ -65,6 +67,9 @@ Batch BatchLoader::load(const Interaction* pairs, size_t size, size_t slot) {
     h[n_users + r] = static_cast<int32_t>(n_users_) + h[items + r];
   group(h + by_user, h + user_targets, n_users, size, user_row, item_row);
   group(h + by_item, h + item_targets, n_items, size, item_row, user_row);
+  for (size_t r = 0; r < max_items_; ++r)
+    if (before_[r] >= 0) h[carried + r] = row_of_item_[static_cast<size_t>(before_[r])];
+  std::copy_n(h + items, max_items_, before_.begin());
   for (size_t k = 0; k < size; ++k)
     row_of_user_[static_cast<size_t>(user(k))] = row_of_item_[static_cast<size_t>(item(k))] = -1;
 
@@ -73,7 +78,7 @@ Batch BatchLoader::load(const Interaction* pairs, size_t size, size_t slot) {
   return {size,      n_users, n_items, m, m + n_users, m + items,
           {n_users, m + by_user, m + user_targets},
           {n_items, m + by_item, m + item_targets},
-          slot};
+          m + carried, slot};
 }
 
 }  // namespace bm3

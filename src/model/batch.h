@@ -18,8 +18,9 @@ struct Batch {
   const int32_t* items = nullptr;           // [n_items] item numbers
   Pairs by_user{};  // for each user row, the item rows it meets
   Pairs by_item{};  // for each item row, the user rows it meets
+  const int32_t* carried = nullptr;  // [max_items] for each item row of the batch before, its row here
   size_t slot = 0;       // which of the loader's two places it lies in
-  bool fetched = false;  // whether its rows of features are on their way (Bm3::fetch)
+  bool fetched = false;  // whether it has copies of its rows from tables far away (Bm3::fetch)
 };
 
 /// Turns interactions into a Batch on a device, in memory taken once for batches of `max_size`.
@@ -37,6 +38,7 @@ class BatchLoader {
   int64_t n_users_;
   size_t max_users_, max_items_;
   std::vector<int32_t> row_of_user_, row_of_item_;  // -1 where not in the batch at hand
+  std::vector<int32_t> before_;                     // [max_items] item numbers of the batch before
   std::vector<int32_t> host_;
   Array<int32_t> memory_;  // of two slots
 };

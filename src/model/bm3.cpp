@@ -49,9 +49,6 @@ Bm3<T>::Bm3(Ops<T>& ops, const Graph<T>& graph, const Bm3Config& config,
                            Array<T>(ops, config.tuned ? of_batch : 0), &slots_[4 + 2 * m],
                            &slots_[5 + 2 * m]});
   }
-  fetches_ahead_ = ops.fetches_ahead() && ops.copies_rows() && !config.tuned;
-  for (auto& e : modalities_)
-    if (fetches_ahead_) e.copy[1] = Array<T>(ops, e.copy[0].size());
   values_ = Array<T>(ops, offset);
   gradients_ = Array<T>(ops, offset);
   const size_t nodes = (n_users() + n_items()) * d;
@@ -67,32 +64,36 @@ Bm3<T>::Bm3(Ops<T>& ops, const Graph<T>& graph, const Bm3Config& config,
 }
 
 template <class T>
+void Bm3<T>::fetch_ahead() {
+  for (auto& e : modalities_) e.copy[1] = Array<T>(ops_, e.copy[0].size());
+  fetches_ahead_ = true;
+}
+
+template <class T>
 void Bm3<T>::fetch(Batch& batch) {
-  if (!fetches_ahead_) return;
-  ops_.beside(batch.slot, [this, batch] {
-    for (auto& e : modalities_)
-      ops_.gather_rows(e.copy[batch.slot].data(), e.features.data(), batch.items, batch.n_items,
-                       e.dim);
-  });
-  batch.fetched = true;
+  batch.fetched = fetches_ahead_;
+  for (auto& e : modalities_)
+    if (batch.fetched) copy_rows(e, batch);
+}
+
+template <class T>
+void Bm3<T>::copy_rows(Modality& e, const Batch& batch) {
+  ops_.gather_rows(e.copy_of(batch).data(), e.features.data(), batch.items, batch.n_items, e.dim);
 }
 
 template <class T>
 void Bm3<T>::encode(const Batch& batch) {
   const size_t d = config_.d;
+  ops_.beside(part_of_step, [this, batch, d] {
+    for (size_t m = 0; m < modalities_.size(); ++m) {  // h_m = e_m W_m + b_m [Eq. 1]
+      Modality& e = modalities_[m];
+      if (e.copied() && !batch.fetched) copy_rows(e, batch);
+      ops_.linear_forward(z_.data() + table(batch, 1 + m), e.x(batch), e.rows(batch), value(*e.W),
+                          value(*e.b), batch.n_items, e.dim, d);
+    }
+  });
   lightgcn_forward(ops_, H_.data(), layer_.data(), user_embedding(), graph_, config_.n_layers, d);
   ops_.gather_rows(z_.data(), H_.data(), batch.users, batch.n_users + batch.n_items, d);
-  for (size_t m = 0; m < modalities_.size(); ++m) {  // h_m = e_m W_m + b_m [Eq. 1]
-    Modality& e = modalities_[m];
-    if (e.copied() && !batch.fetched)
-      ops_.gather_rows(e.copy[batch.slot].data(), e.features.data(), batch.items, batch.n_items,
-                       e.dim);
-    ops_.linear_forward(z_.data() + table(batch, 1 + m), e.x(batch), e.rows(batch), value(*e.W),
-                        value(*e.b), batch.n_items, e.dim, d);
-  }
-  // h~ = h W_p + b_p [Eq. 6]
-  ops_.linear_forward(predicted_.data(), z_.data(), nullptr, value(*W_p_), value(*b_p_),
-                      rows(batch), d, d);
 }
 
 template <class T>
@@ -106,6 +107,14 @@ void Bm3<T>::draw_masks(const Batch& batch, uint64_t seed, const uint32_t* step)
 }
 
 template <class T>
+void Bm3<T>::predict(const Batch& batch) {
+  const size_t d = config_.d;
+  ops_.join(part_of_step);  // the projections
+  ops_.linear_forward(predicted_.data(), z_.data(), nullptr, value(*W_p_), value(*b_p_),
+                      rows(batch), d, d);
+}
+
+template <class T>
 void Bm3<T>::losses(const Batch& batch, bool gradient, const T* target) {
   const size_t d = config_.d, items = table(batch, 0);
   const T* h = predicted_.data();
@@ -114,6 +123,10 @@ void Bm3<T>::losses(const Batch& batch, bool gradient, const T* target) {
   T* d_h = gradient ? d_predicted_.data() : nullptr;
   if (gradient) ops_.zero(d_h, rows(batch) * d * sizeof(T));
   double* sums = loss_.data();
+  ops_.beside(part_of_step, [&] {
+    regulariser_forward(ops_, sums + reg_term, norms_.data(), H_.data(), z_.data(),
+                        config_.reg_form, config_.reg_weight, graph_, batch, d);
+  });
   if (config_.rec) reconstruct_loss(ops_, sums + rec_term, d_h, h, view, items, batch, d);
   for (size_t m = 0; m < modalities_.size(); ++m) {
     const size_t h_m = table(batch, 1 + m);
@@ -125,8 +138,7 @@ void Bm3<T>::losses(const Batch& batch, bool gradient, const T* target) {
       mask_loss(ops_, sums + mask_term, d_h_m, h + h_m, view.from(h_m), batch, config_.mm_weight,
                 d);
   }
-  regulariser_forward(ops_, sums + reg_term, norms_.data(), H_.data(), z_.data(),
-                      config_.reg_form, config_.reg_weight, graph_, batch, d);
+  ops_.join(part_of_step);
 }
 
 template <class T>
@@ -135,12 +147,14 @@ void Bm3<T>::backward(const Batch& batch) {
   // h~ = h W_p + b_p [Eq. 6]
   ops_.linear_backward(d_z_.data(), gradient(*W_p_), gradient(*b_p_), d_predicted_.data(),
                        z_.data(), nullptr, value(*W_p_), rows(batch), d, d);
-  for (size_t m = 0; m < modalities_.size(); ++m) {  // h_m = e_m W_m + b_m [Eq. 1]
-    Modality& e = modalities_[m];
-    ops_.linear_backward(config_.tuned ? e.d_features.data() : nullptr, gradient(*e.W),
-                         gradient(*e.b), d_z_.data() + table(batch, 1 + m), e.x(batch),
-                         e.rows(batch), value(*e.W), batch.n_items, e.dim, d);
-  }
+  ops_.beside(part_of_step, [&] {
+    for (size_t m = 0; m < modalities_.size(); ++m) {  // h_m = e_m W_m + b_m [Eq. 1]
+      Modality& e = modalities_[m];
+      ops_.linear_backward(config_.tuned ? e.d_features.data() : nullptr, gradient(*e.W),
+                           gradient(*e.b), d_z_.data() + table(batch, 1 + m), e.x(batch),
+                           e.rows(batch), value(*e.W), batch.n_items, e.dim, d);
+    }
+  });
   T* d_H = H_.data();  // H has been read for the last time when its row of d_H is written
   regulariser_backward(ops_, d_H, d_z_.data(), norms_.data(), H_.data(), z_.data(),
                        config_.reg_form, config_.reg_weight, graph_, batch, d);
@@ -148,6 +162,7 @@ void Bm3<T>::backward(const Batch& batch) {
   ops_.scatter_add_rows(d_H, d_z_.data(), batch.users, batch.n_users + batch.n_items, d);
   // H = P E [Eq. 3, 4]
   lightgcn_backward(ops_, gradients_.data(), layer_.data(), d_H, graph_, config_.n_layers, d);
+  ops_.join(part_of_step);
 }
 
 template <class T>

@@ -51,15 +51,14 @@ class Bm3 {
     std::string name;
     size_t dim;
     Array<T> features;
-    Array<T> copy[2];     // [batch's n_items, d_m] by the batch's slot; the second to fetch ahead
+    Array<T> copy[2];     // [batch's n_items, d_m] by the batch's slot, or all in the first
     Array<T> d_features;  // [batch's n_items, d_m]
     const ParameterSlot *W, *b;
 
     /// x and rows of the linear layer: e_m and the batch's item numbers, or the copy.
     bool copied() const { return copy[0].size() > 0; }
-    const T* x(const Batch& batch) const {
-      return copied() ? copy[batch.slot].data() : features.data();
-    }
+    Array<T>& copy_of(const Batch& batch) { return copy[batch.fetched ? batch.slot : 0]; }
+    const T* x(const Batch& batch) { return copied() ? copy_of(batch).data() : features.data(); }
     const int32_t* rows(const Batch& batch) const { return copied() ? nullptr : batch.items; }
   };
 
@@ -70,23 +69,24 @@ class Bm3 {
   /// Xavier-uniform embeddings, Xavier-normal W, biases uniform in +-1/sqrt(fan-in), from `seed`.
   void initialise(uint64_t seed);
 
-  /// Whether `fetch` does anything: frozen features in the host's memory. The rows of tuned ones may
-  /// wait for the update by the step before, and `encode` gathers them in order.
-  bool fetches_ahead() const { return fetches_ahead_; }
-  /// Fetches the batch's rows of features while the device works on the batch before.
+  /// Takes memory for copies of two batches' rows of features, where these lie far away
+  /// (Device::fetches_ahead): from now on `fetch` copies a batch's rows, and the passes read them.
+  void fetch_ahead();
   void fetch(Batch& batch);
 
   // The forward pass, one equation after the other; each needs the one before it.
 
-  /// H [Eq. 3, 4], z = rows of H and projections h_m of the batch [Eq. 1], h~ [Eq. 6].
+  /// z = the batch's rows of H [Eq. 3, 4] and, beside these, projections h_m [Eq. 1].
   void encode(const Batch& batch);
-  /// Draws the masks of step *step for the batch's rows.
+  /// Draws the masks of step *step for the batch's rows. [Eq. 5]
   void draw_masks(const Batch& batch, uint64_t seed, const uint32_t* step);
+  /// h~ of the batch's rows. [Eq. 6]
+  void predict(const Batch& batch);
   /// Adds L's parts to the running sums [Eq. 9-12] and, unless told otherwise, puts dL/dh~ aside for
   /// `backward`. The targets are views of `target` [rows of a batch, d] or, when it is null, of z
   /// [Eq. 5]: finite differences keep theirs while the parameters move.
   void losses(const Batch& batch, bool gradient = true, const T* target = nullptr);
-  /// dL/d(every parameter), in the reverse order of `encode`; H's memory becomes d_H.
+  /// dL/d(every parameter), in the reverse order; H's memory becomes d_H.
   void backward(const Batch& batch);
 
   /// h~ [n_nodes, d] of every user and item, for ranking. [Eq. 13]
@@ -115,6 +115,8 @@ class Bm3 {
   T* value(const ParameterSlot& s) { return values_.data() + s.offset; }
   T* gradient(const ParameterSlot& s) { return gradients_.data() + s.offset; }
   const T* user_embedding() const { return values_.data(); }  // E: users' rows, then items'
+  /// The batch's rows of e_m into its copy.
+  void copy_rows(Modality& e, const Batch& batch);
   size_t rows(const Batch& batch) const {
     return batch.n_users + batch.n_items * (1 + modalities_.size());
   }

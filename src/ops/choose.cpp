@@ -1,5 +1,8 @@
 #include "ops/choose.h"
 
+#include <cstdio>
+#include <filesystem>
+
 #include "error.h"
 #ifdef BM3_CUDA
 #include "ops/cuda/cuda.h"
@@ -16,6 +19,8 @@ std::string choose_device(const std::string& wanted) {
   const std::string why = "this build has no CUDA: expected nvcc where it was made";
 #endif
   if (wanted == "cuda") throw Error("--device cuda: " + why);
+  if (std::filesystem::exists("/dev/nvidia0"))  // nobody expects the CPU then
+    std::fprintf(stderr, "warning: a GPU is there, but computing on the CPU: %s\n", why.c_str());
   return "cpu";
 }
 

@@ -12,7 +12,7 @@ struct DeviceChoice {
 };
 
 /// "cpu" or "cuda": what `wanted` comes to on this machine. Error where "cuda" is asked for and no GPU
-/// works, with why.
+/// works, with why; a warning where "auto" leaves a GPU that is there alone.
 std::string choose_device(const std::string& wanted);
 
 /// The operations on the chosen device; errors of `choose_device`.

@@ -9,6 +9,9 @@
 
 namespace bm3 {
 
+/// Slots of work beside (Device::beside): the next batch's, in its place 0 or 1, and a part of a step.
+constexpr size_t part_of_step = 2, n_slots = 3;
+
 /// Where the operations run. Work is done in the order in which it is asked for, but for `beside`;
 /// only `download` and `synchronize` wait for it.
 class Device {
@@ -50,9 +53,9 @@ class Device {
 
   /// Whether tables lie in the host's memory, so that a batch's rows are better fetched ahead.
   virtual bool fetches_ahead() const { return false; }
-  /// Does `work`, gathers of rows, after all that has been asked for and beside what is asked for
-  /// next, at the latest at `join` of the same slot, 0 or 1. A device with one order of work does it
-  /// at once.
+  /// Does `work` after all that has been asked for and beside what is asked for next, at the latest at
+  /// `join` of the same slot. The batches' slots share one order of work; what is beside in a
+  /// `replay` is joined in it. A device with one order of work does everything at once.
   virtual void beside(size_t slot, const std::function<void()>& work) {
     static_cast<void>(slot);
     work();

@@ -34,6 +34,18 @@ struct Pairs {
   const int32_t* target;  // [begin[n]] or null
 };
 
+/// Rows of tables [*, d] that Adam updates one by one, and the step of each row's last update.
+template <class T>
+struct AdamRows {
+  T *p, *m, *v;         // tables or, when `copied`, [n, d]: copies of the rows in their order
+  uint32_t* last;       // of the tables' rows; 0: none yet
+  const int32_t* rows;  // [n], distinct; null: the first n rows
+  bool copied = false;
+  /// The row that is k-th in `rows`, -1 for padding; and where it stands in p, m and v.
+  BM3_HD int64_t row(size_t k) const { return rows ? rows[k] : static_cast<int64_t>(k); }
+  BM3_HD size_t place(size_t k) const { return copied ? k : static_cast<size_t>(row(k)); }
+};
+
 /// A dropout view h' = h * mask / (1 - p) [Eq. 5] of rows h [*, d] with their mask [*, d]. It is read
 /// entry by entry and never stored, and it is a target only: operations that take one give it no
 /// gradient. That is the stop-gradient.
@@ -76,6 +88,8 @@ class Ops : public Device {
   virtual void gather_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) = 0;
   /// y[rows] += x [n, d], the backward of gather_rows; rows are distinct.
   virtual void scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) = 0;
+  /// y[rows] = x [n, d]; rows are distinct.
+  virtual void scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) = 0;
 
   // -------------------------------------------------------------------------- masks [Eq. 5]
 
@@ -110,18 +124,18 @@ class Ops : public Device {
   /// Step t = *step of Adam on p, m, v [n] with the gradient g; schedule[t] is the step's part.
   virtual void adam(T* p, T* m, T* v, const T* g, const AdamConstants<T>& constants,
                     const AdamStep<T>* schedule, const uint32_t* step, size_t n) = 0;
-  /// Brings the rows p, m, v[rows] of tables [*, d] up to date to step *step + lag: repeats, for each
-  /// step since the row's own `last`, Adam's update with a zero gradient, to the same bits as a dense
-  /// Adam; then last[row] = *step + lag. A row whose `last` is 0 has never had a gradient, has no
-  /// momentum to replay and stays as it is. rows null: all n rows.
-  virtual void adam_replay(T* p, T* m, T* v, uint32_t* last, const int32_t* rows,
-                           const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                           const uint32_t* step, int lag, size_t n, size_t d) = 0;
-  /// Step t = *step on the rows p, m, v[rows] with the gradients g [n, d]; the rows are distinct and
-  /// up to date to step t - 1; then last[row] = t.
-  virtual void adam_rows(T* p, T* m, T* v, uint32_t* last, const int32_t* rows, const T* g,
-                         const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                         const uint32_t* step, size_t n, size_t d) = 0;
+  /// Brings rows of tables up to date to step *step + lag: repeats, for each step since the row's own
+  /// `last`, Adam's update with a zero gradient, to the same bits as a dense Adam; then last[row] =
+  /// *step + lag. A row whose `last` is 0 has never had a gradient, has no momentum to replay and
+  /// stays as it is.
+  virtual void adam_replay(const AdamRows<T>& at, const AdamConstants<T>& constants,
+                           const AdamStep<T>* schedule, const uint32_t* step, int lag, size_t n,
+                           size_t d) = 0;
+  /// Step t = *step on rows with the gradients g [n, d]; the rows are up to date to step t - 1; then
+  /// last[row] = t.
+  virtual void adam_rows(const AdamRows<T>& at, const T* g, const AdamConstants<T>& constants,
+                         const AdamStep<T>* schedule, const uint32_t* step, size_t n,
+                         size_t d) = 0;
 
   // -------------------------------------------------------------------------- ranking [Eq. 13]
 

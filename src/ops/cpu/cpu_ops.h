@@ -39,6 +39,7 @@ class CpuOps : public Ops<T> {
                  size_t d) override;
   void gather_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
   void scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
+  void scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
   void draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p, uint64_t seed,
                  uint32_t stream, const uint32_t* step) override;
   void cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b, const Pairs& pairs,
@@ -51,12 +52,11 @@ class CpuOps : public Ops<T> {
   void advance(uint32_t* step) override { ++*step; }
   void adam(T* p, T* m, T* v, const T* g, const AdamConstants<T>& constants,
             const AdamStep<T>* schedule, const uint32_t* step, size_t n) override;
-  void adam_replay(T* p, T* m, T* v, uint32_t* last, const int32_t* rows,
-                   const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                   const uint32_t* step, int lag, size_t n, size_t d) override;
-  void adam_rows(T* p, T* m, T* v, uint32_t* last, const int32_t* rows, const T* g,
-                 const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                 const uint32_t* step, size_t n, size_t d) override;
+  void adam_replay(const AdamRows<T>& at, const AdamConstants<T>& constants,
+                   const AdamStep<T>* schedule, const uint32_t* step, int lag, size_t n,
+                   size_t d) override;
+  void adam_rows(const AdamRows<T>& at, const T* g, const AdamConstants<T>& constants,
+                 const AdamStep<T>* schedule, const uint32_t* step, size_t n, size_t d) override;
   void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
              const Graph<T>& graph, size_t k, size_t n, size_t d) override;
 

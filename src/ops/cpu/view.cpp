@@ -63,6 +63,15 @@ void CpuOps<T>::scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n
   });
 }
 
+// y[rows] = x
+template <class T>
+void CpuOps<T>::scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
+  for_blocks(n, 256, [&](size_t, size_t first, size_t last) {
+    for (size_t r = first; r < last; ++r)
+      if (rows[r] >= 0) std::copy_n(x + r * d, d, y + static_cast<size_t>(rows[r]) * d);
+  });
+}
+
 template <class T>
 void CpuOps<T>::draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p,
                           uint64_t seed, uint32_t stream, const uint32_t* step) {

@@ -42,49 +42,48 @@ __device__ inline uint32_t lagged(const uint32_t* step, int lag) {
 
 /// One thread replays `width` columns of a row; d counts such groups of columns.
 template <int width, class T>
-__global__ void adam_replay_kernel(T* p, T* m, T* v, const uint32_t* last, const int32_t* rows,
-                                   AdamConstants<T> constants, const AdamStep<T>* schedule,
-                                   const uint32_t* step, int lag, size_t n, size_t d) {
+__global__ void adam_replay_kernel(AdamRows<T> at, AdamConstants<T> constants,
+                                   const AdamStep<T>* schedule, const uint32_t* step, int lag,
+                                   size_t n, size_t d) {
   const size_t k = matrix_row(), c = matrix_column();
-  if (k >= n || c >= d || (rows && rows[k] < 0)) return;
-  const size_t r = rows ? static_cast<size_t>(rows[k]) : k;
-  const uint32_t now = lagged(step, lag), then = last[r];
+  if (k >= n || c >= d || at.row(k) < 0) return;
+  const uint32_t now = lagged(step, lag), then = at.last[at.row(k)];
   if (then == 0 || then >= now) return;
-  const size_t i = (r * d + c) * width;
-  auto &p_i = vector_at<T, width>(p + i), &m_i = vector_at<T, width>(m + i);
-  auto& v_i = vector_at<T, width>(v + i);
-  Vector<T, width> new_p = p_i, new_m = m_i, new_v = v_i;
+  const size_t i = (at.place(k) * d + c) * width;
+  auto &p = vector_at<T, width>(at.p + i), &m = vector_at<T, width>(at.m + i);
+  auto& v = vector_at<T, width>(at.v + i);
+  Vector<T, width> new_p = p, new_m = m, new_v = v;
   for (uint32_t t = then + 1; t <= now; ++t) {
-    const AdamStep<T> at = schedule[t];
+    const AdamStep<T> of_t = schedule[t];
     for (int j = 0; j < width; ++j)
-      adam_update(new_p.x[j], new_m.x[j], new_v.x[j], T(0), constants, at);
+      adam_update(new_p.x[j], new_m.x[j], new_v.x[j], T(0), constants, of_t);
   }
-  p_i = new_p;
-  m_i = new_m;
-  v_i = new_v;
+  p = new_p;
+  m = new_m;
+  v = new_v;
 }
 
 /// last[row] = *step + lag where that is later and the row has a history: a kernel of its own, after
 /// all threads of `adam_replay_kernel` have read last.
-__global__ void adam_stamp_kernel(uint32_t* last, const int32_t* rows, const uint32_t* step,
-                                  int lag, size_t n) {
+template <class T>
+__global__ void adam_stamp_kernel(AdamRows<T> at, const uint32_t* step, int lag, size_t n) {
   const size_t k = grid_thread();
-  if (k >= n || (rows && rows[k] < 0)) return;
-  const size_t r = rows ? static_cast<size_t>(rows[k]) : k;
+  if (k >= n || at.row(k) < 0) return;
   const uint32_t now = lagged(step, lag);
-  if (last[r] != 0 && last[r] < now) last[r] = now;
+  uint32_t& last = at.last[at.row(k)];
+  if (last != 0 && last < now) last = now;
 }
 
 template <int width, class T>
-__global__ void adam_rows_kernel(T* p, T* m, T* v, uint32_t* last, const int32_t* rows, const T* g,
-                                 AdamConstants<T> constants, const AdamStep<T>* schedule,
-                                 const uint32_t* step, size_t n, size_t d) {
+__global__ void adam_rows_kernel(AdamRows<T> at, const T* g, AdamConstants<T> constants,
+                                 const AdamStep<T>* schedule, const uint32_t* step, size_t n,
+                                 size_t d) {
   const size_t k = matrix_row(), c = matrix_column();
-  if (k >= n || c >= d || rows[k] < 0) return;
-  const size_t i = (static_cast<size_t>(rows[k]) * d + c) * width;
-  update<width>(p + i, m + i, v + i, vector_at<T, width>(g + (k * d + c) * width), constants,
-                schedule[*step]);
-  if (c == 0) last[rows[k]] = *step;
+  if (k >= n || c >= d || at.row(k) < 0) return;
+  const size_t i = (at.place(k) * d + c) * width;
+  update<width>(at.p + i, at.m + i, at.v + i, vector_at<T, width>(g + (k * d + c) * width),
+                constants, schedule[*step]);
+  if (c == 0) at.last[at.row(k)] = *step;
 }
 
 }  // namespace
@@ -108,30 +107,28 @@ void CudaOps<T>::adam(T* p, T* m, T* v, const T* g, const AdamConstants<T>& cons
 }
 
 template <class T>
-void CudaOps<T>::adam_replay(T* p, T* m, T* v, uint32_t* last, const int32_t* rows,
-                             const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                             const uint32_t* step, int lag, size_t n, size_t d) {
+void CudaOps<T>::adam_replay(const AdamRows<T>& at, const AdamConstants<T>& constants,
+                             const AdamStep<T>* schedule, const uint32_t* step, int lag, size_t n,
+                             size_t d) {
   constexpr int wide = widest<T>;
-  if (in_vectors<T>(d, wide, {p, m, v}))
-    launch_matrix(stream(), n, d / wide, adam_replay_kernel<wide, T>, p, m, v, last, rows,
-                  constants, schedule, step, lag, n, d / wide);
+  if (in_vectors<T>(d, wide, {at.p, at.m, at.v}))
+    launch_matrix(stream(), n, d / wide, adam_replay_kernel<wide, T>, at, constants, schedule,
+                  step, lag, n, d / wide);
   else
-    launch_matrix(stream(), n, d, adam_replay_kernel<1, T>, p, m, v, last, rows, constants,
-                  schedule, step, lag, n, d);
-  launch(stream(), blocks_of(n, block_threads), adam_stamp_kernel, last, rows, step, lag, n);
+    launch_matrix(stream(), n, d, adam_replay_kernel<1, T>, at, constants, schedule, step, lag, n,
+                  d);
+  launch(stream(), blocks_of(n, block_threads), adam_stamp_kernel<T>, at, step, lag, n);
 }
 
 template <class T>
-void CudaOps<T>::adam_rows(T* p, T* m, T* v, uint32_t* last, const int32_t* rows, const T* g,
-                           const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                           const uint32_t* step, size_t n, size_t d) {
+void CudaOps<T>::adam_rows(const AdamRows<T>& at, const T* g, const AdamConstants<T>& constants,
+                           const AdamStep<T>* schedule, const uint32_t* step, size_t n, size_t d) {
   constexpr int wide = widest<T>;
-  if (in_vectors<T>(d, wide, {p, m, v, g}))
-    launch_matrix(stream(), n, d / wide, adam_rows_kernel<wide, T>, p, m, v, last, rows, g,
-                  constants, schedule, step, n, d / wide);
+  if (in_vectors<T>(d, wide, {at.p, at.m, at.v, g}))
+    launch_matrix(stream(), n, d / wide, adam_rows_kernel<wide, T>, at, g, constants, schedule,
+                  step, n, d / wide);
   else
-    launch_matrix(stream(), n, d, adam_rows_kernel<1, T>, p, m, v, last, rows, g, constants,
-                  schedule, step, n, d);
+    launch_matrix(stream(), n, d, adam_rows_kernel<1, T>, at, g, constants, schedule, step, n, d);
 }
 
 template class CudaOps<float>;

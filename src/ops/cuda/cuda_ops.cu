@@ -9,21 +9,28 @@ namespace bm3 {
 template <class T>
 CudaOps<T>::CudaOps(bool tf32, bool cusparse, size_t reserve)
     : runtime_(reserve), tf32_(tf32), cusparse_wanted_(cusparse) {
-  cublasHandle_t blas = nullptr;
-  BM3_CHECK(cublasCreate(&blas));
-  blas_.reset(blas);
-  BM3_CHECK(cublasSetStream(blas, stream()));
-  // Set after the stream, which takes it back; with memory of its own
-  // a product allocates nothing, which a recorded step may not, and is the same in every run.
-  const size_t bytes = cuda::blas_workspace(runtime_.properties().major);
-  BM3_CHECK(cublasSetWorkspace(blas, blas_memory_.room<char>(bytes), bytes));
-  BM3_CHECK(cublasSetMathMode(blas, CUBLAS_DEFAULT_MATH));
+  if (!cusparse) return;
   cusparseHandle_t sparse = nullptr;
   BM3_CHECK(cusparseCreate(&sparse));
   sparse_.reset(sparse);
   BM3_CHECK(cusparseSetStream(sparse, stream()));
-  const cuda::GridSum sum = grid_sum();
-  runtime_.zero(sum.counter, sizeof(unsigned));
+}
+
+template <class T>
+CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream)
+    : blas_memory(runtime), sums(runtime), gathered(runtime), column_parts(runtime) {
+  cublasHandle_t handle = nullptr;
+  BM3_CHECK(cublasCreate(&handle));
+  blas.reset(handle);
+  BM3_CHECK(cublasSetStream(handle, stream));
+  // Set after the stream, which takes it back; with memory of its own a product allocates nothing,
+  // which a recorded step may not, and is the same in every run.
+  const size_t bytes = cuda::blas_workspace(runtime.properties().major);
+  auto* const memory = blas_memory.room<char>(bytes);
+  runtime.zero(memory, bytes);  // cuBLAS may read what it has not written
+  BM3_CHECK(cublasSetWorkspace(handle, memory, bytes));
+  BM3_CHECK(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH));
+  runtime.zero(cuda::grid_sum(sums).counter, sizeof(unsigned));
 }
 
 template <class T>
@@ -50,8 +57,7 @@ void CudaOps<T>::release(void* memory) noexcept {
 
 template <class T>
 cuda::GridSum CudaOps<T>::grid_sum() {
-  auto* partial = sum_memory_.room<double>(cuda::sum_blocks + 1);
-  return {partial, reinterpret_cast<unsigned*>(partial + cuda::sum_blocks)};
+  return cuda::grid_sum(lane().sums);
 }
 
 template class CudaOps<float>;

@@ -61,6 +61,7 @@ class CudaOps final : public Ops<T> {
                  size_t d) override;
   void gather_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
   void scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
+  void scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
   void draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p, uint64_t seed,
                  uint32_t stream, const uint32_t* step) override;
   void cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b, const Pairs& pairs,
@@ -73,12 +74,11 @@ class CudaOps final : public Ops<T> {
   void advance(uint32_t* step) override;
   void adam(T* p, T* m, T* v, const T* g, const AdamConstants<T>& constants,
             const AdamStep<T>* schedule, const uint32_t* step, size_t n) override;
-  void adam_replay(T* p, T* m, T* v, uint32_t* last, const int32_t* rows,
-                   const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                   const uint32_t* step, int lag, size_t n, size_t d) override;
-  void adam_rows(T* p, T* m, T* v, uint32_t* last, const int32_t* rows, const T* g,
-                 const AdamConstants<T>& constants, const AdamStep<T>* schedule,
-                 const uint32_t* step, size_t n, size_t d) override;
+  void adam_replay(const AdamRows<T>& at, const AdamConstants<T>& constants,
+                   const AdamStep<T>* schedule, const uint32_t* step, int lag, size_t n,
+                   size_t d) override;
+  void adam_rows(const AdamRows<T>& at, const T* g, const AdamConstants<T>& constants,
+                 const AdamStep<T>* schedule, const uint32_t* step, size_t n, size_t d) override;
   void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
              const Graph<T>& graph, size_t k, size_t n, size_t d) override;
 
@@ -93,11 +93,18 @@ class CudaOps final : public Ops<T> {
   cudaStream_t stream() const { return runtime_.stream(); }
   cuda::GridSum grid_sum();
 
+  /// What operations need beside their arguments; what is done beside has its own.
+  struct Lane {
+    Lane(cuda::Runtime& runtime, cudaStream_t stream);
+    cuda::Workspace blas_memory, sums, gathered, column_parts;
+    cuda::Owned<cublasHandle_t, cublasDestroy> blas;
+  };
+  Lane& lane() { return runtime_.is_beside() ? side_ : main_; }
+
   cuda::Runtime runtime_;
   bool tf32_, cusparse_wanted_;
-  cuda::Workspace blas_memory_{runtime_}, sum_memory_{runtime_};
-  cuda::Workspace gathered_{runtime_}, column_parts_{runtime_}, scores_{runtime_}, best_{runtime_};
-  cuda::Owned<cublasHandle_t, cublasDestroy> blas_;
+  Lane main_{runtime_, runtime_.stream(false)}, side_{runtime_, runtime_.stream(true)};
+  cuda::Workspace scores_{runtime_}, best_{runtime_};  // of `top_k`, which nothing does beside
   cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse_;
   std::vector<std::unique_ptr<cuda::SparseProduct<T>>> sparse_products_;
 };

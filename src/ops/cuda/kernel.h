@@ -3,8 +3,7 @@
 #include <cub/block/block_reduce.cuh>
 #include <initializer_list>
 
-#include "ops/cuda/check.h"
-#include "ops/cuda/launch.h"
+#include "ops/cuda/runtime.h"
 
 namespace bm3::cuda {
 
@@ -17,11 +16,11 @@ __device__ T warp_sum(T x) {
   return x;
 }
 
-/// The warp's x . y [d], in every lane; x and y are arrays or views.
-template <class X, class Y>
-__device__ auto warp_dot(const X& x, const Y& y, size_t d) {
-  std::decay_t<decltype(x[0])> sum = 0;
-  for (size_t c = threadIdx.x % warp; c < d; c += warp) sum += x[c] * y[c];
+/// The warp's x . x [d], in every lane.
+template <class T>
+__device__ T warp_square(const T* x, size_t d) {
+  T sum = 0;
+  for (size_t c = threadIdx.x % warp; c < d; c += warp) sum += x[c] * x[c];
   return warp_sum(sum);
 }
 
@@ -38,6 +37,10 @@ struct GridSum {
   double* partial;    // [sum_blocks]
   unsigned* counter;  // [1]
 };
+inline GridSum grid_sum(Workspace& memory) {
+  auto* partial = memory.room<double>(sum_blocks + 1);
+  return {partial, reinterpret_cast<unsigned*>(partial + sum_blocks)};
+}
 
 /// Whether this is the last block of the grid to come here, when everything that the others wrote to
 /// global memory before they came is visible. All threads of a block call it, once in a kernel.

@@ -73,7 +73,7 @@ void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, si
                                       : tf32_ ? CUBLAS_COMPUTE_32F_FAST_TF32
                                               : CUBLAS_COMPUTE_32F;
   const T one = 1;
-  BM3_CHECK(cublasGemmEx(blas_.get(), transpose_B ? CUBLAS_OP_T : CUBLAS_OP_N,
+  BM3_CHECK(cublasGemmEx(lane().blas.get(), transpose_B ? CUBLAS_OP_T : CUBLAS_OP_N,
                          transpose_A ? CUBLAS_OP_T : CUBLAS_OP_N, as_int(n), as_int(m), as_int(k),
                          &one, B, type, as_int(b), A, type, as_int(a), &beta, C, type, as_int(c),
                          compute, CUBLAS_GEMM_DEFAULT));
@@ -83,7 +83,7 @@ template <class T>
 void CudaOps<T>::column_sums(T* sum, const T* x, size_t n, size_t d) {
   const MatrixLaunch at = launch_over(1, d);
   const unsigned parts = std::min(blocks_of(n, rows_of_sum), most_row_parts);
-  T* part = column_parts_.room<T>(parts * d);
+  T* part = lane().column_parts.template room<T>(parts * d);
   column_sums_kernel<<<parts, dim3(at.threads_x, at.threads_y), 0, stream()>>>(
       sum, part, x, n, d, grid_sum().counter);
   BM3_CHECK_LAUNCH();
@@ -95,7 +95,7 @@ void CudaOps<T>::linear_forward(T* y, const T* x, const int32_t* rows, const T* 
                                 size_t n, size_t in, size_t out) {
   launch_matrix(stream(), n, out, repeat_row_kernel<T>, y, b, n, out);
   if (rows) {
-    T* copy = gathered_.room<T>(n * in);
+    T* copy = lane().gathered.template room<T>(n * in);
     gather_rows(copy, x, rows, n, in);
     x = copy;
   }
@@ -114,7 +114,7 @@ void CudaOps<T>::linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* 
   }
   if (d_x) gemm(false, true, n, in, out, d_y, out, W, out, T(0), d_x, in);
   if (rows) {
-    T* copy = gathered_.room<T>(n * in);
+    T* copy = lane().gathered.template room<T>(n * in);
     gather_rows(copy, x, rows, n, in);
     x = copy;
   }

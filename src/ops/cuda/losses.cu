@@ -20,10 +20,17 @@ __global__ void cosine_loss_kernel(double* loss, T* d_a, const T* a, View<T> b, 
     const int32_t end = pairs.target ? all : begin + 1;
     const T times = static_cast<T>(pairs.target ? 1 : all - begin);
     const T* a_r = a + r * d;
-    const T aa = warp_dot(a_r, a_r, d);
+    const T aa = warp_square(a_r, d);
     for (int32_t k = begin; k < end; ++k) {
       const View<T> b_k = b.from((pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d);
-      const T ab = warp_dot(a_r, b_k, d), bb = warp_dot(b_k, b_k, d);
+      T ab = 0, bb = 0;
+      for (size_t c = lane; c < d; c += warp) {
+        const T b_kc = b_k[c];
+        ab += a_r[c] * b_kc;
+        bb += b_kc * b_kc;
+      }
+      ab = warp_sum(ab);
+      bb = warp_sum(bb);
       sum += static_cast<double>(times) * (1.0 + static_cast<double>(cosine_forward(ab, aa, bb)));
       if (!d_a) continue;
       T on_b, on_a;
@@ -43,7 +50,7 @@ __global__ void squared_forward_kernel(double* loss, const T* x, Pairs pairs, do
   double sum = 0;
   for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
     const int32_t times = pairs.begin[r + 1] - pairs.begin[r];
-    if (times > 0) sum += times * static_cast<double>(warp_dot(x + r * d, x + r * d, d));
+    if (times > 0) sum += times * static_cast<double>(warp_square(x + r * d, d));
   }
   sum_over_grid(threadIdx.x % warp == 0 ? sum : 0.0, memory,
                 [&](double total) { *loss += scale * total; });
@@ -71,8 +78,11 @@ __global__ void norm_forward_kernel(double* loss, double* norm, const T* x, doub
 template <class T>
 __global__ void norm_backward_kernel(T* d_x, const double* norm, const T* x, double scale,
                                      size_t n) {
+  __shared__ T factor;  // a division in double is slow on many GPUs: one a block
+  if (threadIdx.x == 0) factor = static_cast<T>(*norm > 0 ? scale / *norm : 0.0);
+  __syncthreads();
   const size_t i = grid_thread();
-  if (i < n) d_x[i] = static_cast<T>(*norm > 0 ? scale / *norm : 0.0) * x[i];
+  if (i < n) d_x[i] = factor * x[i];
 }
 
 }  // namespace

@@ -51,7 +51,8 @@ Runtime::Runtime(size_t reserve) : ring_{staging_slots, staging_bytes}, reserve_
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
   stream_.reset(new_stream());
   side_.reset(new_stream());
-  for (auto* event : {&asked_, &beside_[0], &beside_[1]}) event->reset(new_event());
+  asked_.reset(new_event());
+  for (auto& event : beside_) event.reset(new_event());
   void* staging = nullptr;
   BM3_CHECK(cudaMallocHost(&staging, staging_slots * staging_bytes));
   staging_.reset(staging);
@@ -64,48 +65,47 @@ Runtime::~Runtime() {
     static_cast<void>(cudaStreamSynchronize(stream->get()));
 }
 
-void* Runtime::allocate(size_t bytes) {
+void* Runtime::try_allocate(size_t bytes, Kind kind) {
   refuse_in_record("an allocation");
+  const bool on_host = kind == Kind::table_on_host;
+  const size_t some = std::max<size_t>(bytes, 1);
   void* memory = nullptr;
-  const cudaError_t status = cudaMalloc(&memory, std::max<size_t>(bytes, 1));
+  const cudaError_t status = on_host ? cudaHostAlloc(&memory, some, cudaHostAllocMapped)
+                                     : cudaMalloc(&memory, some);
   if (status == cudaErrorMemoryAllocation) {
-    static_cast<void>(cudaGetLastError());
-    size_t free = 0, total = 0;
-    BM3_CHECK(cudaMemGetInfo(&free, &total));
-    throw Error("out of GPU memory: " + mebibytes(bytes) + " asked for, " + mebibytes(free) +
-                " of " + mebibytes(total) + " free; --features frozen, fewer --modalities or a "
-                "smaller --batch needs less");
+    static_cast<void>(cudaGetLastError());  // so that later calls do not report it again
+    return nullptr;
   }
   BM3_CHECK(status);
-  blocks_[memory] = {bytes, ++clock_, Kind::plain};
-  allocated_ += bytes;
+  blocks_[memory] = {bytes, ++clock_, kind};
+  (on_host ? on_host_ : allocated_) += bytes;
   return memory;
+}
+
+void* Runtime::allocate(size_t bytes) {
+  if (void* const memory = try_allocate(bytes, Kind::plain)) return memory;
+  size_t free = 0, total = 0;
+  BM3_CHECK(cudaMemGetInfo(&free, &total));
+  throw Error("out of GPU memory: " + mebibytes(bytes) + " asked for, " + mebibytes(free) + " of " +
+              mebibytes(total) + " free; --features frozen, fewer --modalities or a smaller "
+              "--batch needs less");
 }
 
 void* Runtime::allocate_table(size_t bytes) {
   size_t free = 0, total = 0;
   BM3_CHECK(cudaMemGetInfo(&free, &total));
   const size_t others = allocated_ - tables_, to_come = reserve_ - std::min(reserve_, others);
-  if (bytes <= free && spare <= free - bytes && to_come <= free - bytes - spare) {
-    void* memory = allocate(bytes);
-    blocks_[memory].kind = Kind::table;
-    tables_ += bytes;
-    return memory;
-  }
-  refuse_in_record("an allocation");
+  if (bytes <= free && spare <= free - bytes && to_come <= free - bytes - spare)
+    if (void* const memory = try_allocate(bytes, Kind::table)) {
+      tables_ += bytes;
+      return memory;
+    }
   // Kernels read and write it where it is; with unified addressing the pointer is the host's own.
-  void* memory = nullptr;
-  const cudaError_t status =
-      cudaHostAlloc(&memory, std::max<size_t>(bytes, 1), cudaHostAllocMapped);
-  if (status == cudaErrorMemoryAllocation) {
-    static_cast<void>(cudaGetLastError());
+  void* const memory = try_allocate(bytes, Kind::table_on_host);
+  if (!memory)
     throw Error("out of memory: features of " + mebibytes(bytes) + " fit neither in the GPU's " +
                 mebibytes(free) + " that are free nor, pinned, in the host's memory; "
                 "--features frozen or fewer --modalities needs less");
-  }
-  BM3_CHECK(status);
-  blocks_[memory] = {bytes, ++clock_, Kind::table_on_host};
-  on_host_ += bytes;
   return memory;
 }
 
@@ -146,6 +146,7 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
 
 void Runtime::download(void* dst, const void* src, size_t bytes) {
   refuse_in_record("a download");
+  synchronize();  // a table may lie in the host's memory, which a copy need not wait for
   if (bytes) BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream()));
   synchronize();
 }
@@ -155,10 +156,9 @@ void Runtime::synchronize() {
 }
 
 // The side stream starts after all that the main one has been asked for, among it the last step
-// that read the slot's memory; the main stream goes on at once, and waits at `join`. Both waits
-// stand outside the recorded steps.
+// that read the slot's memory; the main stream goes on at once, and waits at `join`. In a recorded
+// step the two waits make a branch of the graph.
 void Runtime::beside(size_t slot, const std::function<void()>& work) {
-  refuse_in_record("work beside a step");
   BM3_CHECK(cudaEventRecord(asked_.get(), stream_.get()));
   BM3_CHECK(cudaStreamWaitEvent(side_.get(), asked_.get(), 0));
   is_beside_ = true;

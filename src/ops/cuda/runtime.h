@@ -9,6 +9,7 @@
 
 #include "ops/cuda/check.h"
 #include "ops/cuda/launch.h"
+#include "ops/device.h"
 
 namespace bm3::cuda {
 
@@ -32,8 +33,11 @@ class Runtime {
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  /// The stream of what is asked for now.
-  cudaStream_t stream() const { return (is_beside_ ? side_ : stream_).get(); }
+  /// The stream of what is asked for in order, and of what is done beside.
+  cudaStream_t stream(bool beside) const { return (beside ? side_ : stream_).get(); }
+  /// Of what is asked for now.
+  cudaStream_t stream() const { return stream(is_beside_); }
+  bool is_beside() const { return is_beside_; }
   const cudaDeviceProp& properties() const { return properties_; }
   /// Bytes of the GPU's memory that are allocated now; and of the host's, by tables.
   size_t allocated() const { return allocated_; }
@@ -71,13 +75,15 @@ class Runtime {
   struct Slot {
     Owned<cudaEvent_t, cudaEventDestroy> free;  // the slot's last copy is done
   };
+  /// Memory of this kind; null when there is not enough.
+  void* try_allocate(size_t bytes, Kind kind);
   Owned<cudaGraphExec_t, cudaGraphExecDestroy> record(const std::function<void()>& work);
 
   cudaDeviceProp properties_{};
   Owned<cudaStream_t, cudaStreamDestroy> stream_, side_;
   bool is_beside_ = false;
-  Owned<cudaEvent_t, cudaEventDestroy> asked_;      // all that came before the last work beside
-  Owned<cudaEvent_t, cudaEventDestroy> beside_[2];  // the end of each slot's work beside
+  Owned<cudaEvent_t, cudaEventDestroy> asked_;            // all that came before the last work beside
+  Owned<cudaEvent_t, cudaEventDestroy> beside_[n_slots];  // the end of each slot's work beside
   Owned<void*, cudaFreeHost> staging_;
   Ring ring_;
   std::vector<Slot> slots_;

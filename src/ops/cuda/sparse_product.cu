@@ -64,8 +64,10 @@ SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t handle, const
   size_t bytes = 0;
   BM3_CHECK(cusparseSpMM_bufferSize(handle, plain, plain, &one, matrix, x_.get(), &one, y_.get(),
                                     type<T>, algorithm, &bytes));
+  auto* const buffer = buffer_.template room<char>(bytes + 1);
+  runtime.zero(buffer, bytes + 1);  // cuSPARSE may read what it has not written
   BM3_CHECK(cusparseSpMM_preprocess(handle, plain, plain, &one, matrix, x_.get(), &one, y_.get(),
-                                    type<T>, algorithm, buffer_.template room<char>(bytes + 1)));
+                                    type<T>, algorithm, buffer));
 }
 
 template <class T>

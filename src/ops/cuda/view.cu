@@ -24,6 +24,13 @@ __global__ void scatter_add_rows_kernel(T* y, const T* x, const int32_t* rows, s
   if (r < n && c < d && rows[r] >= 0) y[static_cast<size_t>(rows[r]) * d + c] += x[r * d + c];
 }
 
+/// y[rows] = x, likewise.
+template <class E>
+__global__ void scatter_rows_kernel(E* y, const E* x, const int32_t* rows, size_t n, size_t d) {
+  const size_t r = matrix_row(), c = matrix_column();
+  if (r < n && c < d && rows[r] >= 0) y[static_cast<size_t>(rows[r]) * d + c] = x[r * d + c];
+}
+
 /// One thread draws four neighbouring columns.
 __global__ void draw_mask_kernel(uint8_t* mask, const int32_t* rows, size_t n, size_t d,
                                  uint32_t threshold, uint64_t seed, uint32_t stream,
@@ -59,6 +66,18 @@ void CudaOps<T>::gather_rows(T* y, const T* x, const int32_t* rows, size_t n, si
 template <class T>
 void CudaOps<T>::scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
   launch_matrix(stream(), n, d, scatter_add_rows_kernel<T>, y, x, rows, n, d);
+}
+
+// y[rows] = x
+template <class T>
+void CudaOps<T>::scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
+  constexpr size_t width = widest<T>;
+  using Wide = Vector<T, width>;
+  if (in_vectors<T>(d, width, {y, x}))
+    launch_matrix(stream(), n, d / width, scatter_rows_kernel<Wide>, reinterpret_cast<Wide*>(y),
+                  reinterpret_cast<const Wide*>(x), rows, n, d / width);
+  else
+    launch_matrix(stream(), n, d, scatter_rows_kernel<T>, y, x, rows, n, d);
 }
 
 template <class T>
