@@ -8,6 +8,30 @@
 #include "error.h"
 
 namespace bm3 {
+namespace {
+
+/// Where each of `users` stands among `ranked`; both ascending.
+std::vector<int32_t> rows_of(const std::vector<int32_t>& users,
+                             const std::vector<int32_t>& ranked) {
+  std::vector<int32_t> rows;
+  for (int32_t user : users) {
+    const auto at = std::lower_bound(ranked.begin(), ranked.end(), user);
+    if (at == ranked.end() || *at != user)
+      throw Error("the ranking lacks user " + std::to_string(user));
+    rows.push_back(static_cast<int32_t>(at - ranked.begin()));
+  }
+  return rows;
+}
+
+/// The DCG of n hits at ranks 1 .. n, for n up to longest_list.
+std::vector<double> ideal_dcg() {
+  std::vector<double> ideal(longest_list + 1);
+  for (size_t n = 1; n <= longest_list; ++n)
+    ideal[n] = ideal[n - 1] + 1 / std::log2(static_cast<double>(n) + 1);
+  return ideal;
+}
+
+}  // namespace
 
 HeldOut held_out(const std::vector<Interaction>& part, const Interactions& all) {
   std::vector<char> trained(static_cast<size_t>(all.n_users));
@@ -38,14 +62,33 @@ std::vector<int32_t> users_of(const HeldOut& a, const HeldOut& b) {
 }
 
 template <class T>
+Ranker<T>::Ranker(Ops<T>& ops, const Graph<T>& graph, const std::vector<int32_t>& users, size_t k)
+    : ops_(ops),
+      graph_(graph),
+      users_(users),
+      k_(k),
+      rows_(ops, users),
+      item_(ops, users.size() * k),
+      score_(ops, users.size() * k) {}
+
+template <class T>
+const int32_t* Ranker<T>::rank(const T* h_u, const T* h_i, size_t d) {
+  ops_.top_k(item_.data(), score_.data(), h_u, h_i, rows_.data(), graph_, k_, users_.size(), d);
+  return item_.data();
+}
+
+template <class T>
+Ranking Ranker<T>::lists() const {
+  const std::vector<T> scores = score_.host();
+  return {k_, users_, item_.host(), std::vector<float>(scores.begin(), scores.end())};
+}
+
+template <class T>
 Ranking rank(Ops<T>& ops, const T* h_u, const T* h_i, const std::vector<int32_t>& users,
              const Graph<T>& graph, size_t k, size_t d) {
-  const Array<int32_t> rows(ops, users);
-  Array<int32_t> item(ops, users.size() * k);
-  Array<T> score(ops, users.size() * k);
-  ops.top_k(item.data(), score.data(), h_u, h_i, rows.data(), graph, k, users.size(), d);
-  const std::vector<T> scores = score.host();
-  return {k, users, item.host(), std::vector<float>(scores.begin(), scores.end())};
+  Ranker<T> ranker(ops, graph, users, k);
+  ranker.rank(h_u, h_i, d);
+  return ranker.lists();
 }
 
 template <class T>
@@ -58,48 +101,47 @@ Ranking rank_by_popularity(Ops<T>& ops, const Interactions& data, const std::vec
   return rank(ops, h_u.data(), h_i.data(), users, graph, k, 1);
 }
 
-Metrics evaluate(const Ranking& ranking, const HeldOut& truth) {
-  std::array<double, longest_list + 1> ideal{};  // DCG of n hits at ranks 1 .. n
-  for (size_t n = 1; n <= longest_list; ++n)
-    ideal[n] = ideal[n - 1] + 1 / std::log2(static_cast<double>(n) + 1);
+template <class T>
+Evaluator<T>::Evaluator(Ops<T>& ops, const HeldOut& truth, const std::vector<int32_t>& ranked)
+    : ops_(ops),
+      n_users_(truth.users.size()),
+      row_(ops, rows_of(truth.users, ranked)),
+      item_(ops, truth.items),
+      begin_(ops, truth.begin),
+      ideal_(ops, ideal_dcg()),
+      sums_(ops, n_metrics) {}
 
-  Metrics sum;
-  sum.n_users = truth.users.size();
-  size_t row = 0;
-  for (size_t t = 0; t < truth.users.size(); ++t) {
-    while (row < ranking.users.size() && ranking.users[row] < truth.users[t]) ++row;
-    if (row == ranking.users.size() || ranking.users[row] != truth.users[t])
-      throw Error("the ranking lacks user " + std::to_string(truth.users[t]));
-    const auto first = truth.items.begin() + static_cast<std::ptrdiff_t>(truth.begin[t]);
-    const auto last = truth.items.begin() + static_cast<std::ptrdiff_t>(truth.begin[t + 1]);
-    const size_t n = truth.begin[t + 1] - truth.begin[t];
-    double hits = 0, dcg = 0, precisions = 0;
-    size_t rank = 0;
-    for (size_t c = 0; c < cutoffs.size(); ++c) {
-      for (; rank < std::min(cutoffs[c], ranking.k); ++rank) {
-        if (!std::binary_search(first, last, ranking.item[row * ranking.k + rank])) continue;
-        hits += 1;
-        dcg += ideal[rank + 1] - ideal[rank];
-        precisions += hits / static_cast<double>(rank + 1);
-      }
-      const size_t best = std::min(n, cutoffs[c]);
-      sum.recall[c] += hits / static_cast<double>(n);
-      sum.precision[c] += hits / static_cast<double>(cutoffs[c]);
-      sum.ndcg[c] += dcg / ideal[best];
-      sum.map[c] += precisions / static_cast<double>(best);
-    }
-  }
-  for (auto* values : {&sum.recall, &sum.ndcg, &sum.precision, &sum.map})
+template <class T>
+Metrics Evaluator<T>::metrics(const int32_t* item, size_t k) {
+  const Truth truth{n_users_, row_.data(), begin_.data(), item_.data()};
+  ops_.metrics(sums_.data(), item, truth, ideal_.data(), k);
+  Metrics mean;
+  mean.n_users = n_users_;
+  const std::vector<double> sums = sums_.host();
+  size_t at = 0;
+  for (auto* values : {&mean.recall, &mean.ndcg, &mean.precision, &mean.map})  // as in Metric
     for (double& value : *values)
-      value = sum.n_users ? value / static_cast<double>(sum.n_users) : 0.0;
-  return sum;
+      value = sums[at++] / static_cast<double>(std::max<size_t>(n_users_, 1));
+  return mean;
 }
 
+template <class T>
+Metrics evaluate(Ops<T>& ops, const Ranking& ranking, const HeldOut& truth) {
+  const Array<int32_t> item(ops, ranking.item);
+  return Evaluator<T>(ops, truth, ranking.users).metrics(item.data(), ranking.k);
+}
+
+template class Ranker<float>;
+template class Ranker<double>;
+template class Evaluator<float>;
+template class Evaluator<double>;
 template Ranking rank(Ops<float>&, const float*, const float*, const std::vector<int32_t>&,
                       const Graph<float>&, size_t, size_t);
 template Ranking rank(Ops<double>&, const double*, const double*, const std::vector<int32_t>&,
                       const Graph<double>&, size_t, size_t);
 template Ranking rank_by_popularity(Ops<float>&, const Interactions&, const std::vector<int32_t>&,
                                     const Graph<float>&, size_t);
+template Metrics evaluate(Ops<float>&, const Ranking&, const HeldOut&);
+template Metrics evaluate(Ops<double>&, const Ranking&, const HeldOut&);
 
 }  // namespace bm3

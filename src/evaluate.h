@@ -1,5 +1,5 @@
 #pragma once
-// Ranking metrics, as the paper's protocol (4.3) and the released code compute them.
+// Ranking and its metrics (paper 4.3): what an epoch's evaluation holds on the device.
 #include <array>
 #include <vector>
 
@@ -8,12 +8,11 @@
 
 namespace bm3 {
 
-constexpr std::array<size_t, 4> cutoffs{5, 10, 20, 50};  // K
-constexpr size_t longest_list = cutoffs.back();
+constexpr std::array<size_t, n_cutoffs> cutoffs{cutoff(0), cutoff(1), cutoff(2), cutoff(3)};  // K
 constexpr size_t at10 = 1, at20 = 2;  // places of two cut-offs
 static_assert(cutoffs[at10] == 10 && cutoffs[at20] == 20);
 
-/// Means over the users that were evaluated, one per cut-off.
+/// Means of user_metric over the users that were evaluated, one per cut-off.
 struct Metrics {
   std::array<double, cutoffs.size()> recall{}, ndcg{}, precision{}, map{};
   size_t n_users = 0;
@@ -23,7 +22,8 @@ struct Metrics {
   }
 };
 
-/// Ranked lists: for users[r], item[r * k + 0 .. k) best first, -1 where there are no more.
+/// Ranked lists on the host: for users[r], item[r * k + 0 .. k) best first, -1 where there are no
+/// more.
 struct Ranking {
   size_t k = 0;
   std::vector<int32_t> users, item;
@@ -41,9 +41,30 @@ HeldOut held_out(const std::vector<Interaction>& part, const Interactions& all);
 /// Users that are in one of the two, ascending.
 std::vector<int32_t> users_of(const HeldOut& a, const HeldOut& b);
 
-/// The k items with the largest s(u, i) = h~_u . h~_i [Eq. 13] for each of `users`, without the items
-/// of the user's training. h_u [n_users, d] and h_i [n_items, d] are on the device, and so is
-/// `users`' memory taken and released here.
+/// Ranks the same users after every epoch; its memory on the device is taken once.
+template <class T>
+class Ranker {
+ public:
+  Ranker(Ops<T>& ops, const Graph<T>& graph, const std::vector<int32_t>& users, size_t k);
+
+  /// item [users, k] on the device, until the next call: for each user the k items with the largest
+  /// s(u, i) = h~_u . h~_i [Eq. 13], without the items of the user's training. h_u [n_users, d] and
+  /// h_i [n_items, d] are on the device.
+  const int32_t* rank(const T* h_u, const T* h_i, size_t d);
+  /// The last lists on the host.
+  Ranking lists() const;
+  const std::vector<int32_t>& users() const { return users_; }
+
+ private:
+  Ops<T>& ops_;
+  const Graph<T>& graph_;
+  std::vector<int32_t> users_;
+  size_t k_;
+  Array<int32_t> rows_, item_;
+  Array<T> score_;
+};
+
+/// The lists of a Ranker that is used once.
 template <class T>
 Ranking rank(Ops<T>& ops, const T* h_u, const T* h_i, const std::vector<int32_t>& users,
              const Graph<T>& graph, size_t k, size_t d);
@@ -53,10 +74,27 @@ template <class T>
 Ranking rank_by_popularity(Ops<T>& ops, const Interactions& data, const std::vector<int32_t>& users,
                            const Graph<T>& graph, size_t k);
 
-/// Metrics of the users of `truth`, each of whom must be among ranking.users (ascending):
-///   Recall@K = hits / held-out;  Precision@K = hits / K;
-///   NDCG@K = sum over hits at rank r of 1/log2(r+1), over the same sum for min(held-out, K) hits;
-///   MAP@K: mean of (sum over hits at rank r of Precision@r) / min(held-out, K).
-Metrics evaluate(const Ranking& ranking, const HeldOut& truth);
+/// What was held out, on the device, for the metrics of lists that are there too.
+template <class T>
+class Evaluator {
+ public:
+  /// Lists will be those of the users `ranked`, ascending. Error when one of `truth` is not among
+  /// them.
+  Evaluator(Ops<T>& ops, const HeldOut& truth, const std::vector<int32_t>& ranked);
+
+  /// Metrics of the users of `truth`, from item [ranked, k] on the device; waits for it.
+  Metrics metrics(const int32_t* item, size_t k);
+
+ private:
+  Ops<T>& ops_;
+  size_t n_users_;
+  Array<int32_t> row_, item_;
+  Array<size_t> begin_;
+  Array<double> ideal_, sums_;
+};
+
+/// The metrics of lists on the host.
+template <class T>
+Metrics evaluate(Ops<T>& ops, const Ranking& ranking, const HeldOut& truth);
 
 }  // namespace bm3

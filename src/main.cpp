@@ -58,7 +58,7 @@ Ranking rank_by(Ops<float>& ops, const Interactions& data, const TrainResult& re
 Metrics popularity(Ops<float>& ops, const Interactions& data) {
   const auto graph = make_graph<float>(ops, data.n_users, data.n_items, data.train);
   const HeldOut test = held_out(data.test, data);
-  return evaluate(rank_by_popularity(ops, data, test.users, graph, longest_list), test);
+  return evaluate(ops, rank_by_popularity(ops, data, test.users, graph, longest_list), test);
 }
 
 int run(const Help& help) {
@@ -161,7 +161,7 @@ int run(const EvalOptions& options) {
   const auto ops = choose_ops(device);
   const HeldOut valid = held_out(x.valid, x), test = held_out(x.test, x);
   const Ranking ranking = rank_by(*ops, x, past.result, users_of(valid, test), past.d);
-  const Metrics of_valid = evaluate(ranking, valid), of_test = evaluate(ranking, test);
+  const Metrics of_valid = evaluate(*ops, ranking, valid), of_test = evaluate(*ops, ranking, test);
   print_results({{"validation", of_valid}, {"test", of_test}}, data);
   if (!(of_valid == past.result.valid && of_test == past.result.test))
     throw Error("these are not the figures in " + (options.run / "config.json").string() +

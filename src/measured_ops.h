@@ -151,6 +151,12 @@ class MeasuredOps final : public Ops<float> {
                 2 * dbl(graph.neighbour.size()),  // the users' half of the lists
             [&] { ops_->top_k(item, score, h_u, h_i, users, graph, k, n, d); });
   }
+  void metrics(double* sums, const int32_t* item, const Truth& truth, const double* ideal,
+               size_t k) override {
+    // Lists, rows and begins, and at least one item a user.
+    measure("metrics [4.3]", dbl(truth.n * n_metrics), dbl(truth.n) * (4 * dbl(k) + 4 + 8 + 4),
+            [&] { ops_->metrics(sums, item, truth, ideal, k); });
+  }
 
  private:
   static double dbl(size_t n) { return static_cast<double>(n); }

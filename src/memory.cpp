@@ -49,8 +49,9 @@ size_t working_memory_of_cpu(const DataSizes& data, const Sizes& s, const Device
     if (!device.copies_rows)
       scratch = std::max({scratch, row_block * m.dim, part * std::min(column_slice, m.dim)});
   }
-  const size_t sums = std::max(parts_of(std::max(data.n_users, data.n_items) * s.d, norm_block),
-                               parts_of(std::max(s.max_users, s.max_items), pair_block));
+  const size_t sums = std::max({parts_of(std::max(data.n_users, data.n_items) * s.d, norm_block),
+                                parts_of(std::max(s.max_users, s.max_items), pair_block),
+                                parts_of(data.n_ranked, metric_block) * n_metrics});
   return (scratch * static_cast<size_t>(device.threads) + shared) * real + sums * sizeof(double);
 }
 
@@ -64,15 +65,20 @@ size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   };
   const size_t of_lanes = 2 * (blas_workspace(9) + (sum_blocks + 1) * sizeof(double)) +
                           (parts(s.rows) + (s.modalities ? parts(s.max_items) : 0)) * s.d * real;
-  return of_lanes + users * ((item_block + s.d) * real + most_best * (real + sizeof(int32_t)));
+  const size_t of_metrics =
+      std::max(blocks_of_sum(data.n_ranked, warps_of_block), 1u) * n_metrics * sizeof(double);
+  return of_lanes + of_metrics +
+         users * ((item_block + s.d) * real + most_best * (real + sizeof(int32_t)));
 }
 
 }  // namespace
 
 DataSizes sizes_of(const Dataset& data) {
   const Interactions& x = data.interactions;
+  const HeldOut valid = held_out(x.valid, x), test = held_out(x.test, x);
   DataSizes out{static_cast<size_t>(x.n_users), static_cast<size_t>(x.n_items), x.train.size(),
-                users_of(held_out(x.valid, x), held_out(x.test, x)).size(), {}};
+                users_of(valid, test).size(), valid.users.size() + test.users.size(),
+                valid.items.size() + test.items.size(), {}};
   for (const auto& m : data.modalities)
     out.modalities.push_back({m.name, static_cast<size_t>(m.dim)});
   return out;
@@ -113,6 +119,10 @@ std::vector<MemoryPart> training_memory(const DataSizes& data, const TrainConfig
       {"row lists of two batches", 2 * lists * sizeof(int32_t)},
       {"ranking: users, items and scores",
        data.n_ranked * (sizeof(int32_t) + longest_list * (sizeof(int32_t) + real))},
+      {"predictions of the best epoch", of_nodes},
+      {"held-out items and metrics",
+       data.n_evaluated * (sizeof(int32_t) + sizeof(size_t)) + data.n_held_out * sizeof(int32_t) +
+           2 * (sizeof(size_t) + (longest_list + 1 + n_metrics) * sizeof(double))},
       {"working memory of the operations", device.threads > 0
                                                ? working_memory_of_cpu(data, s, device)
                                                : working_memory_of_gpu(data, s)}};

@@ -12,7 +12,9 @@ namespace bm3 {
 struct DataSizes {
   size_t n_users = 0, n_items = 0;
   size_t n_train = 0;   // interactions of the graph
-  size_t n_ranked = 0;  // users that validation and test rank for
+  size_t n_ranked = 0;     // users that validation and test rank for
+  size_t n_evaluated = 0;  // users of validation and users of test
+  size_t n_held_out = 0;   // their items
   std::vector<ModalityShape> modalities;
 };
 DataSizes sizes_of(const Dataset& data);

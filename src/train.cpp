@@ -83,12 +83,6 @@ class Training {
     return loss;
   }
 
-  /// h: the model's predict_all().
-  Ranking rank(const float* h, const std::vector<int32_t>& users) {
-    const size_t d = config_.model.d;
-    return bm3::rank(ops_, h, h + model_.n_users() * d, users, graph_, longest_list, d);
-  }
-
  private:
   static std::vector<ModalityShape> shapes(const Dataset& data) {
     std::vector<ModalityShape> out;
@@ -155,10 +149,15 @@ class Training {
 TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& config,
                   const TrainProgress& progress) {
   Training training(ops, data, config);
+  Bm3<float>& model = training.model();
   const HeldOut valid = held_out(data.interactions.valid, data.interactions);
   const HeldOut test = held_out(data.interactions.test, data.interactions);
-  const std::vector<int32_t> users = users_of(valid, test);
-  progress.on_ready(training.model().values().size());
+  // One ranking serves validation and test.
+  Ranker<float> ranker(ops, model.graph(), users_of(valid, test), longest_list);
+  Evaluator<float> of_valid(ops, valid, ranker.users()), of_test(ops, test, ranker.users());
+  const size_t d = config.model.d, users = model.n_users() * d, items = model.n_items() * d;
+  Array<float> best(ops, users + items);  // h~ of the best epoch
+  progress.on_ready(model.values().size());
 
   TrainResult result;
   for (size_t epoch = 1; epoch <= config.epochs && epoch <= result.best_epoch + config.patience;
@@ -169,22 +168,23 @@ TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& confi
     report.loss = training.run_epoch(epoch, progress);
     report.train_seconds = seconds_since(start);
     const auto valid_start = Clock::now();
-    const float* h = training.model().predict_all();
-    const Ranking ranking = training.rank(h, users);  // one ranking serves validation and test
-    report.valid = evaluate(ranking, valid);
+    const float* h = model.predict_all();
+    const int32_t* item = ranker.rank(h, h + users, d);
+    report.valid = of_valid.metrics(item, longest_list);
     report.valid_seconds = seconds_since(valid_start);
     report.best = result.best_epoch == 0 || report.valid.recall[at20] > result.valid.recall[at20];
     if (report.best) {
       result.best_epoch = epoch;
       result.valid = report.valid;
-      result.test = evaluate(ranking, test);
-      result.user.resize(training.model().n_users() * config.model.d);
-      result.item.resize(training.model().n_items() * config.model.d);
-      ops.download(result.user.data(), h, result.user.size() * sizeof(float));
-      ops.download(result.item.data(), h + result.user.size(), result.item.size() * sizeof(float));
+      result.test = of_test.metrics(item, longest_list);
+      std::swap(best, model.all_predicted());
     }
     progress.on_epoch(report);
   }
+  result.user.resize(users);
+  result.item.resize(items);
+  ops.download(result.user.data(), best.data(), users * sizeof(float));
+  ops.download(result.item.data(), best.data() + users, items * sizeof(float));
   return result;
 }
 

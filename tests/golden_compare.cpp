@@ -119,7 +119,8 @@ Agreement compare_scores(const Golden& g, const Lists& lists) {
 }
 
 /// The metrics of the golden lists, which rounding does not touch; without them, of ours.
-void compare_metrics(const Golden& g, const Lists& lists, GoldenReport& report) {
+template <class T>
+void compare_metrics(Ops<T>& ops, const Golden& g, const Lists& lists, GoldenReport& report) {
   const GoldenArray* golden = g.find("final/top_k");
   Ranking ranking;
   if (golden)
@@ -128,9 +129,10 @@ void compare_metrics(const Golden& g, const Lists& lists, GoldenReport& report) 
     ranking.item = lists.item;
   ranking.k = ranking.item.size() / static_cast<size_t>(g.data.n_users);
   for (int32_t u = 0; u < g.data.n_users; ++u) ranking.users.push_back(u);
+  const Metrics of_valid = evaluate(ops, ranking, held_out(g.data.valid, g.data));
+  const Metrics of_test = evaluate(ops, ranking, held_out(g.data.test, g.data));
   for (const auto& [name, value] : g.metrics) {
-    const bool valid = name.rfind("valid/", 0) == 0;
-    const Metrics m = evaluate(ranking, held_out(valid ? g.data.valid : g.data.test, g.data));
+    const Metrics& m = name.rfind("valid/", 0) == 0 ? of_valid : of_test;
     const auto at = name.find('@'), start = name.find('/') + 1;
     const std::string kind = name.substr(start, at - start);
     const auto& values = kind == "recall"      ? m.recall
@@ -191,7 +193,7 @@ GoldenReport check_golden(Ops<T>& ops, const Golden& g) {
          roundings == 0 ? golden_bound : roundings * float32.at(name)});
   }
   if (g.find("final/top_k") || (!lists.item.empty() && !any_float32))
-    compare_metrics(g, lists, report);
+    compare_metrics(ops, g, lists, report);
   else
     for (const auto& [name, value] : g.metrics) report.left_out.push_back("metrics/" + name);
   return report;

@@ -27,6 +27,7 @@ class EveryOperation {
     run.linear(2051, 300, 33);
     run.linear(700, 1030, 17);
     run.rows_and_graph();
+    run.metrics();
     run.losses();
     run.adam();
     return std::move(run.out_);
@@ -86,6 +87,26 @@ class EveryOperation {
                list.size(), d);
     keep("top_k", item);
     keep("top_k", score);
+  }
+
+  void metrics() {
+    constexpr size_t n = 5001, items = 90, k = 50;
+    std::vector<int32_t> list, held_out, row;
+    std::vector<size_t> begin = {0};
+    for (size_t t = 0; t < n; ++t) {
+      for (int32_t item : random_.distinct_rows(k, items)) list.push_back(item);
+      const int32_t first = random_.below(3), end = first + 1 + random_.below(30);
+      for (int32_t item = first; item < end; item += 7) held_out.push_back(item);
+      begin.push_back(held_out.size());
+      row.push_back(static_cast<int32_t>(n - 1 - t));
+    }
+    const Array<int32_t> on_list(ops_, list), on_held_out(ops_, held_out), on_row(ops_, row);
+    const Array<size_t> on_begin(ops_, begin);
+    const Array<double> ideal(ops_, random_.numbers<double>(longest_list + 1));
+    Array<double> sums(ops_, n_metrics);
+    const Truth truth{n, on_row.data(), on_begin.data(), on_held_out.data()};
+    ops_.metrics(sums.data(), on_list.data(), truth, ideal.data(), k);
+    keep("metrics", sums);
   }
 
   void losses() {
@@ -155,11 +176,11 @@ template <class Backend>
 class DeterminismTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(DeterminismTest, Backends, BackendName);
 
-/// All seventeen operations of ops.h, twice with one instance, and with 1, 2 and 4 threads.
+/// All eighteen operations of ops.h, twice with one instance, and with 1, 2 and 4 threads.
 TYPED_TEST(DeterminismTest, EveryOperationGivesTheSameBytes) {
   using T = typename TypeParam::Real;
   const auto once = EveryOperation<T>::outputs(*this->ops);
-  EXPECT_EQ(once.size(), 17u);
+  EXPECT_EQ(once.size(), 18u);
   const auto expect_same = [&](Ops<T>& other, const std::string& words) {
     for (const auto& [name, bytes] : EveryOperation<T>::outputs(other)) {
       EXPECT_FALSE(bytes.empty()) << name;
@@ -177,7 +198,7 @@ struct Run {
   TrainResult result;
 };
 
-Run trained(Ops<float>& ops, bool tuned, uint64_t seed) {
+Run trained(Ops<float>& ops, bool tuned, uint64_t seed, size_t epochs = 4) {
   SyntheticSpec spec;
   spec.n_users = 150;
   spec.n_items = 80;
@@ -188,7 +209,7 @@ Run trained(Ops<float>& ops, bool tuned, uint64_t seed) {
   config.model.d = 24;
   config.model.tuned = tuned;
   config.batch = 200;
-  config.epochs = 4;
+  config.epochs = epochs;
   config.seed = seed;
   Run run;
   const auto on_epoch = [&](const Epoch& epoch) {
@@ -229,6 +250,20 @@ TYPED_TEST_SUITE(TrainingTest, Backends32, BackendName);
 
 TYPED_TEST(TrainingTest, SameBytesWithFrozenFeatures) { this->compare_runs(false); }
 TYPED_TEST(TrainingTest, SameBytesWithTunedFeatures) { this->compare_runs(true); }
+
+/// What a run leaves is its best epoch's, not its last's: that of a run which ends there.
+TYPED_TEST(TrainingTest, TheBestEpochsResult) {
+  const Run all = trained(*this->ops, false, 999, 12);
+  const size_t best = all.result.best_epoch;
+  EXPECT_GT(best, 1u);
+  EXPECT_LT(best, 12u);
+  const Run some = trained(*this->ops, false, 999, best);
+  EXPECT_EQ(some.result.best_epoch, best);
+  EXPECT_TRUE(bytes_of(some.result.user) == bytes_of(all.result.user));
+  EXPECT_TRUE(bytes_of(some.result.item) == bytes_of(all.result.item));
+  EXPECT_EQ(some.result.valid, all.result.valid);
+  EXPECT_EQ(some.result.test, all.result.test);
+}
 
 }  // namespace
 }  // namespace bm3::test

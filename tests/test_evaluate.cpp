@@ -1,12 +1,11 @@
-// Recall, NDCG, Precision and MAP [4.3] against cases worked out by hand.
+// Recall, NDCG, Precision and MAP (4.3) against cases worked out by hand and a plain loop.
 #include "evaluate.h"
 
-#include <gtest/gtest.h>
-
-#include <cmath>
-
+#include "backends.h"
 #include "error.h"
 #include "model/lightgcn.h"
+#include "random.h"
+#include "rounding.h"
 
 namespace bm3::test {
 namespace {
@@ -38,6 +37,15 @@ void expect_near(const std::array<double, 4>& got, const std::array<double, 4>& 
 
 double gain(int rank) { return 1 / std::log2(rank + 1.0); }
 
+template <class Backend>
+class MetricsTest : public OnBackend<Backend> {
+ protected:
+  Metrics evaluate(const Ranking& ranking, const HeldOut& truth) {
+    return bm3::evaluate(*this->ops, ranking, truth);
+  }
+};
+TYPED_TEST_SUITE(MetricsTest, Backends, BackendName);
+
 /// Hits at ranks 1, 3, 15 and 50 of five held-out items; one is never found.
 ///   Recall:    2/5, 2/5, 3/5, 4/5
 ///   Precision: 2/5, 2/10, 3/20, 4/50
@@ -45,10 +53,10 @@ double gain(int rank) { return 1 / std::log2(rank + 1.0); }
 ///              1/log2(r+1): g1 = 1, g3 = 1/2, g15 = 1/4; ideal G = g1 + ... + g5, min(5, K) = 5
 ///   AP:        Precision at the hits 1/1, 2/3, 3/15, 4/50 over min(5, K) = 5:
 ///              (1 + 2/3)/5 = 1/3, 1/3, (1 + 2/3 + 1/5)/5 = 28/75, (28/15 + 2/25)/5 = 146/375
-TEST(Metrics, HitsAlongTheList) {
+TYPED_TEST(MetricsTest, HitsAlongTheList) {
   Ranking ranking;
   add_list(ranking, 7, list_with(50, {{1, 100}, {3, 103}, {15, 101}, {50, 104}}));
-  const Metrics m = evaluate(ranking, {{7}, {0, 5}, {100, 101, 102, 103, 104}});
+  const Metrics m = this->evaluate(ranking, {{7}, {0, 5}, {100, 101, 102, 103, 104}});
   const double ideal = 1 + gain(2) + 0.5 + gain(4) + gain(5);
   EXPECT_EQ(m.n_users, 1u);
   expect_near(m.recall, {0.4, 0.4, 0.6, 0.8}, "Recall");
@@ -62,14 +70,14 @@ TEST(Metrics, HitsAlongTheList) {
 ///   Precision: 1, 7/10, 7/20, 7/50
 ///   NDCG:      1, G7/G10, G7/G12, G7/G12 with G_n = g1 + ... + g_n: the ideal list is cut at K
 ///   AP:        every Precision at a hit is 1: 5/5, 7/10, 7/12, 7/12
-TEST(Metrics, MoreHeldOutThanK) {
+TYPED_TEST(MetricsTest, MoreHeldOutThanK) {
   Ranking ranking;
   std::vector<std::pair<size_t, int32_t>> hits;
   HeldOut truth{{0}, {0, 12}, {}};
   for (int32_t k = 0; k < 12; ++k) truth.items.push_back(100 + k);
   for (size_t rank = 1; rank <= 7; ++rank) hits.push_back({rank, static_cast<int32_t>(107 - rank)});
   add_list(ranking, 0, list_with(50, hits));
-  const Metrics m = evaluate(ranking, truth);
+  const Metrics m = this->evaluate(ranking, truth);
   const auto ideal = [](int n) {
     double sum = 0;
     for (int r = 1; r <= n; ++r) sum += gain(r);
@@ -86,13 +94,13 @@ TEST(Metrics, MoreHeldOutThanK) {
 /// and a hit at rank 3. Users in the ranking alone do not count.
 ///   Recall (1 + 0 + 1/2)/3 = 1/2;  Precision at K: (1/K + 0 + 1/K)/3
 ///   NDCG (g2 + 0 + g3/(g1 + g2))/3;  MAP (1/2 + 0 + (1/3)/2)/3 = 2/9
-TEST(Metrics, MeansOverUsersAndShortLists) {
+TYPED_TEST(MetricsTest, MeansOverUsersAndShortLists) {
   Ranking ranking;
   add_list(ranking, 1, list_with(50, {{2, 100}}));
   add_list(ranking, 2, list_with(50, {{1, 100}}));
   add_list(ranking, 4, list_with(50, {}));
   add_list(ranking, 5, {8, 9, 100});
-  const Metrics m = evaluate(ranking, {{1, 4, 5}, {0, 1, 2, 4}, {100, 100, 100, 200}});
+  const Metrics m = this->evaluate(ranking, {{1, 4, 5}, {0, 1, 2, 4}, {100, 100, 100, 200}});
   EXPECT_EQ(m.n_users, 3u);
   expect_near(m.recall, {0.5, 0.5, 0.5, 0.5}, "Recall");
   expect_near(m.precision, {2.0 / 15, 2.0 / 30, 2.0 / 60, 2.0 / 150}, "Precision");
@@ -101,17 +109,95 @@ TEST(Metrics, MeansOverUsersAndShortLists) {
   expect_near(m.map, {2.0 / 9, 2.0 / 9, 2.0 / 9, 2.0 / 9}, "MAP");
 }
 
-TEST(Metrics, NobodyToEvaluate) {
-  const Metrics m = evaluate({longest_list, {}, {}, {}}, {{}, {0}, {}});
+TYPED_TEST(MetricsTest, NobodyToEvaluate) {
+  const Metrics m = this->evaluate({longest_list, {}, {}, {}}, {{}, {0}, {}});
   EXPECT_EQ(m.n_users, 0u);
   expect_near(m.ndcg, {0, 0, 0, 0}, "NDCG");
 }
 
-TEST(Metrics, UserWithoutAListIsAnError) {
+TYPED_TEST(MetricsTest, UserWithoutAListIsAnError) {
   Ranking ranking;
   add_list(ranking, 1, {});
-  EXPECT_THROW(evaluate(ranking, {{0}, {0, 1}, {3}}), Error);
-  EXPECT_THROW(evaluate(ranking, {{2}, {0, 1}, {3}}), Error);
+  EXPECT_THROW(this->evaluate(ranking, {{0}, {0, 1}, {3}}), Error);
+  EXPECT_THROW(this->evaluate(ranking, {{2}, {0, 1}, {3}}), Error);
+}
+
+struct Shape {
+  size_t n, lists, k;
+};
+constexpr Shape shapes[] = {{0, 3, 50},       {1, 1, 1},          {1, 2, 50},
+                            {5, 9, 7},        {257, 300, 20},     {1025, 1025, 64},
+                            {20011, 20500, 50}, {70001, 70100, 9}};
+
+/// Lists and held-out items of random lengths, both below 80 so that hits are many.
+struct RandomCase {
+  std::vector<std::vector<int32_t>> lists, held_out;
+  std::vector<int32_t> row;
+
+  RandomCase(Random& random, Shape shape) {
+    for (size_t r = 0; r < shape.lists; ++r) {
+      lists.push_back(random.distinct_rows(shape.k, 80));
+      const auto length = static_cast<size_t>(random.below(shape.k + 1));
+      if (random.below(3) == 0) std::fill_n(lists[r].begin() + length, shape.k - length, -1);
+    }
+    for (size_t t = 0; t < shape.n; ++t) {
+      row.push_back(static_cast<int32_t>(t) + random.below(shape.lists - shape.n + 1));
+      std::vector<int32_t> items = random.distinct_rows(80, 80);
+      items.resize(static_cast<size_t>(1 + random.below(random.below(4) == 0 ? 75 : 2)));
+      items.erase(std::remove(items.begin(), items.end(), -1), items.end());
+      if (items.empty()) items.push_back(random.below(80));
+      std::sort(items.begin(), items.end());
+      held_out.push_back(items);
+    }
+  }
+};
+
+/// A user's Recall, NDCG, Precision and AP at each K, added to the sums [4, 4].
+void add_user(std::vector<Sum>& sums, const std::vector<int32_t>& list,
+              const std::vector<int32_t>& held_out) {
+  const size_t K[] = {5, 10, 20, 50}, n = held_out.size();
+  for (size_t c = 0; c < 4; ++c) {
+    double hits = 0, dcg = 0, ideal = 0, precisions = 0;
+    for (size_t r = 1; r <= K[c] && r <= list.size(); ++r)
+      if (std::count(held_out.begin(), held_out.end(), list[r - 1])) {
+        dcg += gain(static_cast<int>(r));
+        precisions += ++hits / static_cast<double>(r);
+      }
+    for (size_t r = 1; r <= std::min(n, K[c]); ++r) ideal += gain(static_cast<int>(r));
+    sums[c] += hits / static_cast<double>(n);
+    sums[4 + c] += dcg / ideal;
+    sums[8 + c] += hits / static_cast<double>(K[c]);
+    sums[12 + c] += precisions / static_cast<double>(std::min(n, K[c]));
+  }
+}
+
+/// The operation itself: users who share a list, lists without users, held-out items beyond K.
+TYPED_TEST(MetricsTest, EqualsAPlainLoop) {
+  Random random(1);
+  std::vector<double> table = {0};
+  for (int r = 1; r <= 50; ++r) table.push_back(table.back() + gain(r));
+  const auto ideal = this->device(table);
+  for (const Shape shape : shapes) {
+    SCOPED_TRACE(testing::Message() << shape.n << " of " << shape.lists << ", k = " << shape.k);
+    const RandomCase of(random, shape);
+    std::vector<int32_t> all_lists, all_items;
+    std::vector<size_t> begin = {0};
+    std::vector<Sum> expected(16);
+    for (const auto& list : of.lists) all_lists.insert(all_lists.end(), list.begin(), list.end());
+    for (size_t t = 0; t < shape.n; ++t) {
+      all_items.insert(all_items.end(), of.held_out[t].begin(), of.held_out[t].end());
+      begin.push_back(all_items.size());
+      add_user(expected, of.lists[static_cast<size_t>(of.row[t])], of.held_out[t]);
+    }
+    const auto list = this->device(all_lists), item = this->device(all_items);
+    const auto row = this->device(of.row);
+    const auto on_begin = this->device(begin);
+    const Truth truth{shape.n, row.data(), on_begin.data(), item.data()};
+    auto sums = this->device(std::vector<double>(16, std::nan("")));
+    this->ops->metrics(sums.data(), list.data(), truth, ideal.data(), shape.k);
+    EXPECT_SUMS(sums, expected, shape.n + 50);
+    EXPECT_TRUE(shape.n < 5 || expected[0].value > 0);
+  }
 }
 
 /// Users who do not occur in training are left out; users and their items come in ascending order.
@@ -126,28 +212,50 @@ TEST(HeldOutItems, OfTrainedUsersOnly) {
   EXPECT_EQ(users_of(valid, test), (std::vector<int32_t>{0, 2, 3}));
 }
 
+template <class Backend>
+class RankingTest : public OnBackend<Backend> {};
+TYPED_TEST_SUITE(RankingTest, Backends, BackendName);
+
 /// Scores to metrics on a case with ties: s(0, i) = 1, 2, 2, 2, 0 and item 1 is in training, so the
 /// list is 2, 3, 0, 4; the held-out item 3 stands at rank 2 behind its equal with the lower number.
-TEST(RankingOfUsers, TiesByLowerItem) {
-  const auto ops = make_cpu_ops<double>(1);
-  const auto graph = make_graph<double>(*ops, 2, 5, {{0, 1}, {1, 0}, {1, 1}, {1, 2}});
-  const Array<double> h_u(*ops, std::vector<double>{1, 3});
-  const Array<double> h_i(*ops, std::vector<double>{1, 2, 2, 2, 0});
-  const Ranking ranking = rank(*ops, h_u.data(), h_i.data(), {0, 1}, graph, longest_list, 1);
+TYPED_TEST(RankingTest, TiesByLowerItem) {
+  using T = typename TypeParam::Real;
+  const auto graph = make_graph<T>(*this->ops, 2, 5, {{0, 1}, {1, 0}, {1, 1}, {1, 2}});
+  const auto h_u = this->device(std::vector<T>{1, 3});
+  const auto h_i = this->device(std::vector<T>{1, 2, 2, 2, 0});
+  const Ranking ranking = rank(*this->ops, h_u.data(), h_i.data(), {0, 1}, graph, longest_list, 1);
   std::vector<int32_t> expected(2 * longest_list, -1);
   std::copy_n(std::vector<int32_t>{2, 3, 0, 4}.begin(), 4, expected.begin());
   std::copy_n(std::vector<int32_t>{3, 4}.begin(), 2, expected.begin() + longest_list);
   EXPECT_EQ(ranking.item, expected);
   EXPECT_EQ(std::vector<float>(ranking.score.begin(), ranking.score.begin() + 4),
             (std::vector<float>{2, 2, 1, 0}));
-  const Metrics m = evaluate(ranking, {{0}, {0, 1}, {3}});
+  const Metrics m = evaluate(*this->ops, ranking, {{0}, {0, 1}, {3}});
   expect_near(m.recall, {1, 1, 1, 1}, "Recall");
   expect_near(m.map, {0.5, 0.5, 0.5, 0.5}, "MAP");
   expect_near(m.ndcg, {gain(2), gain(2), gain(2), gain(2)}, "NDCG");
 }
 
+/// A Ranker and an Evaluator that serve for several epochs: each time the lists and means of that
+/// time's scores, which only the sign of h_u tells apart.
+TYPED_TEST(RankingTest, AnewInEachEpoch) {
+  using T = typename TypeParam::Real;
+  const auto graph = make_graph<T>(*this->ops, 3, 4, {{0, 0}, {1, 1}, {2, 2}});
+  const auto h_i = this->device(std::vector<T>{1, 2, 3, 4});
+  Ranker<T> ranker(*this->ops, graph, {0, 2}, 2);
+  Evaluator<T> evaluator(*this->ops, {{2}, {0, 1}, {3}}, ranker.users());
+  for (int epoch = 0; epoch < 4; ++epoch) {
+    const bool up = epoch % 2 == 0;
+    const auto h_u = this->device(std::vector<T>(3, T(up ? 1 : -1)));
+    const int32_t* item = ranker.rank(h_u.data(), h_i.data(), 1);
+    EXPECT_EQ(evaluator.metrics(item, 2).recall[0], up ? 1 : 0);
+    EXPECT_EQ(ranker.lists().item, (up ? std::vector<int32_t>{3, 2, 3, 1}
+                                       : std::vector<int32_t>{1, 2, 0, 1}));
+  }
+}
+
 /// The most popular items first, without the user's own.
-TEST(RankingOfUsers, ByPopularity) {
+TEST(Popularity, RanksWithoutTheUsersOwn) {
   const auto ops = make_cpu_ops<float>(1);
   const Interactions data{3, 4, {{0, 2}, {1, 2}, {2, 2}, {0, 1}, {1, 1}, {2, 3}}, {}, {}};
   const auto graph = make_graph<float>(*ops, 3, 4, data.train);

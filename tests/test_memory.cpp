@@ -148,7 +148,17 @@ TEST(Memory, EachPartIsWhatItsArraysTake) {
       expect("features: steps of their last updates",
              tuned ? model.modalities().size() * model.n_items() * 4 : 0);
       EXPECT_EQ(grown(), known - second);
-      expect("ranking: users, items and scores", sizes.n_ranked * (4 + 50 * 8));
+      const size_t third = known;
+      const HeldOut valid = held_out(c.data.interactions.valid, c.data.interactions);
+      const HeldOut test = held_out(c.data.interactions.test, c.data.interactions);
+      const Ranker<float> ranker(ops, graph, users_of(valid, test), longest_list);
+      expect("ranking: users, items and scores", grown());
+      const Evaluator<float> of_valid(ops, valid, ranker.users());
+      const Evaluator<float> of_test(ops, test, ranker.users());
+      expect("held-out items and metrics", grown());
+      EXPECT_EQ(known - third, sizes.n_ranked * (4 + 50 * 8) + sizes.n_evaluated * 12 +
+                                   sizes.n_held_out * 4 + 2 * 8 + 2 * 8 * (51 + 16));
+      expect("predictions of the best epoch", H);
       EXPECT_EQ(known, total_but_working(parts));
     });
 }
@@ -180,12 +190,10 @@ TYPED_TEST(MemoryTest, TheDeviceCountsTheSame) {
     const auto device = TypeParam::make(1);
     const size_t at_start = device->allocated();  // of a GPU, cuBLAS's workspace
     const auto parts = training_memory(sizes_of(c.data), c.config, facts);
-    const size_t fixed =
-        total_but_working(parts) - bytes_of(parts, "ranking: users, items and scores");
     size_t held = 0;
     train(*device, c, [&] { held = device->allocated(); });
     const size_t left = device->allocated();
-    EXPECT_EQ(held - left, fixed);
+    EXPECT_EQ(held - left, total_but_working(parts));
     EXPECT_LE(left, bytes_of(parts, working));
     EXPECT_LE(at_start, left);
     EXPECT_FALSE(device->fetches_ahead());  // a GPU has room for these features
@@ -194,7 +202,8 @@ TYPED_TEST(MemoryTest, TheDeviceCountsTheSame) {
 
 /// The largest of the paper's data sets fits on a card of 12 GB, with room for CUDA itself.
 TEST(Memory, ElectronicsOnA12GbCard) {
-  const DataSizes sizes{192403, 63001, 1689188, 192403, {{"image", 4096}, {"text", 384}}};
+  const DataSizes sizes{192403, 63001, 1689188, 192403, 2 * 192403, 2 * 221972,
+                        {{"image", 4096}, {"text", 384}}};
   TrainConfig config;
   config.model.n_layers = 2;
   const size_t features = size_t{63001} * 4480 * 4;  // more than 32 bits count

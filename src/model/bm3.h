@@ -91,6 +91,8 @@ class Bm3 {
 
   /// h~ [n_nodes, d] of every user and item, for ranking. [Eq. 13]
   const T* predict_all();
+  /// Where predict_all leaves h~: another array of the size may take its place.
+  Array<T>& all_predicted() { return all_predicted_; }
 
   /// The losses since the last call; waits for the device.
   LossParts take_losses();

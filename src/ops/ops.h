@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "ops/device.h"
+#include "ops/metrics.h"
 #include "ops/scalar.h"
 
 namespace bm3 {
@@ -57,6 +58,15 @@ struct View {
   BM3_HD T operator[](size_t i) const { return view_entry(h[i], mask[i], kept); }
   /// The view without its first n elements.
   BM3_HD View from(size_t n) const { return {h + n, mask + n, kept}; }
+};
+
+/// What was held out of n users, in segments: the t-th has item[begin[t] .. begin[t+1]), at least
+/// one, ascending; the ranked list is row[t] of all lists.
+struct Truth {
+  size_t n;
+  const int32_t* row;   // [n]
+  const size_t* begin;  // [n + 1]
+  const int32_t* item;  // [begin[n]]
 };
 
 template <class T>
@@ -144,6 +154,13 @@ class Ops : public Device {
   /// [n, k] = their scores, 0 beside a -1. h_u [n_users, d], h_i [n_items, d].
   virtual void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
                      const Graph<T>& graph, size_t k, size_t n, size_t d) = 0;
+
+  // ------------------------------------------------------------------------------ metrics (4.3)
+
+  /// sums [n_metrics] = sums over the users of `truth` of user_metric, whose table is `ideal`, for
+  /// the ranked lists item [*, k].
+  virtual void metrics(double* sums, const int32_t* item, const Truth& truth, const double* ideal,
+                       size_t k) = 0;
 };
 
 /// The operations on this computer's processor with `threads` OpenMP threads (0: as many as OpenMP

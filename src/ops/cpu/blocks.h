@@ -11,6 +11,7 @@ constexpr size_t pair_block = 128;    // rows, and numbers of a norm, whose sum 
 constexpr size_t norm_block = 4096;
 constexpr size_t user_block = 128;    // users and items of a block of scores
 constexpr size_t item_block = 512;
+constexpr size_t metric_block = 1024;  // users whose metrics' sums are one partial sum
 
 /// Rows whose part of d_W [in, out] is one partial matrix, of n.
 constexpr size_t rows_of_part(size_t n, size_t in) {

@@ -59,6 +59,8 @@ class CpuOps : public Ops<T> {
                  const AdamStep<T>* schedule, const uint32_t* step, size_t n, size_t d) override;
   void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
              const Graph<T>& graph, size_t k, size_t n, size_t d) override;
+  void metrics(double* sums, const int32_t* item, const Truth& truth, const double* ideal,
+               size_t k) override;
 
  private:
   /// Calls body(block, first, last) for each block of at most `size` of n, blocks shared by threads.

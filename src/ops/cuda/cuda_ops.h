@@ -81,6 +81,8 @@ class CudaOps final : public Ops<T> {
                  const AdamStep<T>* schedule, const uint32_t* step, size_t n, size_t d) override;
   void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
              const Graph<T>& graph, size_t k, size_t n, size_t d) override;
+  void metrics(double* sums, const int32_t* item, const Truth& truth, const double* ideal,
+               size_t k) override;
 
  private:
   /// C [m, n] = op(A) op(B) + beta C, row-major, inner size k; `a`, `b`, `c` are the rows' distances.
@@ -105,6 +107,7 @@ class CudaOps final : public Ops<T> {
   bool tf32_, cusparse_wanted_;
   Lane main_{runtime_, runtime_.stream(false)}, side_{runtime_, runtime_.stream(true)};
   cuda::Workspace scores_{runtime_}, best_{runtime_};  // of `top_k`, which nothing does beside
+  cuda::Workspace metric_parts_{runtime_};             // of `metrics`, likewise
   cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse_;
   std::vector<std::unique_ptr<cuda::SparseProduct<T>>> sparse_products_;
 };

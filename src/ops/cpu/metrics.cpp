@@ -1,0 +1,40 @@
+// Metrics of ranked lists (paper 4.3): users in blocks, whose sums are added in block order.
+#include "ops/cpu/cpu_ops.h"
+
+namespace bm3 {
+namespace {
+
+/// See user_metric.
+uint64_t hits_of(const int32_t* list, size_t k, const int32_t* items, size_t n) {
+  uint64_t hits = 0;
+  for (size_t r = 0; r < std::min(k, longest_list); ++r)
+    hits |= uint64_t{contains(items, n, list[r])} << r;
+  return hits;
+}
+
+}  // namespace
+
+// sums = over users, of each metric at each cut-off
+template <class T>
+void CpuOps<T>::metrics(double* sums, const int32_t* item, const Truth& truth, const double* ideal,
+                        size_t k) {
+  const size_t blocks = (truth.n + cpu::metric_block - 1) / cpu::metric_block;
+  partial_.assign(blocks * n_metrics, 0.0);
+  for_blocks(truth.n, cpu::metric_block, [&](size_t block, size_t first, size_t last) {
+    double* const sum = partial_.data() + block * n_metrics;
+    for (size_t t = first; t < last; ++t) {
+      const size_t begin = truth.begin[t], n = truth.begin[t + 1] - begin;
+      const int32_t* list = item + static_cast<size_t>(truth.row[t]) * k;
+      const uint64_t hits = hits_of(list, k, truth.item + begin, n);
+      if (hits == 0) continue;  // all are 0
+      for (size_t m = 0; m < n_metrics; ++m) sum[m] += user_metric(m, hits, n, ideal);
+    }
+  });
+  std::fill_n(sums, n_metrics, 0.0);
+  for (size_t i = 0; i < partial_.size(); ++i) sums[i % n_metrics] += partial_[i];
+}
+
+template class CpuOps<float>;
+template class CpuOps<double>;
+
+}  // namespace bm3
