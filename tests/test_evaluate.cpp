@@ -126,7 +126,7 @@ struct Shape {
   size_t n, lists, k;
 };
 constexpr Shape shapes[] = {{0, 3, 50},       {1, 1, 1},          {1, 2, 50},
-                            {5, 9, 7},        {257, 300, 20},     {1025, 1025, 64},
+                            {5, 9, 7},        {257, 300, 20},     {1025, 1025, 100},
                             {20011, 20500, 50}, {70001, 70100, 9}};
 
 /// Lists and held-out items of random lengths, both below 80 so that hits are many.

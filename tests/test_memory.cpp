@@ -202,7 +202,7 @@ TYPED_TEST(MemoryTest, TheDeviceCountsTheSame) {
 
 /// The largest of the paper's data sets fits on a card of 12 GB, with room for CUDA itself.
 TEST(Memory, ElectronicsOnA12GbCard) {
-  const DataSizes sizes{192403, 63001, 1689188, 192403, 2 * 192403, 2 * 221972,
+  const DataSizes sizes{192403, 63001, 1689188, 192403, 2 * 192403, 2 * 221880,
                         {{"image", 4096}, {"text", 384}}};
   TrainConfig config;
   config.model.n_layers = 2;
