@@ -19,26 +19,13 @@ static_assert(longest_list <= 64, "a user's hits are the bits of a word");
 enum class Metric : size_t { recall, ndcg, precision, map };
 constexpr size_t n_metrics = 4 * n_cutoffs;  // each at each cut-off, Recall's first
 
-/// Whether `items` [n], ascending, have `item`.
-BM3_HD bool contains(const int32_t* items, size_t n, int32_t item) {
-  size_t first = 0, last = n;
-  while (first < last) {
-    const size_t middle = first + (last - first) / 2;
-    if (items[middle] < item)
-      first = middle + 1;
-    else
-      last = middle;
-  }
-  return first < n && items[first] == item;
-}
-
-/// The k-th of n_metrics of a user with n > 0 held-out items. Bit r - 1 of `hits`: the item at rank
+/// The m-th of n_metrics of a user with n > 0 held-out items. Bit r - 1 of `hits`: the item at rank
 /// r is one of them. ideal [longest_list + 1]: for each n, the DCG of hits at ranks 1 .. n.
 ///   Recall@K = hits / n;  Precision@K = hits / K;
 ///   NDCG@K = sum over hits at rank r of 1/log2(r+1), over the same sum for min(n, K) hits;
 ///   MAP@K: (sum over hits at rank r of Precision@r) / min(n, K).
-BM3_HD double user_metric(size_t k, uint64_t hits, size_t n, const double* ideal) {
-  const size_t K = cutoff(k % n_cutoffs), best = n < K ? n : K;
+BM3_HD double user_metric(size_t m, uint64_t hits, size_t n, const double* ideal) {
+  const size_t K = cutoff(m % n_cutoffs), best = n < K ? n : K;
   double found = 0, dcg = 0, precisions = 0;
   for (size_t r = 1; r <= K && hits >> (r - 1) != 0; ++r) {
     if ((hits >> (r - 1) & 1) == 0) continue;
@@ -46,7 +33,7 @@ BM3_HD double user_metric(size_t k, uint64_t hits, size_t n, const double* ideal
     dcg += ideal[r] - ideal[r - 1];
     precisions += found / static_cast<double>(r);
   }
-  switch (static_cast<Metric>(k / n_cutoffs)) {
+  switch (static_cast<Metric>(m / n_cutoffs)) {
     case Metric::recall: return found / static_cast<double>(n);
     case Metric::ndcg: return dcg / ideal[best];
     case Metric::precision: return found / static_cast<double>(K);

@@ -61,7 +61,7 @@ struct View {
 };
 
 /// What was held out of n users, in segments: the t-th has item[begin[t] .. begin[t+1]), at least
-/// one, ascending; the ranked list is row[t] of all lists.
+/// one; the ranked list is row[t] of all lists.
 struct Truth {
   size_t n;
   const int32_t* row;   // [n]

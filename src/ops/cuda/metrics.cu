@@ -9,12 +9,14 @@ using namespace cuda;
 
 static_assert(n_metrics <= warp && block_threads % n_metrics == 0, "a lane has one metric");
 
-/// See user_metric; the warp's lanes look for the items at 32 ranks at once.
+/// See user_metric. Each item is compared with 32 ranks of the list at once.
 __device__ uint64_t hits_of(const int32_t* list, size_t k, const int32_t* items, size_t n) {
   uint64_t hits = 0;
   for (unsigned first = 0; first < longest_list && first < k; first += warp) {
     const unsigned r = first + threadIdx.x % warp;
-    const bool hit = r < longest_list && r < k && contains(items, n, list[r]);
+    const int32_t listed = r < longest_list && r < k ? list[r] : -1;
+    bool hit = false;
+    for (size_t j = 0; j < n; ++j) hit |= items[j] == listed;
     hits |= uint64_t{__ballot_sync(full_warp, hit)} << first;
   }
   return hits;
