@@ -4,7 +4,7 @@ JOBS := $(shell nproc)
 PACKAGES := g++ cmake libopenblas-dev libcli11-dev nlohmann-json3-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: all deps test sanitize fuzz bench goldens clean help
+.PHONY: all deps test sanitize sanitize-gpu fuzz bench goldens clean help
 
 all: ## build ./bm3
 	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release
@@ -26,6 +26,15 @@ sanitize: ## the same tests in a debug build with address and undefined-behaviou
 	cmake -S . -B $(BUILD)-sanitize -DCMAKE_BUILD_TYPE=Debug -DBM3_SANITIZE=ON
 	cmake --build $(BUILD)-sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)-sanitize --output-on-failure -j $(JOBS)
+
+GPU_TESTS := adam cuda_host determinism evaluate goldens gradients losses model ops tables top_k
+SLOW := *FiniteDifferences*
+sanitize-gpu: all ## the GPU's tests under compute-sanitizer's four tools (needs a GPU, takes long)
+	@for tool in memcheck initcheck synccheck racecheck; do for test in $(GPU_TESTS); do \
+	    echo "$$tool: test_$$test"; \
+	    compute-sanitizer --tool $$tool --error-exitcode 1 --kernel-name kernel_substring=bm3 \
+	        $(BUILD)/test_$$test --gtest_brief=1 --gtest_filter='*cuda*:Cuda*:-$(SLOW)' || exit 1; \
+	done; done
 
 SECONDS_OF_FUZZ := 60
 fuzz: ## a minute of fuzzing for each of the two parsers (needs clang)
@@ -51,4 +60,4 @@ clean: ## remove everything that was built
 	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-fuzz bm3
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)

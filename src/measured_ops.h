@@ -22,8 +22,11 @@ class MeasuredOps final : public Ops<float> {
  public:
   explicit MeasuredOps(std::unique_ptr<Ops<float>> ops) : ops_(std::move(ops)) {}
   /// Counting, each operation waits for the device, and `replay` does its work anew. Otherwise the
-  /// device's operations are called as they are.
-  void count(bool counting) { counting_ = counting; }
+  /// device's operations are called as they are; unless they `record`, `replay` does its work anew.
+  void count(bool counting, bool record = true) {
+    counting_ = counting;
+    record_ = record;
+  }
   /// What was counted since the last call.
   Stages take() { return std::exchange(stages_, {}); }
 
@@ -44,7 +47,7 @@ class MeasuredOps final : public Ops<float> {
   void synchronize() override { ops_->synchronize(); }
   double seconds_of(const std::function<void()>& work) override { return ops_->seconds_of(work); }
   void replay(uint64_t key, const std::function<void()>& work) override {
-    counting_ ? work() : ops_->replay(key, work);
+    record_ && !counting_ ? ops_->replay(key, work) : work();
   }
   size_t row_padding() const override { return ops_->row_padding(); }
   bool copies_rows() const override { return ops_->copies_rows(); }
@@ -173,7 +176,7 @@ class MeasuredOps final : public Ops<float> {
     stage.bytes += bytes;
   }
   std::unique_ptr<Ops<float>> ops_;
-  bool counting_ = true;
+  bool counting_ = true, record_ = true;
   Stages stages_;
 };
 

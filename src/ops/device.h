@@ -39,7 +39,8 @@ class Device {
   virtual void download(void* dst, const void* src, size_t bytes) = 0;
   /// Waits until all work asked for is done.
   virtual void synchronize() = 0;
-  /// Seconds that the device takes for `work`, by its own clock and from an empty queue; waits for it.
+  /// Seconds that the device takes for `work`, by its own clock and with nothing else to do; waits
+  /// for it.
   virtual double seconds_of(const std::function<void()>& work) = 0;
   /// Does `work`, a fixed sequence of operations. Calls of one key always ask for the same operations
   /// on the same memory and sizes, so that a device may record them once and replay the record.
