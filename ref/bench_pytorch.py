@@ -1,5 +1,5 @@
-"""Seconds of BM3's training and evaluation in plain PyTorch, the released code's way (plain_bm3.py),
-on random data of the given sizes; one line of JSON on standard output.
+"""Seconds of BM3's training and evaluation in plain PyTorch, the released code's way, on random
+data of the given sizes; one line of JSON on standard output.
 """
 import argparse
 import json

@@ -1,6 +1,6 @@
 """BM3 in plain PyTorch float32, the released code's way: whole catalogue in every step, COO sparse
-product, dropout over all nodes, gradients by autograd, full score matrix. (bm3_reference.py, of which
-the goldens are made, is float64, dense and knows every setting.)
+product, dropout over all nodes, gradients by autograd, full score matrix. (bm3_reference.py, which
+makes the goldens, is float64 and dense and knows every setting.)
 """
 import torch
 import torch.nn.functional as F
@@ -55,7 +55,7 @@ class Bm3(torch.nn.Module):
 
     @torch.no_grad()
     def top_k(self, k, batch=4096):
-        """[n_users, k] items by p_u . p_i, best first, without the user's training items. [Eq. 13]"""
+        """[n_users, k] items by p_u . p_i, best first, without the training's.  [Eq. 13]"""
         h_u, h_i = self.encode()
         p_u, p_i = self.predictor(h_u), self.predictor(h_i)
         users, items = self.seen
