@@ -77,7 +77,7 @@ Agreement compare_lists(const Golden& g, const Results& results) {
   for (const auto& [user, item] : g.data.train) seen.emplace(static_cast<size_t>(user), item);
   Agreement result{ours.size(), 0};
   for (size_t at = 0; at < ours.size(); ++at) {
-    if ((theirs[at] < 0) != (ours[at] < 0)) return never(ours.size());
+    if (ours[at] < -1 || (theirs[at] < 0) != (ours[at] < 0)) return never(ours.size());
     if (theirs[at] < 0) continue;
     if (!seen.emplace(at / k, theirs[at]).second) return never(ours.size());
     const double gap = score_of(g, results, theirs, at) - score_of(g, results, ours, at);

@@ -197,11 +197,11 @@ class GoldenRun {
     Array<T> h(ops_, n * d);
     ops_.linear_forward(h.data(), z, nullptr, value("predictor.weight"), value("predictor.bias"), n,
                         d, d);
-    std::vector<T> projection(n * d), seen(n * d);
-    ops_.download(projection.data(), z, n * d * sizeof(T));
+    std::vector<T> rows(n * d), seen(n * d);
+    ops_.download(rows.data(), z, n * d * sizeof(T));
     for (size_t k = 0; k < n * d; ++k)
-      seen[k] = view_entry(projection[k], kept(s, name, k), scale_of_kept());
-    put("projection." + name, projection);
+      seen[k] = view_entry(rows[k], kept(s, name, k), scale_of_kept());
+    put("projection." + name, rows);
     put("predicted." + name, h.host());
     put("view." + name, seen);
   }
