@@ -74,4 +74,4 @@ def normalized_adjacency(n_users, n_items, train):
     index = torch.cat([torch.stack([users, items]), torch.stack([items, users])], dim=1)
     scale = (torch.bincount(index[0], minlength=n) + 1e-7) ** -0.5
     value = (scale[index[0]] * scale[index[1]]).float()
-    return torch.sparse_coo_tensor(index, value, (n, n)).coalesce()
+    return torch.sparse_coo_tensor(index, value, (n, n), check_invariants=False).coalesce()

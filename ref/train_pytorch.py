@@ -1,7 +1,5 @@
 """Trains BM3 in plain PyTorch (plain_bm3.py) on DATA/NAME/NAME.inter, without features, and prints
 Recall and NDCG at the best validation epoch: what ./bm3 NAME does, from other code.
-
-    python3 ref/train_pytorch.py baby --data DIR --seed 1
 """
 import argparse
 from pathlib import Path
@@ -57,14 +55,14 @@ def train_epoch(model, optimizer, pairs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("name", help="of the data set")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder that holds NAME/")
-    parser.add_argument("--seed", type=int, default=999)
-    parser.add_argument("--layers", type=int, default=1)
-    parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--reg", type=float, default=0.1)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=999, help="of all that is drawn")
+    parser.add_argument("--layers", type=int, default=1, help="L")
+    parser.add_argument("--dropout", type=float, default=0.5, help="p")
+    parser.add_argument("--reg", type=float, default=0.1, help="lambda")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args()
     torch.set_num_threads(1)  # the same sums on every machine
     torch.manual_seed(args.seed)
