@@ -116,6 +116,8 @@ def named():
              mm_weight=1.5),
         case(7, "degree_epsilon", 7, 16, 6, 2, 0.5, 0.1, "norm", ALL, "tuned", [7, 3], [8, 13], 0,
              degree_epsilon=1e-7),
+        # One dimension: each cosine is 1 or -1, and what the gradients add up is rounding alone.
+        case(8, "one_dimension", 8, 17, 1, 2, 0.0, 0.1, "norm", ALL, "tuned", [3, 2], [9, 6], 1),
     ]
 
 
@@ -125,7 +127,7 @@ def random_inputs(seed, index):
     n_layers, n_modalities = index % 4, (index + index // 4) % 4
     config = bm3.Config(
         n_users=int(rng.integers(4, 31)), n_items=int(rng.integers(16, 71)),
-        dim=int(rng.choice([2, 3, 5, 7, 8, 13, 17, 33])), n_layers=n_layers,
+        dim=int(rng.choice([1, 2, 3, 5, 7, 8, 13, 17, 33])), n_layers=n_layers,
         dropout=float(rng.choice([0.0, 0.3, 0.5])), reg_weight=float(rng.choice([0.01, 0.1, 1.0])),
         reg_form=str(rng.choice(["norm", "squared"])), mm_weight=float(rng.choice([0.5, 1.0, 2.0])),
         losses=[ALL, ALL, ALL, *([name] for name in ALL)][rng.integers(6)],

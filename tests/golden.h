@@ -59,11 +59,22 @@ struct GoldenReport {
 /// What a float64 computation may be off: rounding alone is 1e-13 or less.
 constexpr double golden_bound = 1e-10;
 
-/// Runs the steps of `golden` in precision T and compares every array. Bounds: golden_bound in
-/// float64; in float32 rounding<float>(n) * (1 + k), where n is the longest sum of the case and k
-/// how much the array magnifies a relative change of the inputs. k is measured, with float64 on the
-/// CPU, by changing each parameter and feature by +-u, float32's rounding unit, at random:
-/// an array whose terms cancel is as exact as its terms, and a plain multiple of u would be wrong.
+/// Runs the steps of `golden` in precision T and compares every array, all rows of it. The model
+/// computes projections, predictions and views of a batch's rows alone and lets other rows of tuned
+/// features wait; a run before that one, in which all rows are caught up after each step, fills in
+/// the rest by the model's operations over whole tables. Scores are sums in float64 of products of
+/// the C++'s predictions, those of listed items the ranking's own.
+///
+/// Bounds: golden_bound in float64; in float32 rounding<float>(n) * (1 + k), where n is the longest
+/// sum of the case and k how much the array magnifies a relative change of the inputs. k is
+/// measured, with float64 on the CPU, by changing each parameter and feature by +-u, float32's
+/// rounding unit, at random: an array whose terms cancel is as exact as its terms, and a plain
+/// multiple of u would be wrong. Two scores that a list may exchange differ by twice their bound.
+///
+/// Gradients and cosine losses may be zero but for rounding: with d = 1 each cosine is +-1, whatever
+/// the parameters. Theirs may therefore always be off by rounding<T>(n) of the largest magnitude
+/// that the terms add up to (golden_terms.h). In float64 that matters only where terms of some
+/// 10,000 times the result's size cancel.
 ///
 /// Adam divides by sqrt(v), so that its first step is +-lr whatever a gradient's size: rounding
 /// in one that is nearly zero would come back at full size. Each step's gradients are therefore

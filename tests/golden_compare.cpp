@@ -9,26 +9,10 @@ namespace {
 
 constexpr double unit = std::numeric_limits<float>::epsilon() / 2;  // float32's rounding unit u
 
-/// The least magnitude that an error is relative to. A cosine loss is a mean of 1 + C, as exact as
-/// these terms, however small it is; elsewhere 1e-10 of it is rounding beside values of size 1.
-double least_scale(const std::string& name) {
-  for (const char* loss : {"/loss.rec", "/loss.align", "/loss.mask"})
-    if (name.find(loss) != std::string::npos) return 1;
-  return 1e-6;
-}
+/// The least magnitude that an error is relative to: 1e-10 of it is rounding beside values of 1.
+constexpr double least_scale = 1e-6;
 
 Agreement never(size_t count) { return {count, std::numeric_limits<double>::infinity()}; }
-
-/// The rows of a golden array that the C++ has.
-std::vector<double> expected(const GoldenArray& array, const Computed& computed) {
-  if (computed.rows.empty()) return array.values;
-  const size_t cols = array.shape[1];
-  std::vector<double> out;
-  for (int32_t row : computed.rows)
-    for (size_t c = 0; c < cols; ++c)
-      out.push_back(array.values[static_cast<size_t>(row) * cols + c]);
-  return out;
-}
 
 /// The longest sum behind a value: a row of a product, a column of a batch's rows, a node's edges.
 size_t longest_sum(const Golden& g) {
@@ -44,89 +28,75 @@ std::map<std::string, double> float32_bounds(const Golden& g) {
   const auto ops = make_cpu_ops<double>(1);
   const auto run = [&](double jitter, uint64_t seed) {
     Results results;
-    Lists unused;
-    GoldenRun<double>(*ops, g, true, jitter, seed).run(results, unused);
-    return results;
+    GoldenRun<double>(*ops, g, Untouched::caught_up, true, jitter, seed).run(results);
+    return results.arrays;
   };
-  const Results exact = run(0, 0);
+  const auto exact = run(0, 0);
   std::map<std::string, double> moves;
   for (uint64_t seed = 1; seed <= 4; ++seed)  // one change alone may leave an array where it is
     for (const auto& [name, moved] : run(unit, seed)) {
-      const double move = compare(exact.at(name).values, moved.values, least_scale(name)).error;
+      const double move = compare(exact.at(name), moved, least_scale).error;
       moves[name] = std::max(moves[name], move);
     }
   for (auto& [name, move] : moves) move = rounding<float>(longest_sum(g)) * (1 + move / unit);
-  for (const char* listed : {"final/scores", "final/top_k"})  // a product: as far as both factors
-    if (moves.count("final/predicted.user"))
-      moves[listed] = moves["final/predicted.user"] + moves["final/predicted.item"];
+  if (moves.count("final/scores")) moves["final/top_k"] = 2 * moves["final/scores"];  // of a gap
   return moves;
 }
 
+/// The score of entry `at` of the lists [n_users, k]; its item is there.
+double score_of(const Golden& g, const Results& results, const std::vector<int32_t>& lists,
+                size_t at) {
+  const size_t k = lists.size() / static_cast<size_t>(g.data.n_users);
+  const auto items = static_cast<size_t>(g.data.n_items), item = static_cast<size_t>(lists[at]);
+  return results.arrays.at("final/scores")[at / k * items + item];
+}
+
 /// Whether the lists are in order by their own scores, equal ones by the lower item number.
-bool in_order(const Lists& lists, size_t k) {
-  for (size_t at = 0; at < lists.item.size(); ++at) {
-    if (at % k == 0 || lists.item[at] < 0) continue;
-    const double before = lists.score[at - 1], score = lists.score[at];
-    const bool later = before > score || (before == score && lists.item[at - 1] < lists.item[at]);
-    if (lists.item[at - 1] < 0 || !later) return false;
+bool in_order(const Golden& g, const Results& results) {
+  const auto& lists = results.lists;
+  const size_t k = lists.size() / static_cast<size_t>(g.data.n_users);
+  for (size_t at = 0; at < lists.size(); ++at) {
+    if (at % k == 0 || lists[at] < 0) continue;
+    if (lists[at - 1] < 0) return false;
+    const double before = score_of(g, results, lists, at - 1);
+    const double score = score_of(g, results, lists, at);
+    if (!(before > score || (before == score && lists[at - 1] < lists[at]))) return false;
   }
   return true;
 }
 
 /// The lists beside the golden ones. Where an item differs, the error is the difference of the two
-/// items' scores, relative to the largest: within rounding, either order is right.
-Agreement compare_lists(const Golden& g, const Lists& lists, const Results& results) {
-  const GoldenArray& golden = g.at("final/top_k");
-  const size_t k = golden.shape[1], d = g.config.d;
-  if (!in_order(lists, k)) return never(lists.item.size());
-  const auto &h_u = results.at("final/predicted.user").values,
-             &h_i = results.at("final/predicted.item").values;
+/// items' scores, relative to the largest of all: within rounding, either order is right.
+Agreement compare_lists(const Golden& g, const Results& results) {
+  const std::vector<double>& golden = g.at("final/top_k").values;
+  const std::vector<int32_t>& ours = results.lists;
+  const std::vector<int32_t> theirs(golden.begin(), golden.end());
+  const size_t k = g.at("final/top_k").shape[1];
+  if (!in_order(g, results)) return never(ours.size());
   std::set<std::pair<size_t, int32_t>> seen;  // no training item may be listed, none twice
   for (const auto& [user, item] : g.data.train) seen.emplace(static_cast<size_t>(user), item);
-  const auto score = [&](size_t user, int32_t item) {
-    double sum = 0;
-    for (size_t c = 0; c < d; ++c)
-      sum += h_u[user * d + c] * h_i[static_cast<size_t>(item) * d + c];
-    return sum;
-  };
-  Agreement result{lists.item.size(), 0};
-  double largest = least_scale("final/top_k");
-  for (size_t at = 0; at < lists.item.size(); ++at) {
-    const auto theirs = static_cast<int32_t>(golden.values[at]);
-    if ((theirs < 0) != (lists.item[at] < 0)) return never(lists.item.size());
-    if (theirs < 0) continue;
-    if (!seen.emplace(at / k, theirs).second) return never(lists.item.size());
-    largest = std::max(largest, std::abs(lists.score[at]));
-    const double gap = score(at / k, theirs) - score(at / k, lists.item[at]);
+  Agreement result{ours.size(), 0};
+  for (size_t at = 0; at < ours.size(); ++at) {
+    if (ours[at] < -1 || (theirs[at] < 0) != (ours[at] < 0)) return never(ours.size());
+    if (theirs[at] < 0) continue;
+    if (!seen.emplace(at / k, theirs[at]).second) return never(ours.size());
+    const double gap = score_of(g, results, theirs, at) - score_of(g, results, ours, at);
     result.error = std::max(result.error, std::abs(gap));
   }
-  result.error /= largest;
+  result.error /= std::max(least_scale, largest_magnitude(results.arrays.at("final/scores")));
   return result;
-}
-
-/// The listed items' scores beside the golden matrix.
-Agreement compare_scores(const Golden& g, const Lists& lists) {
-  const auto items = static_cast<size_t>(g.data.n_items);
-  const size_t k = lists.item.size() / static_cast<size_t>(g.data.n_users);
-  std::vector<double> ours, theirs;
-  for (size_t at = 0; at < lists.item.size(); ++at) {
-    if (lists.item[at] < 0) continue;
-    ours.push_back(lists.score[at]);
-    theirs.push_back(
-        g.at("final/scores").values[at / k * items + static_cast<size_t>(lists.item[at])]);
-  }
-  return compare(ours, theirs, least_scale("final/scores"));
 }
 
 /// The metrics of the golden lists, which rounding does not touch; without them, of ours.
 template <class T>
-void compare_metrics(Ops<T>& ops, const Golden& g, const Lists& lists, GoldenReport& report) {
+void compare_metrics(Ops<T>& ops, const Golden& g, const std::vector<int32_t>& lists,
+                     GoldenReport& report) {
   const GoldenArray* golden = g.find("final/top_k");
   Ranking ranking;
   if (golden)
     for (double item : golden->values) ranking.item.push_back(static_cast<int32_t>(item));
   else
-    ranking.item = lists.item;
+    ranking.item = lists;
   ranking.k = ranking.item.size() / static_cast<size_t>(g.data.n_users);
   for (int32_t u = 0; u < g.data.n_users; ++u) ranking.users.push_back(u);
   const Metrics of_valid = evaluate(ops, ranking, held_out(g.data.valid, g.data));
@@ -143,7 +113,7 @@ void compare_metrics(Ops<T>& ops, const Golden& g, const Lists& lists, GoldenRep
     const double ours = values[static_cast<size_t>(cutoff - cutoffs.begin())];
     report.compared.push_back({"metrics/" + name,
                                compare(std::vector<double>{ours}, std::vector<double>{value},
-                                       least_scale(name)),
+                                       least_scale),
                                golden_bound});
   }
 }
@@ -170,30 +140,34 @@ GoldenReport check_golden(Ops<T>& ops, const Golden& g) {
     return is_output(a.first) && a.second.single;
   });
   Results results;
-  Lists lists;
-  GoldenRun<T>(ops, g, any_float32).run(results, lists);
+  for (Untouched untouched : {Untouched::caught_up, Untouched::wait})
+    GoldenRun<T>(ops, g, untouched, any_float32).run(results);
   const auto float32 = any_float32 ? float32_bounds(g) : std::map<std::string, double>();
+  const size_t n = longest_sum(g);
 
   GoldenReport report;
   for (const auto& [name, array] : g.arrays) {
     if (!is_output(name)) continue;
-    const bool listed = name == "final/scores" || name == "final/top_k";
-    const auto found = results.find(name);
-    if (listed ? lists.item.empty() : found == results.end()) {
+    const bool lists = name == "final/top_k";
+    const auto found = results.arrays.find(name);
+    if (lists ? results.lists.empty() : found == results.arrays.end()) {
       report.left_out.push_back(name);
       continue;
     }
     const int roundings = int{in_float32} + int{array.single};
-    report.compared.push_back(
-        {name,
-         name == "final/scores"  ? compare_scores(g, lists)
-         : name == "final/top_k" ? compare_lists(g, lists, results)
-                                 : compare(found->second.values, expected(array, found->second),
-                                           least_scale(name)),
-         roundings == 0 ? golden_bound : roundings * float32.at(name)});
+    const double bound = roundings == 0 ? golden_bound : roundings * float32.at(name);
+    const double of_terms = roundings == 0 ? rounding<double>(n) : roundings * rounding<float>(n);
+    const auto terms = results.terms.find(name);
+    const double scale = terms == results.terms.end()
+                             ? least_scale
+                             : std::max(least_scale, terms->second * of_terms / bound);
+    report.compared.push_back({name,
+                               lists ? compare_lists(g, results)
+                                     : compare(found->second, array.values, scale),
+                               bound});
   }
-  if (g.find("final/top_k") || (!lists.item.empty() && !any_float32))
-    compare_metrics(ops, g, lists, report);
+  if (g.find("final/top_k") || (!results.lists.empty() && !any_float32))
+    compare_metrics(ops, g, results.lists, report);
   else
     for (const auto& [name, value] : g.metrics) report.left_out.push_back("metrics/" + name);
   return report;

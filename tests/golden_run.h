@@ -1,22 +1,21 @@
 #pragma once
 // The steps of a golden directory by the C++.
 #include "evaluate.h"
-#include "golden.h"
-#include "model_check.h"
+#include "golden_terms.h"
 
 namespace bm3::test {
 
-/// What the C++ has for a golden array: these rows of it, or all where `rows` is empty.
-struct Computed {
-  std::vector<double> values;
-  std::vector<int32_t> rows;
+/// What the C++ has beside a golden directory.
+struct Results {
+  std::map<std::string, std::vector<double>> arrays;  // by their names, all rows
+  /// By the names of gradients and losses: the largest magnitude of what they are sums of.
+  std::map<std::string, double> terms;
+  std::vector<int32_t> lists;  // [n_users, k]; empty when the run ended before
 };
-using Results = std::map<std::string, Computed>;
 
-struct Lists {
-  std::vector<int32_t> item;  // [n_users, k]
-  std::vector<double> score;
-};
+/// Rows of tuned features that a batch does not touch wait with their momentum, as in training, or
+/// are caught up after every step.
+enum class Untouched { wait, caught_up };
 
 template <class T>
 std::vector<double> as_double(const std::vector<T>& values) {
@@ -37,10 +36,11 @@ class GoldenRun {
  public:
   /// Parameters and features are changed by a relative +-jitter, at random by `seed`. Without
   /// golden gradients Adam gets the model's own or, when it `needs_gradients`, the run ends.
-  GoldenRun(Ops<T>& ops, const Golden& g, bool needs_gradients, double jitter = 0,
-            uint64_t seed = 0)
+  GoldenRun(Ops<T>& ops, const Golden& g, Untouched untouched, bool needs_gradients,
+            double jitter = 0, uint64_t seed = 0)
       : ops_(ops),
         g_(g),
+        untouched_(untouched),
         needs_gradients_(needs_gradients),
         graph_(make_graph<T>(ops, g.data.n_users, g.data.n_items, g.data.train, g.degree_epsilon)),
         loader_(ops, g.data.n_users, g.data.n_items, largest_batch(g)),
@@ -57,11 +57,13 @@ class GoldenRun {
       e.features.upload(jittered<T>(g.at("init/feature." + e.name).values, jitter, random));
   }
 
-  /// All steps and, unless a step lacked gradients that were needed, the final scores and lists.
-  void run(Results& results, Lists& lists) {
+  /// All steps and, unless a step lacked gradients that were needed, the final scores and lists. A
+  /// run in which rows wait has the model's results for the batch's rows alone and puts them in the
+  /// place of those in `results`.
+  void run(Results& results) {
     for (size_t s = 0; s < g_.n_steps; ++s)
       if (!step(s, results)) return;
-    finish(results, lists);
+    finish(results);
   }
 
  private:
@@ -77,23 +79,41 @@ class GoldenRun {
     const auto put = [&](const std::string& name, const std::vector<T>& values,
                          const std::vector<int32_t>& rows = {}) {
       const std::string in_step = Golden::in_step(s, name);
-      if (g_.find(in_step)) results[in_step] = {as_double(values), rows};
+      if (g_.find(in_step)) put_rows_of(results.arrays[in_step], g_.at(in_step), values, rows);
     };
     adam_.begin_step(batch);
+    put_terms(s, batch, results.terms);
     layers(put);
-    model_.encode(batch);
+    forward(s, batch);
     put("H", model_.H().host());
-    upload_masks(s, batch);
-    model_.predict(batch);
-    model_.losses(batch);
+    if (untouched_ == Untouched::wait)
+      put_rows(batch, put);
+    else
+      put_all_rows(s, put);
     model_.backward(batch);
     put_losses(s, results);
-    put_rows(batch, put);
     put_gradients(batch, put);
     if (!inject(s, batch) && needs_gradients_) return false;
     adam_.step(batch);
     put_parameters(batch, s + 1 == g_.n_steps, put);
     return true;
+  }
+
+  void forward(size_t s, const Batch& batch) {
+    model_.encode(batch);
+    upload_masks(s, batch);
+    model_.predict(batch);
+    model_.losses(batch);
+  }
+
+  /// Puts `values` into these rows of an array, or all of it; rows that nobody puts are NaN.
+  static void put_rows_of(std::vector<double>& array, const GoldenArray& golden,
+                          const std::vector<T>& values, const std::vector<int32_t>& rows) {
+    if (rows.empty()) return void(array = as_double(values));
+    array.resize(golden.values.size(), std::numeric_limits<double>::quiet_NaN());
+    const size_t cols = golden.shape[1];
+    for (size_t k = 0; k < values.size(); ++k)
+      array[static_cast<size_t>(rows[k / cols]) * cols + k % cols] = values[k];
   }
 
   /// The layers one by one; the model itself sums them by Horner's rule.
@@ -116,39 +136,35 @@ class GoldenRun {
     return rows;
   }
 
-  /// The tables of a batch's matrices: name, rows in the golden array (-1: padding), first row.
-  struct Table {
-    std::string name;
-    std::vector<int32_t> rows;
-    size_t first;
-  };
-  std::vector<Table> tables(const Batch& batch) const {
+  /// The tables of a batch's matrices.
+  std::vector<BatchTable> tables(const Batch& batch) const {
     const auto items = rows_of(batch.items, batch.n_items);
-    std::vector<Table> out{{"user", rows_of(batch.users, batch.n_users), 0},
-                           {"item", items, batch.n_users}};
+    std::vector<BatchTable> out{{"user", rows_of(batch.users, batch.n_users), 0},
+                                {"item", items, batch.n_users}};
     for (const auto& m : g_.modalities)
       out.push_back({m.name, items, out.back().first + batch.n_items});
     return out;
   }
 
+  bool kept(size_t s, const std::string& name, size_t entry) const {
+    const GoldenArray* mask = g_.find(Golden::in_step(s, "mask." + name));
+    return !mask || mask->values[entry] != 0;
+  }
+
   void upload_masks(size_t s, const Batch& batch) {
     const size_t d = g_.config.d;
     std::vector<uint8_t> masks;
-    for (const Table& table : tables(batch)) {
-      const GoldenArray* mask = g_.find(Golden::in_step(s, "mask." + table.name));
-      const auto kept = [&](int32_t row, size_t c) {
-        return !mask || (row >= 0 && mask->values[static_cast<size_t>(row) * d + c] != 0);
-      };
+    for (const BatchTable& table : tables(batch))
       for (int32_t row : table.rows)
-        for (size_t c = 0; c < d; ++c) masks.push_back(kept(row, c));
-    }
+        for (size_t c = 0; c < d; ++c)
+          masks.push_back(row >= 0 && kept(s, table.name, static_cast<size_t>(row) * d + c));
     model_.masks().upload(masks);
   }
 
   void put_losses(size_t s, Results& results) {
     const LossParts loss = model_.take_losses();
     const auto put = [&](const std::string& name, double value) {
-      results[Golden::in_step(s, "loss." + name)] = {{value}, {}};
+      results.arrays[Golden::in_step(s, "loss." + name)] = {value};
     };
     put("rec", loss.rec);
     put("align", loss.align);
@@ -157,14 +173,48 @@ class GoldenRun {
     put("total", loss.total());
   }
 
-  /// Projections, predictions and views of the batch's rows.
+  /// Projections, predictions and views of all rows, by the model's operations over whole tables.
+  template <class Put>
+  void put_all_rows(size_t s, const Put& put) {
+    const size_t d = g_.config.d, users = model_.n_users(), items = model_.n_items();
+    put_table(s, "user", model_.H().data(), users, put);
+    put_table(s, "item", model_.H().data() + users * d, items, put);
+    for (const auto& e : model_.modalities()) {
+      Array<T> projection(ops_, items * d);
+      ops_.linear_forward(projection.data(), e.features.data(), nullptr, value(e.name + ".weight"),
+                          value(e.name + ".bias"), items, e.dim, d);
+      put_table(s, e.name, projection.data(), items, put);
+    }
+  }
+  const T* value(const std::string& parameter) {
+    return model_.values().data() + model_.slot(parameter).offset;
+  }
+
+  /// What follows from rows z [n, d] of H or of a projection.
+  template <class Put>
+  void put_table(size_t s, const std::string& name, const T* z, size_t n, const Put& put) {
+    const size_t d = g_.config.d;
+    Array<T> h(ops_, n * d);
+    ops_.linear_forward(h.data(), z, nullptr, value("predictor.weight"), value("predictor.bias"), n,
+                        d, d);
+    std::vector<T> rows(n * d), seen(n * d);
+    ops_.download(rows.data(), z, n * d * sizeof(T));
+    for (size_t k = 0; k < n * d; ++k)
+      seen[k] = view_entry(rows[k], kept(s, name, k), scale_of_kept());
+    put("projection." + name, rows);
+    put("predicted." + name, h.host());
+    put("view." + name, seen);
+  }
+  T scale_of_kept() const { return static_cast<T>(1 / (1 - g_.config.dropout)); }
+
+  /// Projections, predictions and views of the batch's rows, as the model left them.
   template <class Put>
   void put_rows(const Batch& batch, const Put& put) {
     const size_t d = g_.config.d;
     const auto z = model_.z().host(), h = model_.predicted().host();
     const auto mask = model_.masks().host();
-    const View<T> view{z.data(), mask.data(), static_cast<T>(1 / (1 - g_.config.dropout))};
-    for (const Table& table : tables(batch)) {
+    const View<T> view{z.data(), mask.data(), scale_of_kept()};
+    for (const BatchTable& table : tables(batch)) {
       std::vector<int32_t> rows;
       std::vector<T> projection, predicted, seen;
       for (size_t r = 0; r < table.rows.size(); ++r) {
@@ -225,40 +275,60 @@ class GoldenRun {
     return true;
   }
 
-  /// Parameters after the step. Features are all caught up only at the end, so that rows do wait
-  /// with their momentum before: until then, the batch's rows.
+  /// Parameters after the step. Of features that wait, the batch's rows; all are caught up at the
+  /// end.
   template <class Put>
   void put_parameters(const Batch& batch, bool last, const Put& put) {
     const auto values = model_.values().host();
     for (const auto& slot : model_.slots()) put("after/" + slot.name, slice(values, slot));
     if (!g_.config.tuned) return;
-    if (last) adam_.catch_up();
+    const bool all = last || untouched_ == Untouched::caught_up;
+    if (all) adam_.catch_up();
     std::vector<int32_t> rows = rows_of(batch.items, batch.n_items);
     rows.erase(std::remove(rows.begin(), rows.end(), -1), rows.end());
     for (auto& e : model_.modalities()) {
       const auto features = e.features.host();
+      if (all) {
+        put("after/feature." + e.name, features);
+        continue;
+      }
       std::vector<T> of_rows;
       for (int32_t row : rows) {
         const auto at = features.begin() + static_cast<std::ptrdiff_t>(row) *
                                                static_cast<std::ptrdiff_t>(e.dim);
         of_rows.insert(of_rows.end(), at, at + static_cast<std::ptrdiff_t>(e.dim));
       }
-      if (last)
-        put("after/feature." + e.name, features);
-      else
-        put("after/feature." + e.name, of_rows, rows);
+      put("after/feature." + e.name, of_rows, rows);
     }
   }
 
-  void finish(Results& results, Lists& lists) {
+  /// Puts the terms of this step's losses and gradients.
+  void put_terms(size_t s, const Batch& batch, std::map<std::string, double>& terms) {
+    forward(s, batch);
+    model_.take_losses();
+    backward_over_magnitudes(
+        model_, batch,
+        cosine_terms(g_.config, g_.batch(s), tables(batch), model_.predicted().host()));
+    put_gradients(batch, [&](const std::string& name, const std::vector<T>& sums) {
+      terms[Golden::in_step(s, name)] = largest_magnitude(sums);
+    });
+    const double mm = g_.config.mm_weight * static_cast<double>(g_.modalities.size());
+    const std::pair<const char*, double> losses[] = {  // means of 1 + C
+        {"rec", 2}, {"align", mm}, {"mask", mm}, {"total", 2 + 2 * mm}};
+    for (const auto& [name, sum] : losses) terms[Golden::in_step(s, "loss.") + name] = sum;
+  }
+
+  void finish(Results& results) {
     const size_t d = g_.config.d, users = model_.n_users(), items = model_.n_items();
     const T* h = model_.predict_all();
     std::vector<T> host((users + items) * d);
     ops_.download(host.data(), h, host.size() * sizeof(T));
     const auto middle = host.begin() + static_cast<std::ptrdiff_t>(users * d);
-    const std::vector<T> of_users(host.begin(), middle), of_items(middle, host.end());
-    results["final/predicted.user"] = {as_double(of_users), {}};
-    results["final/predicted.item"] = {as_double(of_items), {}};
+    const auto &h_u = results.arrays["final/predicted.user"] = {host.begin(), middle},
+               &h_i = results.arrays["final/predicted.item"] = {middle, host.end()};
+    std::vector<double> scores(users * items);  // [Eq. 13]
+    for (size_t k = 0; k < scores.size(); ++k)
+      for (size_t c = 0; c < d; ++c) scores[k] += h_u[k / items * d + c] * h_i[k % items * d + c];
 
     const GoldenArray* golden = g_.find("final/top_k");
     const size_t k = golden ? golden->shape[1] : std::min(items, longest_list);
@@ -268,11 +338,17 @@ class GoldenRun {
     Array<int32_t> item(ops_, std::vector<int32_t>(users * k, -2));
     Array<T> score(ops_, users * k);
     ops_.top_k(item.data(), score.data(), h, h + users * d, rows.data(), graph_, k, users, d);
-    lists = {item.host(), as_double(score.host())};
+    results.lists = item.host();
+    const auto listed = score.host();  // the ranking's own scores in the place of the host's
+    for (size_t at = 0; at < listed.size(); ++at)
+      if (results.lists[at] >= 0)
+        scores[at / k * items + static_cast<size_t>(results.lists[at])] = listed[at];
+    results.arrays["final/scores"] = std::move(scores);
   }
 
   Ops<T>& ops_;
   const Golden& g_;
+  Untouched untouched_;
   bool needs_gradients_;
   Graph<T> graph_;
   BatchLoader loader_;

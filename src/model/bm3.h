@@ -112,6 +112,7 @@ class Bm3 {
   Array<T>& z() { return z_; }
   Array<uint8_t>& masks() { return masks_; }
   Array<T>& predicted() { return predicted_; }
+  Array<T>& d_predicted() { return d_predicted_; }
 
  private:
   T* value(const ParameterSlot& s) { return values_.data() + s.offset; }
