@@ -30,19 +30,23 @@ struct Ranking {
   std::vector<float> score;
 };
 
-/// The held-out items of users that occur in training; users ascending, items ascending.
+/// Held-out items by user: those of users[t] are items[begin[t]] .. items[begin[t + 1]], both
+/// ascending.
 struct HeldOut {
   std::vector<int32_t> users;
   std::vector<size_t> begin;  // [users + 1]
   std::vector<int32_t> items;
 };
+
+/// The pairs of `part`, the validation or the test split of `all`, without users that the training
+/// lacks: they are not evaluated.
 HeldOut held_out(const std::vector<Interaction>& part, const Interactions& all);
 
 /// Users that are in one of the two, ascending.
 std::vector<int32_t> users_of(const HeldOut& a, const HeldOut& b);
 
-/// The k items with the largest s(u, i) = h~_u . h~_i [Eq. 13] for each of `users`, without the items
-/// of the user's training. h_u [n_users, d] and h_i [n_items, d] are on the device, and so is
+/// The k items with the largest s(u, i) = h~_u . h~_i [Eq. 13] for each of `users`, without the
+/// items of the user's training. h_u [n_users, d] and h_i [n_items, d] are on the device, and so is
 /// `users`' memory taken and released here.
 template <class T>
 Ranking rank(Ops<T>& ops, const T* h_u, const T* h_i, const std::vector<int32_t>& users,

@@ -46,7 +46,7 @@ TEST(Options, BestOfEachDataSet) {
 
 TEST(Options, ThePapersProtocol) {
   const TrainOptions options = train("baby");
-  EXPECT_EQ(options.data, "data");
+  EXPECT_EQ(options.data, "");
   EXPECT_EQ(options.out, "");
   EXPECT_EQ(options.recipe, "released");
   EXPECT_EQ(options.modalities, std::vector<std::string>{"all"});
@@ -193,15 +193,16 @@ TEST(Options, RefusesImpossibleValuesOfTheModel) {
     {"baby --layers -1", "--layers is '-1': expected a whole number from 0 to 8"},
     {"baby --n-layers 9", "--layers is '9': expected a whole number from 0 to 8"},
     {"baby --layers 1.5", "--layers is '1.5': expected a whole number from 0 to 8"},
-    {"baby --reg -1", "--reg is '-1': expected a number from 0"},
-    {"baby --reg-weight inf", "--reg is 'inf': expected a number from 0"},
-    {"baby --mm-weight -1", "--mm-weight is '-1': expected a number from 0"}});
+    {"baby --reg -1", "--reg is '-1': expected a number from 0, in float32's range"},
+    {"baby --reg-weight inf", "--reg is 'inf': expected a number from 0, in float32's range"},
+    {"baby --mm-weight -1", "--mm-weight is '-1': expected a number from 0, in float32's range"}});
 }
 
 TEST(Options, RefusesImpossibleValuesOfTraining) {
   expect_messages({
-    {"baby --lr 0", "--lr is '0': expected a number above 0"},
-    {"baby --lr 1e999", "--lr is '1e999': expected a number above 0"},
+    {"baby --lr 0", "--lr is '0': expected a number above 0, in float32's range"},
+    {"baby --lr 1e39", "--lr is '1e39': expected a number above 0, in float32's range"},
+    {"baby --lr 1e999", "--lr is '1e999': expected a number above 0, in float32's range"},
     {"baby --batch 0", "--batch is '0': expected a whole number from 1 to 1000000"},
     {"baby --epochs 0", "--epochs is '0': expected a whole number from 1 to 1000000"},
     {"baby --patience 1000001",
@@ -219,6 +220,12 @@ TEST(Options, RefusesUnknownChoices) {
     {"baby --reg-form cubed", "--reg-form is 'cubed': expected norm or squared"},
     {"baby --features thawed", "--features is 'thawed': expected frozen or tuned"},
     {"baby --losses rec,ce", "--losses is 'ce': expected rec or align or mask"},
+    {"baby --losses rec,rec", "--losses names 'rec' twice: expected different names"},
+    {"baby --modalities a,b,a", "--modalities names 'a' twice: expected different names"},
+    {"baby --tf32 --device cpu",
+     "--tf32 is there with --device cpu: expected it for a GPU alone"},
+    {"eval R --tf32 --device cpu",
+     "--tf32 is there with --device cpu: expected it for a GPU alone"},
     {"baby --losses rec,", "--losses is '': expected rec or align or mask"}});
 }
 
@@ -231,6 +238,9 @@ TEST(Options, RefusesNamesThatAreNoFolder) {
      "the data set's name is '.': expected the name of a folder in the data folder (--data)"},
     {"synth a/b",
      "the data set's name is 'a/b': expected the name of a folder in the data folder (--data)"},
+    {"synth eval", "the data set's name is 'eval', a command of bm3: expected another"},
+    {"synth recommend", "the data set's name is 'recommend', a command of bm3: expected another"},
+    {"synth synth", "the data set's name is 'synth', a command of bm3: expected another"},
     {"", "no data set: expected its NAME, as in `bm3 baby`"},
     {"--seed 1", "no data set: expected its NAME, as in `bm3 baby`"}});
 }
@@ -244,9 +254,12 @@ TEST(Options, RefusesImpossibleDataSets) {
      "--modality is ':8:1': expected NAME:DIM:NOISE, as in image:4096:3"},
     {"synth x --modality a/b:8:1",
      "--modality is 'a/b:8:1': expected NAME:DIM:NOISE, as in image:4096:3"},
+    {"synth x --modality none:8:1",
+     "a modality is named 'none': expected neither all nor none nor a comma, which --modalities "
+     "could not name"},
     {"synth x --modality a:0:1",
      "DIM of --modality is '0': expected a whole number from 1 to 1048576"},
-    {"synth x --modality a:8:-1", "NOISE of --modality is '-1': expected a number from 0"},
+    {"synth x --modality a:8:-1", "NOISE of --modality is '-1': expected a number from 0 to 1e+06"},
     {"synth x --modality a:8:1 a:9:1", "--modality names 'a' twice: expected different names"}});
 }
 
