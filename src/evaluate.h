@@ -30,12 +30,16 @@ struct Ranking {
   std::vector<float> score;
 };
 
-/// The held-out items of users that occur in training; users ascending, items ascending.
+/// Held-out items by user: those of users[t] are items[begin[t]] .. items[begin[t + 1]], both
+/// ascending.
 struct HeldOut {
   std::vector<int32_t> users;
   std::vector<size_t> begin;  // [users + 1]
   std::vector<int32_t> items;
 };
+
+/// The pairs of `part`, the validation or the test split of `all`, without users that the training
+/// lacks: they are not evaluated.
 HeldOut held_out(const std::vector<Interaction>& part, const Interactions& all);
 
 /// Users that are in one of the two, ascending.

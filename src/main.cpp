@@ -15,14 +15,6 @@ namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-/// The data set `name` in `folder`; for `baby`, the built-in stand-in where that is not there.
-Dataset find_dataset(const fs::path& folder, const std::string& name, uint64_t seed) {
-  if (fs::exists(folder / name)) return load_dataset(folder, name, seed);
-  if (name == "baby") return synthetic_dataset(SyntheticSpec{}, name);
-  throw Error("no data set " + (folder / name).string() +
-              ": expected a folder with " + name + ".inter (see data/README.md; --data says where)");
-}
-
 /// Leaves the modalities that were asked for, in the order of the data set.
 void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   if (wanted == std::vector<std::string>{"all"}) return;
@@ -35,9 +27,30 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   if (wanted != std::vector<std::string>{"none"})
     for (const auto& name : wanted)
       if (!std::count(names.begin(), names.end(), name))
-        throw Error("--modalities names '" + name + "': expected all, none or some of " +
+        throw Error("--modalities names " + in_quotes(name) + ": expected all, none or some of " +
                     (names.empty() ? "none (the data set has no features)" : join(names, ",")));
   data.modalities = std::move(chosen);
+}
+
+/// The data set that was asked for, with the modalities that were; the built-in stand-in where
+/// `baby` is not there.
+Dataset find_dataset(const TrainOptions& options) {
+  const fs::path folder = options.data.empty() ? "data" : options.data;
+  const std::string& name = options.name;
+  if (!options.data.empty() && !fs::exists(folder))
+    throw Error("no folder " + folder.string() + ": expected --data to hold " + name);
+  std::error_code status;
+  const bool there = fs::symlink_status(folder / name, status).type() != fs::file_type::not_found;
+  if (!there && name != "baby")
+    throw Error("no data set " + (folder / name).string() + ": expected a folder with " + name +
+                ".inter (see data/README.md; --data says where)");
+  Dataset data = there ? load_dataset(folder, name, options.train.seed)
+                       : synthetic_dataset(SyntheticSpec{}, name);
+  choose_modalities(data, options.modalities);
+  if (data.modalities.empty() && !options.train.model.rec)
+    throw Error("--losses is " + in_quotes(losses_of(options.train.model)) +
+                ": expected rec, too, where there are no modalities");
+  return data;
 }
 
 fs::path default_run_folder(const std::string& name) {
@@ -70,8 +83,7 @@ int run(const Help& help) {
 int show_memory(const TrainOptions& options) {
   const std::string& wanted = options.device.device;
   const bool gpu = (wanted == "auto" ? choose_device(wanted) : wanted) == "cuda";
-  Dataset data = find_dataset(options.data, options.name, options.train.seed);
-  choose_modalities(data, options.modalities);
+  const Dataset data = find_dataset(options);
   print_data(data);
   print_memory(training_memory(sizes_of(data), options.train,
                                gpu ? facts_of_gpu() : facts_of_cpu(options.device.threads)),
@@ -85,11 +97,10 @@ int show_memory(const TrainOptions& options) {
 int run(TrainOptions options) {
   if (options.memory) return show_memory(options);
   options.device.device = choose_device(options.device.device);
+  options.device.tf32 &= options.device.device == "cuda";
   const fs::path out = options.out.empty() ? default_run_folder(options.name) : options.out;
-  check_run_folder(out);
-  Dataset data = find_dataset(options.data, options.name, options.train.seed);
-  choose_modalities(data, options.modalities);
-  print_data(data);
+  check_run_folder(out, !options.out.empty());
+  const Dataset data = find_dataset(options);
 
   DeviceFacts facts = facts_of_gpu();
   facts.fetches_ahead = true;
@@ -98,7 +109,10 @@ int run(TrainOptions options) {
   const auto ops = choose_ops(options.device);
   std::vector<Epoch> log;
   TrainProgress progress;
-  progress.on_ready = [&](size_t n) { print_setup(options, data, n, ops->name()); };
+  progress.on_ready = [&](size_t n) {
+    print_data(data);
+    print_setup(options, data, n, ops->name());
+  };
   progress.on_batch = [&](size_t done, size_t all) { print_progress(log.size() + 1, done, all); };
   progress.on_epoch = [&](const Epoch& epoch) {
     print_epoch(epoch);
@@ -108,20 +122,23 @@ int run(TrainOptions options) {
 
   std::vector<int32_t> everyone(static_cast<size_t>(data.interactions.n_users));
   std::iota(everyone.begin(), everyone.end(), 0);
-  write_run(out, options, data, log, result,
-            rank_by(*ops, data.interactions, result, everyone, options.train.model.d));
+  const fs::path left =
+      write_run(out, options, data, log, result,
+                rank_by(*ops, data.interactions, result, everyone, options.train.model.d));
   std::fprintf(stderr, "\nbest epoch %zu of %zu; most memory %.0f MiB\n", result.best_epoch,
-               log.size(), peak_memory());
+               log.size(), process_memory("VmHWM"));
   print_results({{"validation", result.valid},
                  {"test", result.test},
                  {"by popularity, test", popularity(*ops, data.interactions)}},
                 data);
-  std::printf("results in %s\n", out.string().c_str());
+  if (left != out)
+    std::fprintf(stderr, "something else has the name %s by now\n", out.string().c_str());
+  std::printf("results in %s\n", left.string().c_str());
   return 0;
 }
 
 int run(const SynthOptions& options) {
-  write_dataset(synthetic_dataset(options.spec, options.name), options.data);
+  write_dataset(options.spec, options.name, options.data);
   std::printf("wrote %s\n", (options.data / options.name).string().c_str());
   return 0;
 }
@@ -131,13 +148,11 @@ int run(const RecommendOptions& options) {
   if (options.user >= past.n_users)
     throw Error("--user is " + std::to_string(options.user) + ": expected a number below " +
                 std::to_string(past.n_users));
+  const auto best = read_best_items(options.run, options.user, options.k, past.n_items);
   std::puts("rank\titem\tscore");
   size_t rank = 0;
   const float* const h_u = past.result.user.data() + static_cast<size_t>(options.user) * past.d;
-  for (int32_t item : read_best_items(options.run, options.user, options.k)) {
-    if (item >= past.n_items)
-      throw Error((options.run / "top_k.tsv").string() + " has item " + std::to_string(item) +
-                  ": expected a number below " + std::to_string(past.n_items));
+  for (int32_t item : best) {
     const float* const h_i = past.result.item.data() + static_cast<size_t>(item) * past.d;
     std::printf("%zu\t%d\t%.6f\n", ++rank, item,
                 static_cast<double>(std::inner_product(h_u, h_u + past.d, h_i, 0.0F)));
@@ -148,7 +163,7 @@ int run(const RecommendOptions& options) {
 int run(const EvalOptions& options) {
   const Run past = read_run(options.run);
   const fs::path folder = options.data.empty() ? past.data : options.data;
-  const Dataset data = past.synthetic ? synthetic_dataset(SyntheticSpec{}, past.name)
+  const Dataset data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, past.name)
                                       : load_dataset(folder, past.name, past.seed);
   const Interactions& x = data.interactions;
   if (x.n_users != past.n_users || x.n_items != past.n_items || x.size() != past.n_interactions)
@@ -166,7 +181,8 @@ int run(const EvalOptions& options) {
   if (!(of_valid == past.result.valid && of_test == past.result.test))
     throw Error("these are not the figures in " + (options.run / "config.json").string() +
                 ": the data, the embeddings or the device (" + past.device + ") have changed");
-  std::puts("the same figures as when the run ended");
+  check_best_items(options.run, ranking);
+  std::puts("the same figures and lists as when the run ended");
   return 0;
 }
 
@@ -176,14 +192,15 @@ int run(const EvalOptions& options) {
 int main(int argc, char** argv) {
   try {
     bm3::choose_blas_kernels(argv);
-    return std::visit([](const auto& command) { return bm3::run(command); },
-                      bm3::parse_command_line(argc, argv));
-  } catch (const bm3::Error& e) {
-    std::fprintf(stderr, "bm3: %s\n", e.what());
+    const int status = std::visit([](const auto& command) { return bm3::run(command); },
+                                  bm3::parse_command_line(argc, argv));
+    if (std::fflush(stdout) != 0 || std::ferror(stdout))
+      throw bm3::Error("cannot write to the standard output: is the disk full?");
+    return status;
   } catch (const std::bad_alloc&) {
     std::fputs("bm3: out of memory; a smaller data set or --features frozen needs less\n", stderr);
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "bm3: %s\n", e.what());
+    std::fprintf(stderr, "bm3: %s\n", bm3::one_line(e.what()).c_str());
   }
   return 1;
 }

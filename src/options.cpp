@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "data/dataset.h"
 #include "error.h"
 #include "text.h"
 
@@ -54,10 +55,11 @@ template <class T>
 Range<T> from_to(T least, T most) {
   return {least, most, "from " + shortest(least) + " to " + shortest(most)};
 }
-constexpr double largest = std::numeric_limits<double>::max();
+using Float = std::numeric_limits<float>;  // what computes with these numbers
 const Range<double> probability{0, std::nextafter(1.0, 0.0), "from 0 to below 1"};
-const Range<double> weight{0, largest, "from 0"};
-const Range<double> positive{std::numeric_limits<double>::min(), largest, "above 0"};
+const Range<double> weight{0, Float::max(), "from 0, in float32's range"};
+const Range<double> positive{Float::min(), Float::max(), "above 0, in float32's range"};
+const Range<double> noises = from_to(0.0, 1e6);
 const Range<uint64_t> seeds = from_to(uint64_t{0}, std::numeric_limits<uint64_t>::max());
 constexpr int64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users and items are int32
 
@@ -81,16 +83,36 @@ std::string parse_choice(const std::string& option, const std::string& text,
 
 /// A data set's name becomes the name of a folder.
 std::string parse_name(const std::string& text) {
-  if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos)
+  if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos ||
+      std::any_of(text.begin(), text.end(), is_control))
     throw Error("the data set's name is " + in_quotes(text) +
                 ": expected the name of a folder in the data folder (--data)");
   return text;
 }
 
+constexpr const char* commands[] = {"synth", "recommend", "eval"};
+
+/// And one that `bm3 NAME` would not take for a command.
+std::string parse_new_name(const std::string& text) {
+  for (const char* command : commands)
+    if (text == command)
+      throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
+  return parse_name(text);
+}
+
+/// The pieces between commas. Error when one occurs twice.
+std::vector<std::string> parse_list(const std::string& option, const std::string& text) {
+  const auto list = split(text, ',');
+  for (const auto& word : list)
+    if (std::count(list.begin(), list.end(), word) > 1)
+      throw Error(option + " names " + in_quotes(word) + " twice: expected different names");
+  return list;
+}
+
 /// --losses: each of the list is on, the others are off.
 void parse_losses(const std::string& text, Bm3Config& config) {
   config.rec = config.align = config.mask = false;
-  for (const auto& loss : split(text, ',')) {
+  for (const auto& loss : parse_list("--losses", text)) {
     parse_choice("--losses", loss, {"rec", "align", "mask"});
     (loss == "rec" ? config.rec : loss == "align" ? config.align : config.mask) = true;
   }
@@ -102,8 +124,9 @@ SyntheticModality parse_modality(const std::string& text) {
   if (parts.size() != 3 || parts[0].empty() || parts[0].find('/') != std::string::npos)
     throw Error("--modality is " + in_quotes(text) +
                 ": expected NAME:DIM:NOISE, as in image:4096:3");
+  check_modality_name(parts[0]);
   return {parts[0], parse_number("DIM of --modality", parts[1], from_to<int64_t>(1, 1 << 20)),
-          parse_number("NOISE of --modality", parts[2], weight)};
+          parse_number("NOISE of --modality", parts[2], noises)};
 }
 
 void add_modality(SyntheticSpec& spec, SyntheticModality added) {
@@ -171,11 +194,11 @@ void add_data_options(CLI::App& app, TrainOptions& options) {
     model.dropout = best.dropout;
     model.reg_weight = best.reg_weight;
   });
-  add_folder(app, "--data", options.data, "the data folder", options.data.string());
+  add_folder(app, "--data", options.data, "the data folder", "data");
   add_folder(app, "--out", options.out, "folder for the results; new or empty",
              "runs/NAME-YYYYMMDD-HHMMSS");
   add(app, "--modalities", "all|none|A,B,..", "which of the data set's modalities to use [all]",
-      [&](const std::string& text) { options.modalities = split(text, ','); });
+      [&](const std::string& text) { options.modalities = parse_list("--modalities", text); });
   add_device(app, options.device, options.device.device);
   app.add_flag("--memory", options.memory,
                "print what training would hold in the device's memory, and do not train [off]");
@@ -231,7 +254,7 @@ void add_training_options(CLI::App& app, TrainConfig& train) {
 void add_synth(CLI::App& app, SynthOptions& options) {
   SyntheticSpec& spec = options.spec;
   add(app, "NAME", "", "name of the new data set", [&](const std::string& text) {
-    options.name = parse_name(text);
+    options.name = parse_new_name(text);
   })->required();
   add_folder(app, "--data", options.data, "the data folder", options.data.string());
   add_number(app, "--users", spec.n_users, from_to<int64_t>(1, most_rows), "users");
@@ -265,6 +288,21 @@ void add_eval(CLI::App& app, EvalOptions& options) {
   add_folder(app, "--data", options.data, "the data folder", "where the run found it");
   add_device(app, options.device, "that of the run");
   options.device.device.clear();
+}
+
+constexpr const char* see_help = " (bm3 --help lists what there is)";
+
+void check_device(const DeviceChoice& choice) {
+  if (choice.tf32 && choice.device == "cpu")
+    throw Error("--tf32 is there with --device cpu: expected it for a GPU alone");
+}
+
+/// Of the words that no option or argument took, the one to blame.
+std::string unexpected(const CLI::App& app) {
+  const auto words = app.remaining(true);
+  for (const auto& word : words)
+    if (word.size() > 1 && word[0] == '-') return "there is no option " + in_quotes(word);
+  return "the argument " + in_quotes(words.front()) + " was not expected";
 }
 
 }  // namespace
@@ -306,9 +344,12 @@ Command parse_command_line(int argc, const char* const* argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     return Help{app.help()};
+  } catch (const CLI::ExtrasError&) {
+    throw Error(unexpected(app) + see_help);
   } catch (const CLI::ParseError& e) {
-    throw Error(std::string(e.what()) + " (bm3 --help lists what there is)");
+    throw Error(e.what() + std::string(see_help));
   }
+  for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
   if (app.get_subcommands().empty()) {
     if (train.name.empty()) throw Error("no data set: expected its NAME, as in `bm3 baby`");
     return train;

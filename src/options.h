@@ -14,9 +14,9 @@ namespace bm3 {
 
 /// bm3 NAME
 struct TrainOptions {
-  std::string name;                     // of the data set
-  std::filesystem::path data = "data";  // the folder that holds it
-  std::filesystem::path out;            // empty: runs/NAME-YYYYMMDD-HHMMSS
+  std::string name;            // of the data set
+  std::filesystem::path data;  // the folder that holds it; empty: "data", which need not be there
+  std::filesystem::path out;   // empty: runs/NAME-YYYYMMDD-HHMMSS
   std::string recipe = "released";
   std::vector<std::string> modalities = {"all"};  // or {"none"}, or names
   TrainConfig train;

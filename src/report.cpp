@@ -1,19 +1,15 @@
 #include "report.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <fstream>
 
 namespace bm3 {
 namespace {
 
 constexpr double mib = 1 << 20;
-
-void print_stand_in(std::FILE* to) {
-  std::fputs("This is a made-up stand-in of Amazon Baby's sizes, not Amazon's data: its figures say "
-             "nothing about\nthe paper's. data/README.md tells how to get the real files.\n", to);
-}
 
 /// The paper's BM3 on each of its data sets (Table 3), and the sizes by which the data is known.
 struct Published {
@@ -27,16 +23,33 @@ constexpr Published published[] = {
     {"sports", 35598, 18357, 296337, 0.0656, 0.0980, 0.0355, 0.0438},
     {"elec", 192403, 63001, 1689188, 0.0437, 0.0648, 0.0247, 0.0302}};
 
+/// Whether `name` is that of one of the paper's data sets.
+bool is_published(const std::string& name) {
+  return std::any_of(std::begin(published), std::end(published),
+                     [&](const Published& p) { return name == p.name; });
+}
+
+void print_made_up(std::FILE* to, const std::string& name) {
+  if (is_published(name))
+    std::fprintf(to, "This %s is a made-up stand-in, not Amazon's data: its figures say nothing "
+                 "about the paper's.\ndata/README.md tells how to get the real files.\n",
+                 name.c_str());
+  else
+    std::fprintf(to, "The data set %s is made up: its figures say nothing about real data.\n",
+                 name.c_str());
+}
+
 void print_row(const std::string& words, double r10, double r20, double n10, double n20) {
   std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), r10, r20, n10, n20);
 }
 
 }  // namespace
 
-double peak_memory() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024 / mib;
+double process_memory(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (double kib = 0; word == field + ":" && status >> kib) return kib * 1024 / mib;
+  return 0;
 }
 
 void print_data(const Dataset& data) {
@@ -52,7 +65,7 @@ void print_data(const Dataset& data) {
                  static_cast<long long>(m.dim),
                  static_cast<double>(m.dim * x.n_items) * sizeof(float) / mib);
   if (data.modalities.empty()) std::fputs("modality     none\n", stderr);
-  if (data.synthetic) print_stand_in(stderr);
+  if (data.synthetic) print_made_up(stderr, data.name);
 }
 
 void print_setup(const TrainOptions& options, const Dataset& data, size_t n_parameters,
@@ -69,7 +82,7 @@ void print_setup(const TrainOptions& options, const Dataset& data, size_t n_para
     std::fprintf(stderr, ", and %lld %s feature values", static_cast<long long>(n_features),
                  name_of_features(model.tuned));
   std::fprintf(stderr, "\ndevice       %s; memory of the process %.0f MiB\n\n", device.c_str(),
-               peak_memory());
+               process_memory("VmRSS"));
 }
 
 void print_memory(const std::vector<MemoryPart>& parts, const std::string& device) {
@@ -109,7 +122,7 @@ void print_results(const std::vector<ResultRow>& rows, const Dataset& data) {
     if (!data.synthetic && data.name == p.name && x.n_users == p.n_users &&
         x.n_items == p.n_items && x.size() == p.n_interactions)
       print_row("the paper's BM3, v and t, test", p.recall10, p.recall20, p.ndcg10, p.ndcg20);
-  if (data.synthetic) print_stand_in(stdout);
+  if (data.synthetic) print_made_up(stdout, data.name);
 }
 
 }  // namespace bm3

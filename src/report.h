@@ -7,7 +7,7 @@
 
 namespace bm3 {
 
-/// The data set's sizes and modalities, one line each; for the stand-in, that it is one.
+/// The data set's sizes and modalities, one line each; for made-up data, that it is made up.
 void print_data(const Dataset& data);
 
 /// The sizes of the model and of what it runs on.
@@ -19,6 +19,9 @@ void print_memory(const std::vector<MemoryPart>& parts, const std::string& devic
 
 /// A bar on a terminal, which the epoch's line replaces; nothing in a pipe.
 void print_progress(size_t epoch, size_t batches_done, size_t batches);
+
+/// An epoch's line: loss and parts, validation, seconds of training and of validation, a mark on
+/// the best so far.
 void print_epoch(const Epoch& epoch);
 
 /// One line of the table of results.
@@ -28,10 +31,11 @@ struct ResultRow {
 };
 
 /// The table R@10 R@20 N@10 N@20, beside the paper's row where `data` is Amazon's Baby, Sports or
-/// Electronics by its name and sizes; for the stand-in, that it is one.
+/// Electronics by its name and sizes; for made-up data, that it is made up.
 void print_results(const std::vector<ResultRow>& rows, const Dataset& data);
 
-/// Most memory that this process has had so far, in MiB.
-double peak_memory();
+/// Memory of this process in MiB by a field of /proc/self/status: VmRSS, what it has now, or VmHWM,
+/// the most that it has had (of this program alone, unlike getrusage's).
+double process_memory(const std::string& field);
 
 }  // namespace bm3

@@ -1,12 +1,10 @@
 #include "run_folder.h"
 
-#include <unistd.h>
-
-#include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "data/npy.h"
+#include "data/part_folder.h"
 #include "error.h"
 #include "text.h"
 
@@ -52,7 +50,7 @@ Json config_of(const TrainOptions& options, const Dataset& data, const TrainResu
       {"format", format},
       {"data",
        {{"name", data.name},
-        {"folder", fs::absolute(options.data).lexically_normal().string()},
+        {"folder", data.folder.empty() ? "" : absolute_path(data.folder).string()},
         {"synthetic", data.synthetic},
         {"users", x.n_users},
         {"items", x.n_items},
@@ -97,49 +95,28 @@ std::string log_text(const std::vector<Epoch>& log) {
   return out;
 }
 
+/// The line of ranking.users[r].
+std::string top_k_line(const Ranking& ranking, size_t r) {
+  std::string out = std::to_string(ranking.users[r]);
+  for (size_t k = 0; k < ranking.k; ++k) {
+    const int32_t item = ranking.item[r * ranking.k + k];
+    out += '\t' + (item < 0 ? "" : std::to_string(item));
+  }
+  return out;
+}
+
 std::string top_k_text(const Ranking& ranking) {
   std::string out = "userID";
   for (size_t k = 1; k <= ranking.k; ++k) out += "\ttop_" + std::to_string(k);
-  for (size_t r = 0; r < ranking.users.size(); ++r) {
-    out += '\n' + std::to_string(ranking.users[r]);
-    for (size_t k = 0; k < ranking.k; ++k) {
-      const int32_t item = ranking.item[r * ranking.k + k];
-      out += '\t' + (item < 0 ? "" : std::to_string(item));
-    }
-  }
+  for (size_t r = 0; r < ranking.users.size(); ++r) out += '\n' + top_k_line(ranking, r);
   return out + '\n';
 }
 
-void write_text(const fs::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  file.close();
-  if (!file) throw Error("cannot write " + path.string() + ": is the disk full?");
+std::ifstream open_top_k(const fs::path& path) {
+  std::ifstream file(path);
+  if (!file) throw Error("cannot open " + path.string() + ": expected a run's best items");
+  return file;
 }
-
-volatile std::sig_atomic_t interrupt = 0;  // the signal that came, 0 for none
-
-/// Interrupts wait until this object is gone, so that they find a folder whole or absent. By handlers
-/// and not by a mask, which would hold for this thread alone and not for OpenMP's.
-class InterruptsWait {
- public:
-  InterruptsWait() {
-    struct sigaction note {};
-    note.sa_handler = [](int signal) { interrupt = signal; };
-    note.sa_flags = SA_RESTART;
-    for (size_t k = 0; k < signals.size(); ++k) sigaction(signals[k], &note, &before_[k]);
-  }
-  ~InterruptsWait() {
-    for (size_t k = 0; k < signals.size(); ++k) sigaction(signals[k], &before_[k], nullptr);
-    if (interrupt) std::raise(interrupt);
-  }
-  InterruptsWait(const InterruptsWait&) = delete;
-  InterruptsWait& operator=(const InterruptsWait&) = delete;
-
- private:
-  static constexpr std::array<int, 3> signals{SIGINT, SIGTERM, SIGHUP};
-  std::array<struct sigaction, signals.size()> before_{};
-};
 
 std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t d) {
   auto array = read_npy<float>(path);
@@ -151,41 +128,31 @@ std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t d) 
 
 }  // namespace
 
-void check_run_folder(const fs::path& out) {
+void check_run_folder(const fs::path& out, bool must_be_new) {
   std::error_code status;
-  if (fs::exists(out, status)) {
-    if (!fs::is_directory(out, status) || !fs::is_empty(out, status) || status)
-      throw Error(out.string() + " is there already: expected --out to be a new or empty folder");
-  }
-  fs::path above = fs::absolute(out).lexically_normal();
-  while (above.has_relative_path() && !fs::exists(above, status)) above = above.parent_path();
-  if (!fs::is_directory(above, status) || access(above.c_str(), W_OK | X_OK) != 0)
-    throw Error("cannot write to " + above.string() + ": expected --out " + out.string() +
-                " to lie in a folder that can be written to");
+  const bool is_new = !fs::exists(fs::symlink_status(out, status)) ||
+                      (fs::is_directory(out, status) && fs::is_empty(out, status));
+  if (must_be_new && !is_new)
+    throw Error(out.string() + " is there already: expected --out to be a new or empty folder");
+  PartFolder trial(absolute_path(out));
 }
 
-void write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
-               const std::vector<Epoch>& log, const TrainResult& result,
-               const Ranking& best_items) {
-  const InterruptsWait hold;
-  const fs::path part = (fs::absolute(out).lexically_normal() / "").parent_path().string() + ".part";
-  std::error_code status;
-  fs::create_directories(part, status);
-  if (status) throw Error("cannot make the folder " + part.string() + ": " + status.message());
-  try {
-    const auto d = static_cast<int64_t>(options.train.model.d);
-    write_text(part / "config.json", config_of(options, data, result).dump(2) + "\n");
-    write_text(part / "log.csv", log_text(log));
-    write_npy(part / "user_embedding.npy", result.user.data(), data.interactions.n_users, d);
-    write_npy(part / "item_embedding.npy", result.item.data(), data.interactions.n_items, d);
-    write_text(part / "top_k.tsv", top_k_text(best_items));
-    fs::rename(part, out);
-  } catch (const fs::filesystem_error& e) {
-    fs::remove_all(part, status);
-    throw Error("cannot write " + out.string() + ": " + e.code().message());
-  } catch (...) {
-    fs::remove_all(part, status);
-    throw;
+fs::path write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
+                   const std::vector<Epoch>& log, const TrainResult& result,
+                   const Ranking& best_items) {
+  const fs::path target = absolute_path(out);
+  PartFolder part(target);
+  const auto d = static_cast<int64_t>(options.train.model.d);
+  const Json config = config_of(options, data, result);
+  part.write("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  part.write("log.csv", log_text(log));
+  write_npy(part / "user_embedding.npy", result.user.data(), data.interactions.n_users, d);
+  write_npy(part / "item_embedding.npy", result.item.data(), data.interactions.n_items, d);
+  part.write("top_k.tsv", top_k_text(best_items));
+  if (part.rename_to(target)) return out;
+  for (int k = 2;; ++k) {
+    const fs::path other = target.string() + "-" + std::to_string(k);
+    if (!fs::exists(fs::symlink_status(other)) && part.rename_to(other)) return other;
   }
 }
 
@@ -201,7 +168,6 @@ Run read_run(const fs::path& folder) {
     const Json& data = json.at("data");
     run.name = data.at("name");
     run.data = data.at("folder").get<std::string>();
-    run.synthetic = data.at("synthetic");
     run.seed = json.at("training").at("seed");
     run.device = json.at("training").at("device");
     run.n_users = data.at("users");
@@ -219,10 +185,10 @@ Run read_run(const fs::path& folder) {
   return run;
 }
 
-std::vector<int32_t> read_best_items(const fs::path& folder, int64_t user, size_t k) {
+std::vector<int32_t> read_best_items(const fs::path& folder, int64_t user, size_t k,
+                                     int64_t n_items) {
   const fs::path path = folder / "top_k.tsv";
-  std::ifstream file(path);
-  if (!file) throw Error("cannot open " + path.string() + ": expected a run's best items");
+  std::ifstream file = open_top_k(path);
   const std::string number = std::to_string(user), start = number + '\t';
   std::string line;
   for (size_t row = 1; std::getline(file, line); ++row) {
@@ -232,14 +198,29 @@ std::vector<int32_t> read_best_items(const fs::path& folder, int64_t user, size_
     for (size_t c = 1; c < fields.size() && items.size() < k && !fields[c].empty(); ++c) {
       int32_t item = -1;
       const char* end = fields[c].data() + fields[c].size();
-      if (std::from_chars(fields[c].data(), end, item).ptr != end || item < 0)
-        throw Error(path.string() + ":" + std::to_string(row) + ": '" + fields[c] +
-                    "' is not an item's number");
+      if (std::from_chars(fields[c].data(), end, item).ptr != end || item < 0 || item >= n_items)
+        throw Error(path.string() + ":" + std::to_string(row) + ": " + in_quotes(fields[c]) +
+                    " is not an item's number: expected one below " + std::to_string(n_items));
       items.push_back(item);
     }
     return items;
   }
   throw Error(path.string() + " has no user " + number);
+}
+
+void check_best_items(const fs::path& folder, const Ranking& ranking) {
+  const fs::path path = folder / "top_k.tsv";
+  std::ifstream file = open_top_k(path);
+  std::string line;
+  std::getline(file, line);  // the header
+  int32_t user = -1;
+  for (size_t r = 0; r < ranking.users.size(); ++r) {
+    while (user < ranking.users[r] && std::getline(file, line)) ++user;
+    if (user != ranking.users[r] || line != top_k_line(ranking, r))
+      throw Error(path.string() + ":" + std::to_string(user + 2) + ": not the list that the " +
+                  "embeddings give for user " + std::to_string(ranking.users[r]) +
+                  ": expected the file as the run left it");
+  }
 }
 
 }  // namespace bm3

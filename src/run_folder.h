@@ -14,19 +14,21 @@
 
 namespace bm3 {
 
-/// Error unless a run can leave its folder at `out`: new or empty, below a folder one may write to.
-void check_run_folder(const std::filesystem::path& out);
+/// Error unless a run can leave its folder at `out`: in a folder one may write to, as a trial
+/// shows, and new or empty where it `must_be_new`.
+void check_run_folder(const std::filesystem::path& out, bool must_be_new);
 
-/// Writes the folder `out`. `best_items` ranks every user; options.device.device is "cpu" or "cuda". Error when it cannot be written; then
-/// nothing is left.
-void write_run(const std::filesystem::path& out, const TrainOptions& options, const Dataset& data,
-               const std::vector<Epoch>& log, const TrainResult& result, const Ranking& best_items);
+/// Writes the folder `out`; where something else has this name by now, `out`-2, or -3 and so on.
+/// Gives back where it is. `best_items` ranks every user; options.device.device is "cpu" or "cuda".
+/// Error when it cannot be written; then nothing is left.
+std::filesystem::path write_run(const std::filesystem::path& out, const TrainOptions& options,
+                                const Dataset& data, const std::vector<Epoch>& log,
+                                const TrainResult& result, const Ranking& best_items);
 
 /// What `recommend` and `eval` need of a run.
 struct Run {
   std::string name;            // of the data set,
-  std::filesystem::path data;  // in this folder,
-  bool synthetic;              // or the built-in stand-in
+  std::filesystem::path data;  // in this folder; empty: the built-in stand-in
   std::string device;          // "cpu" or "cuda"
   uint64_t seed;
   int64_t n_users, n_items;
@@ -34,12 +36,16 @@ struct Run {
   TrainResult result;
 };
 
-/// Reads config.json and the embeddings of a folder that `write_run` wrote. Error when one is missing,
-/// damaged or not of the sizes that config.json states.
+/// Reads config.json and the embeddings of a folder that `write_run` wrote. Error when one is
+/// missing, damaged or not of the sizes that config.json states.
 Run read_run(const std::filesystem::path& folder);
 
 /// The first k items in `user`'s line of top_k.tsv, fewer where the line has fewer. Error when the
-/// file or the line is missing or damaged.
-std::vector<int32_t> read_best_items(const std::filesystem::path& folder, int64_t user, size_t k);
+/// file or the line is missing or damaged, or an item is not below n_items.
+std::vector<int32_t> read_best_items(const std::filesystem::path& folder, int64_t user, size_t k,
+                                     int64_t n_items);
+
+/// Error unless top_k.tsv has the lists of `ranking`, for those of its users.
+void check_best_items(const std::filesystem::path& folder, const Ranking& ranking);
 
 }  // namespace bm3

@@ -14,12 +14,19 @@ std::string shortest(T x) {
   return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
+inline bool is_control(char c) { return (c >= 0 && c < ' ') || c == 127; }
+
+/// `text` with a space in place of each control character: one line, and no command to a terminal.
+inline std::string one_line(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += is_control(c) ? ' ' : c;
+  return out;
+}
+
 /// `text` in quotation marks, fit for a message: one line, and not a long one.
 inline std::string in_quotes(std::string_view text) {
   constexpr size_t longest = 40;
-  std::string out = "'";
-  for (const char c : text.substr(0, longest)) out += c >= 0 && c < ' ' ? ' ' : c;
-  return out + (text.size() > longest ? "...'" : "'");
+  return "'" + one_line(text.substr(0, longest)) + (text.size() > longest ? "...'" : "'");
 }
 
 inline std::string join(const std::vector<std::string>& words, const char* between) {

@@ -1,5 +1,6 @@
 #include "train.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <future>
@@ -22,6 +23,12 @@ void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch) {
     const uint64_t word = uint64_t{random.x[0]} << 32 | random.x[1];
     std::swap(pairs[n - 1], pairs[word % n]);
   }
+}
+
+constexpr const char* what_to_try = ": try a smaller --lr, or look at the features' scale";
+
+bool all_finite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
 }
 
 /// Features pass through in pieces, so that they are in memory once.
@@ -47,7 +54,8 @@ class Training {
       : ops_(ops),
         config_(config),
         pairs_(data.interactions.train),
-        graph_(make_graph<float>(ops, data.interactions.n_users, data.interactions.n_items, pairs_)),
+        graph_(
+            make_graph<float>(ops, data.interactions.n_users, data.interactions.n_items, pairs_)),
         loader_(ops, graph_.n_users, graph_.n_items, config.batch),
         model_(ops, graph_, config.model, shapes(data), loader_),
         adam_(ops, model_, config.adam, config.epochs * batches()) {
@@ -78,8 +86,7 @@ class Training {
     for (double* part : {&loss.rec, &loss.align, &loss.mask, &loss.reg})
       *part /= static_cast<double>(batches());
     if (!std::isfinite(loss.total()))
-      throw Error("the loss of epoch " + std::to_string(epoch) +
-                  " is not finite: try a smaller --lr, or look at the features' scale");
+      throw Error("the loss of epoch " + std::to_string(epoch) + " is not finite" + what_to_try);
     return loss;
   }
 
@@ -92,10 +99,11 @@ class Training {
 
   /// Draws the epoch's order from the one before, while the device works.
   void draw_order(size_t epoch) {
-    next_order_ = std::async(std::launch::async, [pairs = pairs_, seed = config_.seed, epoch]() mutable {
-      shuffle(pairs, seed, epoch);
-      return std::move(pairs);
-    });
+    next_order_ =
+        std::async(std::launch::async, [pairs = pairs_, seed = config_.seed, epoch]() mutable {
+          shuffle(pairs, seed, epoch);
+          return std::move(pairs);
+        });
   }
 
   /// Loads batch k of the epoch, in the other slot than the batch before, beside the step that is
@@ -185,6 +193,9 @@ TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& confi
   result.item.resize(items);
   ops.download(result.user.data(), best.data(), users * sizeof(float));
   ops.download(result.item.data(), best.data() + users, items * sizeof(float));
+  if (!all_finite(result.user) || !all_finite(result.item))
+    throw Error("the embeddings of epoch " + std::to_string(result.best_epoch) +
+                " are not finite" + what_to_try);
   return result;
 }
 

@@ -38,8 +38,9 @@ struct TrainProgress {
   std::function<void(const Epoch&)> on_epoch;
 };
 
-/// Trains BM3 on `data`. Same seed, same device: same result, whatever the number of threads. Errors:
-/// features that are not finite; a loss that is not finite, with the epoch and what to try.
+/// Trains BM3 on `data`. Same seed, same device: same result, whatever the number of threads.
+/// Errors: features that are not finite; a loss, or embeddings of the best epoch so far, that are
+/// not, with the epoch and what to try.
 TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& config,
                   const TrainProgress& progress);
 

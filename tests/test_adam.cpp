@@ -13,7 +13,9 @@ namespace {
 
 template <class Backend>
 class AdamTest : public OnBackend<Backend, 1> {
- protected:
+ public:
+  using OnBackend<Backend, 1>::device;
+  using OnBackend<Backend, 1>::ops;
   using Real = typename Backend::Real;
   const AdamConstants<Real> constants{0.9, 0.999, 1e-8};
   /// The parts of steps 1 .. last that hold for all elements, with learning rate 0.01.
@@ -78,6 +80,89 @@ TYPED_TEST(AdamTest, EachStepIsAPlainLoop) {
   }
 }
 
+/// p, m and v of tuned rows as the lazy form keeps them, and of the same rows under a dense Adam.
+template <class Test>
+class LazyAndDense {
+ public:
+  using T = typename Test::Real;
+  LazyAndDense(Test& test, size_t height, size_t n, size_t d, uint32_t steps, Random& random)
+      : test_(test),
+        ops_(*test.ops),
+        height_(height),
+        n_(n),
+        d_(d),
+        schedule_(test.device(Test::schedule(steps))),
+        last_(test.device(std::vector<uint32_t>(height))) {
+    const auto start = random.numbers<T>(height * d);
+    for (auto* tables : {&lazy_, &dense_}) {
+      tables->push_back(test.device(start));
+      for (int moment = 0; moment < 2; ++moment)
+        tables->push_back(test.device(std::vector<T>(height * d)));
+    }
+    for (size_t k = 0; k < lazy_.size(); ++k) copy_.push_back(Array<T>(ops_, n * d));
+  }
+
+  /// Step t with the gradient g [n, d] of `rows`; on copies of these rows, or in place. The rows,
+  /// once they have caught up, have the bits of the dense ones.
+  void step(uint32_t t, const std::vector<int32_t>& rows, const std::vector<T>& g, bool copied) {
+    const auto now = test_.device(std::vector<uint32_t>{t});
+    const auto on_rows = test_.device(rows);
+    const auto on_g = test_.device(g), on_dense_g = test_.device(spread(rows, g));
+    auto& tables = copied ? copy_ : lazy_;
+    const AdamRows<T> at{tables[0].data(), tables[1].data(), tables[2].data(),
+                         last_.data(),     on_rows.data(),   copied};
+    for (size_t k = 0; copied && k < copy_.size(); ++k)
+      ops_.gather_rows(copy_[k].data(), lazy_[k].data(), on_rows.data(), n_, d_);
+    ops_.adam_replay(at, test_.constants, schedule_.data(), now.data(), -1, n_, d_);
+    expect_caught_up(rows, copied);
+    ops_.adam_rows(at, on_g.data(), test_.constants, schedule_.data(), now.data(), n_, d_);
+    for (size_t k = 0; copied && k < copy_.size(); ++k)
+      ops_.scatter_rows(lazy_[k].data(), copy_[k].data(), on_rows.data(), n_, d_);
+    ops_.adam(dense_[0].data(), dense_[1].data(), dense_[2].data(), on_dense_g.data(),
+              test_.constants, schedule_.data(), now.data(), height_ * d_);
+  }
+
+  /// After step t, all rows catch up and have the bits of the dense ones.
+  void expect_same_after(uint32_t t) {
+    const auto now = test_.device(std::vector<uint32_t>{t});
+    ops_.adam_replay({lazy_[0].data(), lazy_[1].data(), lazy_[2].data(), last_.data(), nullptr},
+                     test_.constants, schedule_.data(), now.data(), 0, height_, d_);
+    for (size_t k = 0; k < lazy_.size(); ++k)
+      EXPECT_TRUE(Test::same_bits(lazy_[k].host(), dense_[k].host())) << k;
+  }
+
+  std::vector<uint32_t> last() const { return last_.host(); }
+  size_t compared() const { return compared_; }
+
+ private:
+  std::vector<T> spread(const std::vector<int32_t>& rows, const std::vector<T>& g) const {
+    std::vector<T> out(height_ * d_);
+    for (size_t r = 0; r < n_; ++r)
+      for (size_t c = 0; c < d_ && rows[r] >= 0; ++c)
+        out[static_cast<size_t>(rows[r]) * d_ + c] = g[r * d_ + c];
+    return out;
+  }
+
+  void expect_caught_up(const std::vector<int32_t>& rows, bool copied) {
+    const auto now = (copied ? copy_ : lazy_)[0].host(), dense = dense_[0].host();
+    for (size_t r = 0; r < n_; ++r) {
+      if (rows[r] < 0) continue;
+      const auto first = static_cast<size_t>(rows[r]) * d_;
+      const size_t place = copied ? r * d_ : first;
+      ASSERT_EQ(std::memcmp(&now[place], &dense[first], d_ * sizeof(T)), 0) << "row " << rows[r];
+      ++compared_;
+    }
+  }
+
+  Test& test_;
+  Ops<T>& ops_;
+  size_t height_, n_, d_;
+  Array<AdamStep<T>> schedule_;
+  Array<uint32_t> last_;
+  std::vector<Array<T>> lazy_, dense_, copy_;  // p, m, v
+  size_t compared_ = 0;
+};
+
 /// Rows that wait and are replayed come out of hundreds of steps with the bits of a dense Adam, in
 /// which they had zero gradients; padding and rows without any gradient stay as they are.
 TYPED_TEST(AdamTest, ReplayedRowsHaveTheBitsOfDenseOnes) {
@@ -91,61 +176,22 @@ TYPED_TEST(AdamTest, ReplayedRowsHaveTheBitsOfDenseOnes) {
         Case{1000003, 300007, 2, 4}}) {
     SCOPED_TRACE(testing::Message() << height << " x " << d);
     Random random(d);
-    const size_t never = height - 1;  // the last row never has a gradient
-    const auto schedule = this->device(this->schedule(steps));
-    const auto start = random.numbers<T>(height * d);
-    auto p = this->device(start), m = this->device(std::vector<T>(height * d));
-    auto v = this->device(std::vector<T>(height * d));
-    auto dense_p = this->device(start), dense_m = this->device(m.host());
-    auto dense_v = this->device(v.host());
-    Array<T> copy_p(*this->ops, n * d), copy_m(*this->ops, n * d), copy_v(*this->ops, n * d);
-    std::vector<uint32_t> expected(height);  // of `last`, after the catching up
-    auto last = this->device(expected);
-    size_t compared = 0;
+    LazyAndDense<AdamTest<TypeParam>> tables(*this, height, n, d, steps, random);
+    const size_t never = height - 1;        // the last row never has a gradient
+    std::vector<uint32_t> expected(height);  // of the rows' last steps
     for (uint32_t t = 1; t <= steps; ++t) {
-      const auto step = this->device(std::vector<uint32_t>{t});
       // Few rows at a time, of which the upper half come back seldom.
       const auto rows = random.distinct_rows(n, t % 50 == 0 ? never : never / 2);
       const auto g = random.numbers<T>(n * d, random.below(4) == 0 ? 1e-5 : 1);
-      std::vector<T> dense_g(height * d);
-      for (size_t r = 0; r < n; ++r)
-        for (size_t c = 0; c < d && rows[r] >= 0; ++c)
-          dense_g[static_cast<size_t>(rows[r]) * d + c] = g[r * d + c];
-      const auto on_rows = this->device(rows);
-      const auto on_g = this->device(g), on_dense_g = this->device(dense_g);
-      AdamRows<T> at{p.data(), m.data(), v.data(), last.data(), on_rows.data()};
-      const bool copied = t % 2 == 0;  // every other step is done on copies of the rows
-      if (copied) {
-        for (auto [table, copy] : {std::pair{&p, &copy_p}, {&m, &copy_m}, {&v, &copy_v}})
-          this->ops->gather_rows(copy->data(), table->data(), on_rows.data(), n, d);
-        at = {copy_p.data(), copy_m.data(), copy_v.data(), last.data(), on_rows.data(), true};
-      }
-      this->ops->adam_replay(at, this->constants, schedule.data(), step.data(), -1, n, d);
-      const auto now = copied ? copy_p.host() : p.host(), dense = dense_p.host();
-      for (size_t r = 0; r < n; ++r) {
-        if (rows[r] < 0) continue;
-        const auto first = static_cast<size_t>(rows[r]) * d;
-        const size_t place = copied ? r * d : first;
-        ASSERT_EQ(std::memcmp(&now[place], &dense[first], d * sizeof(T)), 0) << "step " << t;
-        expected[static_cast<size_t>(rows[r])] = steps;
-        ++compared;
-      }
-      this->ops->adam_rows(at, on_g.data(), this->constants, schedule.data(), step.data(), n, d);
-      if (copied)
-        for (auto [table, copy] : {std::pair{&p, &copy_p}, {&m, &copy_m}, {&v, &copy_v}})
-          this->ops->scatter_rows(table->data(), copy->data(), on_rows.data(), n, d);
-      this->ops->adam(dense_p.data(), dense_m.data(), dense_v.data(), on_dense_g.data(),
-                      this->constants, schedule.data(), step.data(), height * d);
+      tables.step(t, rows, g, t % 2 == 0);
+      ASSERT_FALSE(this->HasFailure()) << "step " << t;
+      for (int32_t row : rows)
+        if (row >= 0) expected[static_cast<size_t>(row)] = steps;
     }
-    const auto step = this->device(std::vector<uint32_t>{steps});
-    this->ops->adam_replay({p.data(), m.data(), v.data(), last.data(), nullptr}, this->constants,
-                           schedule.data(), step.data(), 0, height, d);
-    EXPECT_TRUE(this->same_bits(p.host(), dense_p.host()));
-    EXPECT_TRUE(this->same_bits(m.host(), dense_m.host()));
-    EXPECT_TRUE(this->same_bits(v.host(), dense_v.host()));
-    EXPECT_EQ(last.host(), expected);
+    tables.expect_same_after(steps);
+    EXPECT_EQ(tables.last(), expected);
     EXPECT_EQ(expected[never], 0u);
-    EXPECT_GT(compared, steps * n / 2);
+    EXPECT_GT(tables.compared(), steps * n / 2);
   }
 }
 

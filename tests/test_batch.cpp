@@ -52,6 +52,67 @@ TEST(Batches, ByHand) {
   }
 }
 
+using Rows = std::vector<int32_t>;
+using RowPairs = std::vector<std::pair<int32_t, int32_t>>;
+
+/// The place of `value` in `rows`, added where it is new.
+int32_t row_of(Rows& rows, int32_t value) {
+  const auto at = static_cast<size_t>(std::find(rows.begin(), rows.end(), value) - rows.begin());
+  if (at == rows.size()) rows.push_back(value);
+  return static_cast<int32_t>(at);
+}
+
+/// `rows` are the distinct numbers `wanted`, in this order, and as little padding as can be.
+void expect_rows(const Rows& rows, Rows wanted, size_t padding) {
+  ASSERT_EQ(rows.size() % padding, 0u);
+  ASSERT_LT(rows.size() - wanted.size(), padding);
+  wanted.resize(rows.size(), -1);
+  EXPECT_EQ(rows, wanted);
+}
+
+/// Group r holds the second rows of the pairs whose first row is r, in their order.
+void expect_groups(Device& device, const Pairs& groups, size_t n, const RowPairs& pairs) {
+  ASSERT_EQ(groups.n, n);
+  const Rows begin = numbers(device, groups.begin, n + 1);
+  Rows wanted;
+  EXPECT_EQ(begin[0], 0);
+  for (size_t r = 0; r < n; ++r) {
+    for (const auto& [first, second] : pairs)
+      if (first == static_cast<int32_t>(r)) wanted.push_back(second);
+    EXPECT_EQ(begin[r + 1], static_cast<int32_t>(wanted.size()));
+  }
+  EXPECT_EQ(numbers(device, groups.target, pairs.size()), wanted);
+}
+
+/// carried[r] is where the item of row r of the batch before lies now.
+void expect_carried(const Rows& carried, const Rows& before, const Rows& item) {
+  for (size_t r = 0; r < carried.size(); ++r) {
+    const bool was = r < before.size() && before[r] >= 0;
+    const auto at = std::find(item.begin(), item.end(), was ? before[r] : -2);
+    ASSERT_EQ(carried[r], at == item.end() ? -1 : static_cast<int32_t>(at - item.begin()));
+  }
+}
+
+/// Expected, straight from the words: rows by first occurrence, then padding.
+void expect_batch(Device& device, const Batch& b, const std::vector<Interaction>& pairs,
+                  int64_t n_users, size_t padding) {
+  Rows users, items;
+  RowPairs by_user, by_item;
+  for (const auto& pair : pairs) {
+    by_user.push_back({row_of(users, pair.user), row_of(items, pair.item)});
+    by_item.push_back({by_user.back().second, by_user.back().first});
+  }
+  ASSERT_EQ(b.size, pairs.size());
+  const Rows item = numbers(device, b.items, b.n_items);
+  const Rows node = numbers(device, b.nodes_of_items, b.n_items);
+  expect_rows(numbers(device, b.users, b.n_users), users, padding);
+  expect_rows(item, items, padding);
+  for (size_t r = 0; r < b.n_items; ++r)
+    EXPECT_EQ(node[r], item[r] < 0 ? -1 : static_cast<int32_t>(n_users) + item[r]);
+  expect_groups(device, b.by_user, b.n_users, by_user);
+  expect_groups(device, b.by_item, b.n_items, by_item);
+}
+
 /// The rows' numbers and groups give back the pairs, for random batches of all sizes.
 TEST(Batches, HoldTheirPairs) {
   Random random(1);
@@ -60,65 +121,21 @@ TEST(Batches, HoldTheirPairs) {
     for (const auto [users, items, most] : {std::array<size_t, 3>{1, 1, 3}, {5, 300, 40},
                                             {300, 5, 40}, {70, 90, 64}, {1000, 1000, 256}}) {
       PaddedOps ops(padding);
-      BatchLoader loader(ops, static_cast<int64_t>(users), static_cast<int64_t>(items), most);
-      std::vector<int32_t> before;  // item rows of the batch before
+      const auto n_users = static_cast<int64_t>(users), n_items = static_cast<int64_t>(items);
+      BatchLoader loader(ops, n_users, n_items, most);
+      Rows before;  // item rows of the batch before
       for (size_t size : {size_t{1}, most / 2, most - 1, most, most}) {
         SCOPED_TRACE(testing::Message() << size << " of " << users << " x " << items);
         std::vector<Interaction> pairs(size);
         for (auto& pair : pairs) pair = {random.below(users), random.below(items)};
         const Batch b = loader.load(pairs.data(), size);
-        ASSERT_EQ(b.size, size);
-        ASSERT_EQ(b.n_users % padding + b.n_items % padding, 0u);
         ASSERT_LE(b.n_users, loader.max_users());
         ASSERT_LE(b.n_items, loader.max_items());
-        const auto user = numbers(ops, b.users, b.n_users), item = numbers(ops, b.items, b.n_items);
-        const auto node = numbers(ops, b.nodes_of_items, b.n_items);
-        const auto by_user = numbers(ops, b.by_user.begin, b.n_users + 1);
-        const auto by_item = numbers(ops, b.by_item.begin, b.n_items + 1);
-        const auto met_items = numbers(ops, b.by_user.target, size);
-        const auto met_users = numbers(ops, b.by_item.target, size);
-        const auto carried = numbers(ops, b.carried, loader.max_items());
-        for (size_t r = 0; r < carried.size(); ++r) {
-          const bool was = r < before.size() && before[r] >= 0;
-          const auto at = std::find(item.begin(), item.end(), was ? before[r] : -2);
-          ASSERT_EQ(carried[r], at == item.end() ? -1 : static_cast<int32_t>(at - item.begin()));
-        }
+        expect_batch(ops, b, pairs, n_users, padding);
+        const Rows item = numbers(ops, b.items, b.n_items);
+        expect_carried(numbers(ops, b.carried, loader.max_items()), before, item);
         before = item;
-
-        // Expected, straight from the words: rows by first occurrence, then padding.
-        std::vector<int32_t> want_users, want_items;
-        const auto row_of = [](std::vector<int32_t>& rows, int32_t value) {
-          const auto at = std::find(rows.begin(), rows.end(), value);
-          if (at == rows.end()) rows.push_back(value);
-          return static_cast<int32_t>(std::find(rows.begin(), rows.end(), value) - rows.begin());
-        };
-        std::vector<std::pair<int32_t, int32_t>> rows;
-        for (const auto& pair : pairs)
-          rows.push_back({row_of(want_users, pair.user), row_of(want_items, pair.item)});
-        ASSERT_LT(b.n_users - want_users.size(), padding);
-        ASSERT_LT(b.n_items - want_items.size(), padding);
-        want_users.resize(b.n_users, -1);
-        want_items.resize(b.n_items, -1);
-        EXPECT_EQ(user, want_users);
-        EXPECT_EQ(item, want_items);
-        for (size_t r = 0; r < b.n_items; ++r)
-          EXPECT_EQ(node[r], item[r] < 0 ? -1 : static_cast<int32_t>(users) + item[r]);
-        std::vector<int32_t> want_met_items, want_met_users;
-        for (size_t r = 0; r < b.n_users; ++r) {
-          for (const auto& [u, i] : rows)
-            if (u == static_cast<int32_t>(r)) want_met_items.push_back(i);
-          EXPECT_EQ(by_user[r + 1], static_cast<int32_t>(want_met_items.size()));
-        }
-        for (size_t r = 0; r < b.n_items; ++r) {
-          for (const auto& [u, i] : rows)
-            if (i == static_cast<int32_t>(r)) want_met_users.push_back(u);
-          EXPECT_EQ(by_item[r + 1], static_cast<int32_t>(want_met_users.size()));
-        }
-        EXPECT_EQ(met_items, want_met_items);
-        EXPECT_EQ(met_users, want_met_users);
-        EXPECT_EQ(by_user[0] + by_item[0], 0);
-        EXPECT_EQ(b.by_user.n, b.n_users);
-        EXPECT_EQ(b.by_item.n, b.n_items);
+        ASSERT_FALSE(HasFailure());
         ++batches;
       }
     }

@@ -293,12 +293,15 @@ TEST(Synthetic, HasThePlantedStructure) {
 TEST(WriteDataset, LoadsAsTheSame) {
   const ScratchFolder folder;
   const Dataset made = synthetic_dataset(small_spec(), "toy");
-  write_dataset(made, folder / "new/data");
+  write_dataset(small_spec(), "toy", folder / "new/data");
   EXPECT_EQ(
       names_below(folder.path()),
-      (std::vector<std::string>{"new", "new/data", "new/data/toy", "new/data/toy/image_feat.npy",
-                                "new/data/toy/text_feat.npy", "new/data/toy/toy.inter"}));
+      (std::vector<std::string>{"new", "new/data", "new/data/toy", "new/data/toy/MADE_UP.txt",
+                                "new/data/toy/image_feat.npy", "new/data/toy/text_feat.npy",
+                                "new/data/toy/toy.inter"}));
   const Dataset loaded = load_dataset(folder / "new/data", "toy", 1);
+  EXPECT_TRUE(loaded.synthetic);
+  EXPECT_EQ(loaded.folder, folder / "new/data");
   expect_same(loaded.interactions, made.interactions);
   ASSERT_EQ(loaded.modalities.size(), 2U);
   for (size_t m = 0; m < 2; ++m) {
@@ -310,32 +313,31 @@ TEST(WriteDataset, LoadsAsTheSame) {
 
 TEST(WriteDataset, KeepsWhatIsThere) {
   const ScratchFolder folder;
-  const Dataset made = synthetic_dataset(small_spec(), "toy");
   write_file(folder / "toy/notes", "mine");
-  EXPECT_ERROR(write_dataset(made, folder.path()),
+  EXPECT_ERROR(write_dataset(small_spec(), "toy", folder.path()),
                (folder / "toy").string() + " is there already: remove it or choose another name");
   EXPECT_EQ(names_below(folder.path()), (std::vector<std::string>{"toy", "toy/notes"}));
-  std::filesystem::rename(folder / "toy", folder / "toy.part");
-  EXPECT_ERROR(
-      write_dataset(made, folder.path()),
-      (folder / "toy.part").string() + " is there already, left when a run was killed: remove it");
-  EXPECT_EQ(names_below(folder.path()), (std::vector<std::string>{"toy.part", "toy.part/notes"}));
+  std::filesystem::rename(folder / "toy", folder / "toy.part1");
+  write_dataset(small_spec(), "toy", folder.path());
+  std::filesystem::remove_all(folder / "toy");
+  EXPECT_EQ(names_below(folder.path()),
+            (std::vector<std::string>{"toy.part1", "toy.part1/notes"}));
 }
 
 TEST(WriteDataset, RefusesAFolderThatCannotBe) {
   const ScratchFolder folder;
   write_file(folder / "file", "");
-  const Dataset made = synthetic_dataset(small_spec(), "toy");
-  EXPECT_ERROR(
-      write_dataset(made, folder / "file"),
-      "cannot make the folder " + (folder / "file/toy.part").string() + ": Not a directory");
+  const std::string file = std::filesystem::canonical(folder / "file").string();
+  EXPECT_ERROR(write_dataset(small_spec(), "toy", folder / "file"),
+               "cannot write to " + file + " (Not a directory): expected " + file +
+                   "/toy to lie in a folder that can be written to");
 }
 
 TEST(WriteDataset, LeavesNothingWhenTheDiskIsFull) {
   const ScratchFolder folder;
   SyntheticSpec spec = small_spec();
   spec.n_interactions = 1500;
-  const Dataset made = synthetic_dataset(spec, "toy");
+  const auto part = std::filesystem::canonical(folder.path()) / "toy.part1";
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   const auto on_signal = std::signal(SIGXFSZ, SIG_IGN);  // then a write beyond the limit fails
@@ -344,15 +346,15 @@ TEST(WriteDataset, LeavesNothingWhenTheDiskIsFull) {
        {std::pair{10000, "toy.inter"}, {13300, "image_feat.npy.part"}}) {
     const rlimit small{static_cast<rlim_t>(limit), before.rlim_max};
     ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-    const std::string message = error_of([&] { write_dataset(made, folder.path()); });
+    const std::string message = error_of([&] { write_dataset(spec, "toy", folder.path()); });
     ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
     EXPECT_EQ(message,
-              "cannot write " + (folder / "toy.part" / file).string() + ": is the disk full?");
+              "cannot write " + (part / file).string() + ": is the disk full?");
     EXPECT_EQ(names_below(folder.path()), std::vector<std::string>());
   }
   std::signal(SIGXFSZ, on_signal);
-  write_dataset(made, folder.path());
-  EXPECT_EQ(names_below(folder.path()).size(), 4U);
+  write_dataset(spec, "toy", folder.path());
+  EXPECT_EQ(names_below(folder.path()).size(), 5U);
 }
 
 }  // namespace

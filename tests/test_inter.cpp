@@ -130,6 +130,9 @@ TEST(Inter, RefusesAHeader) {
   EXPECT_EQ(message("userID itemID\n0 1\n").substr(0, 34), "x.inter:1: no column userID in the");
   EXPECT_EQ(message("userID\titemID\tuserID\n0\t1\t2\n"),
             "x.inter:1: the column userID stands twice: expected it once");
+  for (const std::string columns : {"userID\titemID", "userID\titemID\trating"})
+    EXPECT_EQ(message(columns + "\r0\t1\t2\r0\t2\t2\r"),
+              "x.inter:1: has lines that end in \\r alone: expected \\n or \\r\\n");
 }
 
 TEST(Inter, RefusesALine) {

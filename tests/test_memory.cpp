@@ -92,74 +92,102 @@ void train(Ops<float>& ops, const Case& c, const std::function<void()>& on_epoch
   EXPECT_EQ(epochs, c.config.epochs);
 }
 
+/// The parts of a table, compared one by one with what was allocated.
+class Parts {
+ public:
+  Parts(const CountingOps& ops, std::vector<MemoryPart> parts)
+      : ops_(ops), parts_(std::move(parts)) {}
+  void expect(const char* name, size_t bytes) {
+    EXPECT_EQ(bytes_of(parts_, name), bytes) << name;
+    known_ += bytes;
+  }
+  /// The parts so far are all that is allocated.
+  void expect_no_more() { EXPECT_EQ(ops_.taken(), known_); }
+  /// The parts so far are all of the table but the working memory.
+  void expect_complete() { EXPECT_EQ(known_, total_but_working(parts_)); }
+
+ private:
+  const CountingOps& ops_;
+  std::vector<MemoryPart> parts_;
+  size_t known_ = 0;
+};
+
+struct FeatureBytes {
+  size_t features = 0, copies = 0, gradients = 0;
+};
+FeatureBytes feature_bytes(Bm3<float>& model) {
+  FeatureBytes sum;
+  for (const auto& e : model.modalities()) {
+    sum.features += e.features.size() * sizeof(float);
+    sum.copies += (e.copy[0].size() + e.copy[1].size()) * sizeof(float);
+    sum.gradients += e.d_features.size() * sizeof(float);
+  }
+  return sum;
+}
+
+void expect_model(Parts& parts, Bm3<float>& model, const TrainConfig& config) {
+  const FeatureBytes of = feature_bytes(model);
+  parts.expect("features", of.features);
+  parts.expect("features: copies of a batch's rows", of.copies);
+  parts.expect("features: gradients of a batch's rows", of.gradients);
+  parts.expect("parameters", model.values().size() * sizeof(float));
+  parts.expect("parameters: gradients", model.gradients().size() * sizeof(float));
+  const size_t H = model.H().size() * sizeof(float);
+  parts.expect("H, layers and predictions of all nodes", (config.model.n_layers > 1 ? 3 : 2) * H);
+  parts.expect("a batch's matrices, and sums of losses",
+               4 * model.z().size() * sizeof(float) + model.masks().size() + 6 * sizeof(double));
+}
+
+void expect_adam(Parts& parts, Bm3<float>& model, bool tuned, bool fetches_ahead, size_t steps) {
+  const FeatureBytes of = feature_bytes(model);
+  parts.expect("parameters: Adam's m and v", 2 * model.values().size() * sizeof(float));
+  parts.expect("Adam's schedule and step", (steps + 1) * 8 + 4);
+  parts.expect("features: Adam's m and v", tuned ? 2 * of.features : 0);
+  parts.expect("features: copies of these rows' m and v",
+               tuned && fetches_ahead ? 2 * of.copies : 0);
+  parts.expect("features: steps of their last updates",
+               tuned ? model.modalities().size() * model.n_items() * 4 : 0);
+}
+
+void expect_evaluation(Parts& parts, CountingOps& ops, const Interactions& data,
+                       const Graph<float>& graph, const DataSizes& sizes) {
+  const HeldOut valid = held_out(data.valid, data), test = held_out(data.test, data);
+  const Ranker<float> ranker(ops, graph, users_of(valid, test), longest_list);
+  const Evaluator<float> of_valid(ops, valid, ranker.users()), of_test(ops, test, ranker.users());
+  parts.expect("ranking: users, items and scores", sizes.n_ranked * (4 + 50 * 8));
+  parts.expect("held-out items and metrics", sizes.n_evaluated * 12 + sizes.n_held_out * 4 +
+                                                 2 * 8 + 2 * 8 * (51 + 16));
+  parts.expect_no_more();
+}
+
 /// What the operations allocate while the objects of a training are made, one after the other.
 TEST(Memory, EachPartIsWhatItsArraysTake) {
   for (const DeviceFacts& facts : devices)
     for_cases([&](const Case& c) {
       CountingOps ops(facts);
       const DataSizes sizes = sizes_of(c.data);
-      const auto parts = training_memory(sizes, c.config, facts);
-      size_t before = 0, known = 0;
-      const auto expect = [&](const char* name, size_t bytes) {
-        EXPECT_EQ(bytes_of(parts, name), bytes) << name;
-        known += bytes;
-      };
-      const auto grown = [&] {
-        const size_t bytes = ops.taken() - before;
-        before = ops.taken();
-        return bytes;
-      };
+      Parts parts(ops, training_memory(sizes, c.config, facts));
       const auto graph = make_graph<float>(ops, c.data.interactions.n_users,
                                            c.data.interactions.n_items, c.data.interactions.train);
-      expect("graph", grown());
+      parts.expect("graph", ops.taken());
+      const size_t before = ops.taken();
       BatchLoader loader(ops, graph.n_users, graph.n_items, c.config.batch);
-      expect("row lists of two batches", grown());
+      parts.expect("row lists of two batches", ops.taken() - before);
 
       Bm3<float> model(ops, graph, c.config.model, sizes.modalities, loader);
       if (facts.fetches_ahead) model.fetch_ahead();
-      size_t features = 0, copies = 0, gradients = 0;
-      for (const auto& e : model.modalities()) {
-        features += e.features.size() * sizeof(float);
-        copies += (e.copy[0].size() + e.copy[1].size()) * sizeof(float);
-        gradients += e.d_features.size() * sizeof(float);
-      }
-      const size_t of_parameters = model.values().size() * sizeof(float), first = known;
-      expect("features", features);
-      expect("features: copies of a batch's rows", copies);
-      expect("features: gradients of a batch's rows", gradients);
-      expect("parameters", of_parameters);
-      expect("parameters: gradients", model.gradients().size() * sizeof(float));
-      const size_t n_layers = c.config.model.n_layers, H = model.H().size() * sizeof(float);
-      expect("H, layers and predictions of all nodes", (n_layers > 1 ? 3 : 2) * H);
-      expect("a batch's matrices, and sums of losses",
-             4 * model.z().size() * sizeof(float) + model.masks().size() + 6 * sizeof(double));
-      EXPECT_EQ(grown(), known - first);
+      expect_model(parts, model, c.config);
+      parts.expect_no_more();
 
-      const size_t batches = (sizes.n_train + c.config.batch - 1) / c.config.batch;
-      Adam<float> adam(ops, model, c.config.adam, c.config.epochs * batches);
+      const size_t steps =
+          c.config.epochs * ((sizes.n_train + c.config.batch - 1) / c.config.batch);
+      Adam<float> adam(ops, model, c.config.adam, steps);
       if (facts.fetches_ahead) adam.fetch_ahead();
-      const size_t second = known;
-      const bool tuned = c.config.model.tuned;
-      expect("parameters: Adam's m and v", 2 * of_parameters);
-      expect("Adam's schedule and step", (c.config.epochs * batches + 1) * 8 + 4);
-      expect("features: Adam's m and v", tuned ? 2 * features : 0);
-      expect("features: copies of these rows' m and v",
-             tuned && facts.fetches_ahead ? 2 * copies : 0);
-      expect("features: steps of their last updates",
-             tuned ? model.modalities().size() * model.n_items() * 4 : 0);
-      EXPECT_EQ(grown(), known - second);
-      const size_t third = known;
-      const HeldOut valid = held_out(c.data.interactions.valid, c.data.interactions);
-      const HeldOut test = held_out(c.data.interactions.test, c.data.interactions);
-      const Ranker<float> ranker(ops, graph, users_of(valid, test), longest_list);
-      expect("ranking: users, items and scores", grown());
-      const Evaluator<float> of_valid(ops, valid, ranker.users());
-      const Evaluator<float> of_test(ops, test, ranker.users());
-      expect("held-out items and metrics", grown());
-      EXPECT_EQ(known - third, sizes.n_ranked * (4 + 50 * 8) + sizes.n_evaluated * 12 +
-                                   sizes.n_held_out * 4 + 2 * 8 + 2 * 8 * (51 + 16));
-      expect("predictions of the best epoch", H);
-      EXPECT_EQ(known, total_but_working(parts));
+      expect_adam(parts, model, c.config.model.tuned, facts.fetches_ahead, steps);
+      parts.expect_no_more();
+      expect_evaluation(parts, ops, c.data.interactions, graph, sizes);
+      parts.expect("predictions of the best epoch", model.H().size() * sizeof(float));
+      parts.expect_complete();
     });
 }
 

@@ -236,6 +236,11 @@ TEST(NpyHeader, WhatNumpyWrites) {
   EXPECT_EQ(parse(header("{'descr': '<i8', 'fortran_order': False, 'shape': (3,), }")).shape,
             std::vector<int64_t>{3});
   EXPECT_EQ(parse(header("{'descr': '|u1', 'fortran_order': False, 'shape': (), }")).count(), 1);
+  const NpyHeader other =
+      parse(header(R"({"descr": "<f2", "fortran_order": True, "shape": (7, 3), })"));
+  EXPECT_EQ(other.dtype, "<f2");
+  EXPECT_EQ(other.shape, (std::vector<int64_t>{7, 3}));
+  EXPECT_TRUE(other.fortran_order);
   EXPECT_EQ(parse(header("{'shape': (2,3,4),'descr':'<f2','fortran_order':True}")).shape,
             (std::vector<int64_t>{2, 3, 4}));
 }
@@ -266,7 +271,7 @@ TEST(NpyHeader, Refuses) {
     EXPECT_EQ(words(header(without)), std::string("x.npy: the .npy header lacks '") + key + "'");
   }
   for (const std::string descr :
-       {"'<f4, ", "\"<f4\", ", "<f4, ", "[('a', '<f4')], ", "'', ", "'<f4\n', "})
+       {"'<f4, ", "\"<f4', ", "<f4, ", "[('a', '<f4')], ", "'', ", "'<f4\n', "})
     EXPECT_NE(words(header("{'fortran_order': False, 'shape': (2, 3), 'descr': " + descr + "}"))
                   .find("expected little-endian float16"),
               std::string::npos)

@@ -46,7 +46,7 @@ TEST(Options, BestOfEachDataSet) {
 
 TEST(Options, ThePapersProtocol) {
   const TrainOptions options = train("baby");
-  EXPECT_EQ(options.data, "data");
+  EXPECT_EQ(options.data, "");
   EXPECT_EQ(options.out, "");
   EXPECT_EQ(options.recipe, "released");
   EXPECT_EQ(options.modalities, std::vector<std::string>{"all"});
@@ -176,60 +176,97 @@ TEST(Options, Commands) {
 
 // -------------------------------------------------------------------------------------- refused
 
-TEST(Options, RefusesImpossibleValues) {
-  const struct {
-    const char *line, *words;
-  } cases[] = {
-      {"baby --dropout 1", "--dropout is '1': expected a number from 0 to below 1"},
-      {"baby --dropout -0.1", "--dropout is '-0.1': expected a number from 0 to below 1"},
-      {"baby --dropout nan", "--dropout is 'nan': expected a number from 0 to below 1"},
-      {"baby --dropout half", "--dropout is 'half': expected a number from 0 to below 1"},
-      {"baby --dropout 0.5x", "--dropout is '0.5x': expected a number from 0 to below 1"},
-      {"baby --layers -1", "--layers is '-1': expected a whole number from 0 to 8"},
-      {"baby --n-layers 9", "--layers is '9': expected a whole number from 0 to 8"},
-      {"baby --layers 1.5", "--layers is '1.5': expected a whole number from 0 to 8"},
-      {"baby --reg -1", "--reg is '-1': expected a number from 0"},
-      {"baby --reg-weight inf", "--reg is 'inf': expected a number from 0"},
-      {"baby --mm-weight -1", "--mm-weight is '-1': expected a number from 0"},
-      {"baby --lr 0", "--lr is '0': expected a number above 0"},
-      {"baby --lr 1e999", "--lr is '1e999': expected a number above 0"},
-      {"baby --batch 0", "--batch is '0': expected a whole number from 1 to 1000000"},
-      {"baby --epochs 0", "--epochs is '0': expected a whole number from 1 to 1000000"},
-      {"baby --patience 1000001",
-       "--patience is '1000001': expected a whole number from 1 to 1000000"},
-      {"baby --dim 0", "--dim is '0': expected a whole number from 1 to 1024"},
-      {"baby --threads -1", "--threads is '-1': expected a whole number from 0 to 1024"},
-      {"baby --seed -1", "--seed is '-1': expected a whole number from 0 to 18446744073709551615"},
-      {"baby --seed 18446744073709551616",
-       "--seed is '18446744073709551616': expected a whole number from 0 to 18446744073709551615"},
-      {"baby --recipe mine", "--recipe is 'mine': expected released or paper"},
-      {"baby --reg-form cubed", "--reg-form is 'cubed': expected norm or squared"},
-      {"baby --features thawed", "--features is 'thawed': expected frozen or tuned"},
-      {"baby --losses rec,ce", "--losses is 'ce': expected rec or align or mask"},
-      {"baby --losses rec,", "--losses is '': expected rec or align or mask"},
-      {"../baby",
-       "the data set's name is '../baby': expected the name of a folder in the data folder "
-       "(--data)"},
-      {".",
-       "the data set's name is '.': expected the name of a folder in the data folder (--data)"},
-      {"synth a/b",
-       "the data set's name is 'a/b': expected the name of a folder in the data folder (--data)"},
-      {"synth x --users 0", "--users is '0': expected a whole number from 1 to 1073741823"},
-      {"synth x --modality image:8",
-       "--modality is 'image:8': expected NAME:DIM:NOISE, as in image:4096:3"},
-      {"synth x --modality :8:1",
-       "--modality is ':8:1': expected NAME:DIM:NOISE, as in image:4096:3"},
-      {"synth x --modality a/b:8:1",
-       "--modality is 'a/b:8:1': expected NAME:DIM:NOISE, as in image:4096:3"},
-      {"synth x --modality a:0:1",
-       "DIM of --modality is '0': expected a whole number from 1 to 1048576"},
-      {"synth x --modality a:8:-1", "NOISE of --modality is '-1': expected a number from 0"},
-      {"synth x --modality a:8:1 a:9:1", "--modality names 'a' twice: expected different names"},
-      {"recommend R --user -1", "--user is '-1': expected a whole number from 0 to 1073741823"},
-      {"recommend R --user 1 -k 0", "-k is '0': expected a whole number from 1 to 50"},
-      {"", "no data set: expected its NAME, as in `bm3 baby`"},
-      {"--seed 1", "no data set: expected its NAME, as in `bm3 baby`"}};
+struct Refused {
+  const char *line, *words;
+};
+void expect_messages(const std::vector<Refused>& cases) {
   for (const auto& [line, words] : cases) EXPECT_EQ(message(line), words) << line;
+}
+
+TEST(Options, RefusesImpossibleValuesOfTheModel) {
+  expect_messages({
+    {"baby --dropout 1", "--dropout is '1': expected a number from 0 to below 1"},
+    {"baby --dropout -0.1", "--dropout is '-0.1': expected a number from 0 to below 1"},
+    {"baby --dropout nan", "--dropout is 'nan': expected a number from 0 to below 1"},
+    {"baby --dropout half", "--dropout is 'half': expected a number from 0 to below 1"},
+    {"baby --dropout 0.5x", "--dropout is '0.5x': expected a number from 0 to below 1"},
+    {"baby --layers -1", "--layers is '-1': expected a whole number from 0 to 8"},
+    {"baby --n-layers 9", "--layers is '9': expected a whole number from 0 to 8"},
+    {"baby --layers 1.5", "--layers is '1.5': expected a whole number from 0 to 8"},
+    {"baby --reg -1", "--reg is '-1': expected a number from 0, in float32's range"},
+    {"baby --reg-weight inf", "--reg is 'inf': expected a number from 0, in float32's range"},
+    {"baby --mm-weight -1", "--mm-weight is '-1': expected a number from 0, in float32's range"}});
+}
+
+TEST(Options, RefusesImpossibleValuesOfTraining) {
+  expect_messages({
+    {"baby --lr 0", "--lr is '0': expected a number above 0, in float32's range"},
+    {"baby --lr 1e39", "--lr is '1e39': expected a number above 0, in float32's range"},
+    {"baby --lr 1e999", "--lr is '1e999': expected a number above 0, in float32's range"},
+    {"baby --batch 0", "--batch is '0': expected a whole number from 1 to 1000000"},
+    {"baby --epochs 0", "--epochs is '0': expected a whole number from 1 to 1000000"},
+    {"baby --patience 1000001",
+     "--patience is '1000001': expected a whole number from 1 to 1000000"},
+    {"baby --dim 0", "--dim is '0': expected a whole number from 1 to 1024"},
+    {"baby --threads -1", "--threads is '-1': expected a whole number from 0 to 1024"},
+    {"baby --seed -1", "--seed is '-1': expected a whole number from 0 to 18446744073709551615"},
+    {"baby --seed 18446744073709551616",
+     "--seed is '18446744073709551616': expected a whole number from 0 to 18446744073709551615"}});
+}
+
+TEST(Options, RefusesUnknownChoices) {
+  expect_messages({
+    {"baby --recipe mine", "--recipe is 'mine': expected released or paper"},
+    {"baby --reg-form cubed", "--reg-form is 'cubed': expected norm or squared"},
+    {"baby --features thawed", "--features is 'thawed': expected frozen or tuned"},
+    {"baby --losses rec,ce", "--losses is 'ce': expected rec or align or mask"},
+    {"baby --losses rec,rec", "--losses names 'rec' twice: expected different names"},
+    {"baby --modalities a,b,a", "--modalities names 'a' twice: expected different names"},
+    {"baby --tf32 --device cpu",
+     "--tf32 is there with --device cpu: expected it for a GPU alone"},
+    {"eval R --tf32 --device cpu",
+     "--tf32 is there with --device cpu: expected it for a GPU alone"},
+    {"baby --losses rec,", "--losses is '': expected rec or align or mask"}});
+}
+
+TEST(Options, RefusesNamesThatAreNoFolder) {
+  expect_messages({
+    {"../baby",
+     "the data set's name is '../baby': expected the name of a folder in the data folder "
+     "(--data)"},
+    {".",
+     "the data set's name is '.': expected the name of a folder in the data folder (--data)"},
+    {"synth a/b",
+     "the data set's name is 'a/b': expected the name of a folder in the data folder (--data)"},
+    {"synth eval", "the data set's name is 'eval', a command of bm3: expected another"},
+    {"synth recommend", "the data set's name is 'recommend', a command of bm3: expected another"},
+    {"synth synth", "the data set's name is 'synth', a command of bm3: expected another"},
+    {"", "no data set: expected its NAME, as in `bm3 baby`"},
+    {"--seed 1", "no data set: expected its NAME, as in `bm3 baby`"}});
+}
+
+TEST(Options, RefusesImpossibleDataSets) {
+  expect_messages({
+    {"synth x --users 0", "--users is '0': expected a whole number from 1 to 1073741823"},
+    {"synth x --modality image:8",
+     "--modality is 'image:8': expected NAME:DIM:NOISE, as in image:4096:3"},
+    {"synth x --modality :8:1",
+     "--modality is ':8:1': expected NAME:DIM:NOISE, as in image:4096:3"},
+    {"synth x --modality a/b:8:1",
+     "--modality is 'a/b:8:1': expected NAME:DIM:NOISE, as in image:4096:3"},
+    {"synth x --modality none:8:1",
+     "a modality is named 'none': expected neither all nor none nor a comma, which --modalities "
+     "could not name"},
+    {"synth x --modality a:0:1",
+     "DIM of --modality is '0': expected a whole number from 1 to 1048576"},
+    {"synth x --modality a:8:-1", "NOISE of --modality is '-1': expected a number from 0 to 1e+06"},
+    {"synth x --modality a:8:1 a:9:1", "--modality names 'a' twice: expected different names"}});
+}
+
+TEST(Options, RefusesImpossibleRecommendations) {
+  expect_messages({
+    {"recommend R --user -1", "--user is '-1': expected a whole number from 0 to 1073741823"},
+    {"recommend R --user 1 -k 0", "-k is '0': expected a whole number from 1 to 50"}});
 }
 
 TEST(Options, RefusesAnEmptyOrABrokenWord) {
@@ -282,55 +319,60 @@ std::string entry_of(const std::string& text, const std::string& name) {
   return words;
 }
 
+const struct {
+  const char *command, *option, *fallback;
+} options[] = {
+    {"", "NAME", ""},
+    {"", "--data", "[data]"},
+    {"", "--out", "[runs/NAME-YYYYMMDD-HHMMSS]"},
+    {"", "--modalities", "[all]"},
+    {"", "--threads", "[0]"},
+    {"", "--device", "[auto]"},
+    {"", "--tf32", "[off]"},
+    {"", "--memory", "[off]"},
+    {"", "--recipe", "[released]"},
+    {"", "--layers,--n-layers", "[1; elec: 2]"},
+    {"", "--dropout", "[0.5; elec: 0.3]"},
+    {"", "--reg,--reg-weight", "[0.1; sports: 0.01]"},
+    {"", "--reg-form", "[norm; paper: squared]"},
+    {"", "--mm-weight,--cl-weight", "[2; paper: 1]"},
+    {"", "--features", "[frozen]"},
+    {"", "--losses", "[rec,align,mask]"},
+    {"", "--dim,--embedding-size", "[64]"},
+    {"", "--lr,--learning-rate", "[0.001]"},
+    {"", "--batch,--train-batch-size", "[2048]"},
+    {"", "--epochs", "[1000]"},
+    {"", "--patience,--stopping-step", "[20]"},
+    {"", "--seed", "[999]"},
+    {"", "synth", ""},
+    {"", "recommend", ""},
+    {"", "eval", ""},
+    {"synth", "NAME", ""},
+    {"synth", "--data", "[data]"},
+    {"synth", "--users", "[19445]"},
+    {"synth", "--items", "[7050]"},
+    {"synth", "--interactions", "[160792]"},
+    {"synth", "--modality", "[image:4096:3 text:384:1]"},
+    {"synth", "--seed", "[2023]"},
+    {"recommend", "RUN", ""},
+    {"recommend", "--user", "[0]"},
+    {"recommend", "-k", "[10]"},
+    {"eval", "RUN", ""},
+    {"eval", "--data", "[where the run found it]"},
+    {"eval", "--threads", "[0]"},
+    {"eval", "--device", "[that of the run]"},
+    {"eval", "--tf32", "[off]"}};
+
 TEST(Help, ListsEveryOptionWithItsDefault) {
-  const struct {
-    const char *command, *option, *fallback;
-  } options[] = {{"", "NAME", ""},
-                 {"", "--data", "[data]"},
-                 {"", "--out", "[runs/NAME-YYYYMMDD-HHMMSS]"},
-                 {"", "--modalities", "[all]"},
-                 {"", "--threads", "[0]"},
-                 {"", "--device", "[auto]"},
-                 {"", "--tf32", "[off]"},
-                 {"", "--memory", "[off]"},
-                 {"", "--recipe", "[released]"},
-                 {"", "--layers,--n-layers", "[1; elec: 2]"},
-                 {"", "--dropout", "[0.5; elec: 0.3]"},
-                 {"", "--reg,--reg-weight", "[0.1; sports: 0.01]"},
-                 {"", "--reg-form", "[norm; paper: squared]"},
-                 {"", "--mm-weight,--cl-weight", "[2; paper: 1]"},
-                 {"", "--features", "[frozen]"},
-                 {"", "--losses", "[rec,align,mask]"},
-                 {"", "--dim,--embedding-size", "[64]"},
-                 {"", "--lr,--learning-rate", "[0.001]"},
-                 {"", "--batch,--train-batch-size", "[2048]"},
-                 {"", "--epochs", "[1000]"},
-                 {"", "--patience,--stopping-step", "[20]"},
-                 {"", "--seed", "[999]"},
-                 {"", "synth", ""},
-                 {"", "recommend", ""},
-                 {"", "eval", ""},
-                 {"synth", "NAME", ""},
-                 {"synth", "--data", "[data]"},
-                 {"synth", "--users", "[19445]"},
-                 {"synth", "--items", "[7050]"},
-                 {"synth", "--interactions", "[160792]"},
-                 {"synth", "--modality", "[image:4096:3 text:384:1]"},
-                 {"synth", "--seed", "[2023]"},
-                 {"recommend", "RUN", ""},
-                 {"recommend", "--user", "[0]"},
-                 {"recommend", "-k", "[10]"},
-                 {"eval", "RUN", ""},
-                 {"eval", "--data", "[where the run found it]"},
-                 {"eval", "--threads", "[0]"},
-                 {"eval", "--device", "[that of the run]"},
-                 {"eval", "--tf32", "[off]"}};
   for (const auto& [command, option, fallback] : options) {
     const std::string entry = entry_of(help(std::string(command) + " --help"), option);
     EXPECT_NE(entry, "") << command << " " << option;
     EXPECT_NE(entry.find(fallback), std::string::npos) << command << ": " << entry;
   }
-  // And nothing beside these: each line that names an option is one of the above.
+}
+
+/// Each line that names an option is one of the above.
+TEST(Help, ListsNothingElse) {
   for (const std::string command : {"", "synth", "recommend", "eval"}) {
     std::set<std::string> known = {"-h,--help"};
     for (const auto& row : options)

@@ -1,17 +1,19 @@
 #include "data/dataset.h"
 
 #include <algorithm>
-#include <fstream>
 #include <memory>
 
 #include "data/npy.h"
+#include "data/part_folder.h"
 #include "error.h"
+#include "text.h"
 
 namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view feature_ending = "_feat.npy";
+constexpr const char* mark_name = "MADE_UP.txt";  // the file that tells made-up data from real data
 
 Modality open_modality(const fs::path& path, int64_t n_items) {
   const auto matrix = std::make_shared<NpyMatrix>(path);
@@ -20,6 +22,11 @@ Modality open_modality(const fs::path& path, int64_t n_items) {
                 " rows: expected one for each of the " + std::to_string(n_items) + " items");
   std::string name = path.filename().string();
   name.resize(name.size() - feature_ending.size());
+  try {
+    check_modality_name(name);
+  } catch (const Error& e) {
+    throw Error(path.string() + ": " + e.what());
+  }
   return {name, matrix->cols(), [matrix](int64_t first, int64_t count, float* out) {
             matrix->read_rows(first, count, out);
           }};
@@ -31,15 +38,25 @@ bool is_feature_file(const fs::path& path) {
          name.compare(name.size() - feature_ending.size(), name.size(), feature_ending) == 0;
 }
 
-void write_inter(const Interactions& data, const fs::path& path) {
-  std::ofstream file(path);
-  file << "userID\titemID\tx_label\n";
+std::string mark_text(const SyntheticSpec& spec, const std::string& name) {
+  std::string modalities;
+  for (const auto& m : spec.modalities)
+    modalities += (modalities.empty() ? " --modality " : " ") + m.name + ":" + shortest(m.dim) +
+                  ":" + shortest(m.noise);
+  return "These data are made up: no person did any of it, and figures on them say nothing about\n"
+         "real data. `bm3` tells them from real ones by this file. They were made by\n\n"
+         "bm3 synth " + name + " --users " + shortest(spec.n_users) + " --items " +
+         shortest(spec.n_items) + " --interactions " + shortest(spec.n_interactions) +
+         modalities + " --seed " + shortest(spec.seed) + "\n";
+}
+
+std::string inter_text(const Interactions& data) {
+  std::string text = "userID\titemID\tx_label\n";
   const std::vector<Interaction>* parts[] = {&data.train, &data.valid, &data.test};
   for (int label = 0; label < 3; ++label)
     for (const auto& [user, item] : *parts[label])
-      file << user << '\t' << item << '\t' << label << '\n';
-  file.close();
-  if (!file) throw Error("cannot write " + path.string() + ": is the disk full?");
+      text += shortest(user) + '\t' + shortest(item) + '\t' + shortest(label) + '\n';
+  return text;
 }
 
 void write_features(const Modality& modality, int64_t n_items, const fs::path& path) {
@@ -47,6 +64,7 @@ void write_features(const Modality& modality, int64_t n_items, const fs::path& p
   constexpr int64_t piece = 256;
   std::vector<float> rows(static_cast<size_t>(piece * modality.dim));
   for (int64_t first = 0; first < n_items; first += piece) {
+    PartFolder::heed_interrupts();
     const int64_t count = std::min(piece, n_items - first);
     modality.read_rows(first, count, rows.data());
     writer.append(rows.data(), static_cast<size_t>(count * modality.dim));
@@ -56,9 +74,19 @@ void write_features(const Modality& modality, int64_t n_items, const fs::path& p
 
 }  // namespace
 
+void check_modality_name(const std::string& name) {
+  const auto bad = [](char c) { return c == ',' || is_control(c); };
+  if (name.empty() || name == "all" || name == "none" ||
+      std::any_of(name.begin(), name.end(), bad))
+    throw Error("a modality is named " + in_quotes(name) +
+                ": expected neither all nor none nor a comma, which --modalities could not name");
+}
+
 Dataset load_dataset(const fs::path& folder, const std::string& name, uint64_t seed) {
   Dataset data;
   data.name = name;
+  data.folder = folder;
+  data.synthetic = fs::exists(folder / name / mark_name);
   data.interactions = read_inter(folder / name / (name + ".inter"), seed);
   std::vector<fs::path> features;
   for (const auto& entry : fs::directory_iterator(folder / name))
@@ -82,24 +110,17 @@ Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name) {
   return data;
 }
 
-void write_dataset(const Dataset& data, const fs::path& folder) {
-  const fs::path target = folder / data.name, part = folder / (data.name + ".part");
-  if (fs::exists(target))
-    throw Error(target.string() + " is there already: remove it or choose another name");
-  if (fs::exists(part))
-    throw Error(part.string() + " is there already, left when a run was killed: remove it");
-  std::error_code status;
-  fs::create_directories(part, status);
-  if (status) throw Error("cannot make the folder " + part.string() + ": " + status.message());
-  try {
-    write_inter(data.interactions, part / (data.name + ".inter"));
-    for (const auto& m : data.modalities)
-      write_features(m, data.interactions.n_items, part / (m.name + std::string(feature_ending)));
-    fs::rename(part, target);
-  } catch (...) {
-    fs::remove_all(part, status);
-    throw;
-  }
+void write_dataset(const SyntheticSpec& spec, const std::string& name, const fs::path& folder) {
+  const fs::path target = folder / name;
+  const Error taken(target.string() + " is there already: remove it or choose another name");
+  if (fs::exists(fs::symlink_status(target))) throw taken;
+  const Dataset data = synthetic_dataset(spec, name);
+  PartFolder part(absolute_path(target));
+  part.write(mark_name, mark_text(spec, name));
+  part.write(name + ".inter", inter_text(data.interactions));
+  for (const auto& m : data.modalities)
+    write_features(m, spec.n_items, part / (m.name + std::string(feature_ending)));
+  if (!part.rename_to(absolute_path(target))) throw taken;
 }
 
 }  // namespace bm3

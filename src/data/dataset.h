@@ -20,21 +20,28 @@ struct Modality {
 
 struct Dataset {
   std::string name;
+  std::filesystem::path folder;  // that it was read from; empty: made in memory
   Interactions interactions;
   std::vector<Modality> modalities;
-  bool synthetic = false;
+  bool synthetic = false;  // made up, not observed
 };
 
-/// Reads folder/name/name.inter and every *_feat.npy beside it, a modality each, by name. Errors:
-/// those of `read_inter` (which uses `seed` for a split) and `NpyMatrix`; a matrix with fewer rows
-/// than there are items (more are allowed).
+/// Error unless a modality can have this name, which file names and --modalities hold.
+void check_modality_name(const std::string& name);
+
+/// Reads folder/name/name.inter and every *_feat.npy beside it, a modality each, by name; synthetic
+/// is what `write_dataset` wrote. Errors: those of `read_inter` (which uses `seed` for a split),
+/// `NpyMatrix` and `check_modality_name`; a matrix with fewer rows than there are items (more are
+/// allowed).
 Dataset load_dataset(const std::filesystem::path& folder, const std::string& name, uint64_t seed);
 
 /// The data set that `spec` describes, made in memory.
 Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name);
 
-/// Writes `data` to folder/name in the layout that `load_dataset` reads. Error when that is there
-/// already or cannot be written; then nothing is left.
-void write_dataset(const Dataset& data, const std::filesystem::path& folder);
+/// Writes the same to folder/name in the layout that `load_dataset` reads, with a mark that says
+/// that it is made up. Error when that is there already or cannot be written; then, and when
+/// interrupted, nothing is left.
+void write_dataset(const SyntheticSpec& spec, const std::string& name,
+                   const std::filesystem::path& folder);
 
 }  // namespace bm3

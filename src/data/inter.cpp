@@ -38,6 +38,8 @@ struct Columns {
 };
 
 Columns parse_header(std::string_view line, const std::string& name) {
+  if (line.find('\r') != std::string_view::npos)
+    fail(name, 1, "has lines that end in \\r alone: expected \\n or \\r\\n");
   std::vector<std::string_view> fields;
   split_fields(line, fields);
   const auto find = [&](std::string_view column) {

@@ -24,13 +24,14 @@ constexpr const char* dtype_of() {
   if constexpr (std::is_same_v<T, uint8_t>) return "|u1";
 }
 
-/// The text after `'key':` in the header's dictionary, a Python literal.
+/// The text after `'key':` or `"key":` in the header's dictionary, a Python literal.
 std::string_view value_of(std::string_view dictionary, std::string_view key,
                           const std::string& name) {
-  const size_t at = dictionary.find("'" + std::string(key) + "':");
+  const std::string single = "'" + std::string(key) + "':", other = '"' + std::string(key) + "\":";
+  const size_t at = std::min(dictionary.find(single), dictionary.find(other));  // npos is the most
   if (at == std::string_view::npos)
     throw Error(name + ": the .npy header lacks '" + std::string(key) + "'");
-  std::string_view value = dictionary.substr(at + key.size() + 3);
+  std::string_view value = dictionary.substr(at + single.size());
   value.remove_prefix(std::min(value.find_first_not_of(' '), value.size()));
   return value;
 }
@@ -131,8 +132,9 @@ NpyHeader parse_npy_header(std::string_view bytes, const std::string& name) {
   NpyHeader header;
   header.data_offset = first + length;
   const std::string_view descr = value_of(dictionary, "descr", name);
-  const size_t close = descr.find('\'', 1);
-  const bool is_name = descr.front() == '\'' && close != std::string_view::npos;
+  const size_t close = descr.find(descr.front(), 1);
+  const bool is_name = (descr.front() == '\'' || descr.front() == '"') &&
+                       close != std::string_view::npos;
   header.dtype = is_name ? descr.substr(1, close - 1) : descr;
   constexpr std::string_view known[] = {"<f2", "<f4", "<f8", "<i4", "<i8", "|u1", "|b1"};
   if (std::find(std::begin(known), std::end(known), header.dtype) == std::end(known))

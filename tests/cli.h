@@ -1,0 +1,103 @@
+#pragma once
+// The program as a person runs it, in a folder of its own: exit status, what it prints and what it
+// leaves on the disk.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "data/dataset.h"
+#include "scratch.h"
+#include "text.h"
+
+namespace bm3::test {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+struct Outcome {
+  int status;  // of exit, or 128 + the signal
+  std::string out, err;
+};
+
+inline Words lines_of(const std::string& text) {
+  Words lines = split(text, '\n');
+  if (lines.back().empty()) lines.pop_back();
+  return lines;
+}
+
+/// The program in a folder of its own, with a small data set data/toy.
+class Cli : public testing::Test {
+ protected:
+  void SetUp() override {
+    SyntheticSpec spec;
+    spec.n_users = 60;
+    spec.n_items = 50;
+    spec.n_interactions = 450;
+    spec.modalities = {{"image", 12, 1}, {"text", 5, 1}};
+    write_dataset(spec, "toy", folder_ / "data");
+  }
+
+  /// Starts `program` in the folder; its output goes to files beside the folder.
+  pid_t start(const Words& words, const std::string& program = BM3_PROGRAM,
+              bool as_nobody = false) {
+    std::vector<char*> argv = {const_cast<char*>("bm3")};
+    for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(nullptr);
+    const std::string out = streams_ / "out", err = streams_ / "err";
+    const pid_t child = fork();
+    if (child != 0) return child;
+    setenv("OMP_WAIT_POLICY", "passive", 1);  // other tests want the processors, too
+    const bool ready = dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1) == 1 &&
+                       dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2) == 2 &&
+                       chdir(folder_.path().c_str()) == 0 && (!as_nobody || setuid(65534) == 0);
+    if (ready) execv(program.c_str(), argv.data());
+    _exit(99);
+  }
+
+  Outcome finish(pid_t child) {
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+            read_file(streams_ / "out"), read_file(streams_ / "err")};
+  }
+
+  Outcome run(const Words& words) { return finish(start(words)); }
+
+  /// Exit status 1, one line on standard error with `words`, and no file or folder more or less.
+  void expect_refused(const Words& command, const std::string& words) {
+    expect_refused([&] { return run(command); }, join(command, " "), words);
+  }
+  template <class Run>
+  void expect_refused(const Run& run_it, const std::string& trace, const std::string& words) {
+    SCOPED_TRACE(trace);
+    const Words before = names_below(folder_.path());
+    const Outcome outcome = run_it();
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(outcome.err, "bm3: " + words + "\n");
+    EXPECT_EQ(names_below(folder_.path()), before);
+  }
+
+  /// The command `toy` with this in place of the file data/toy/NAME.
+  void expect_refused_file(const std::string& name, const std::string& bytes,
+                           const std::string& words) {
+    const fs::path path = folder_ / ("data/toy/" + name);
+    const std::string right = fs::exists(path) ? read_file(path) : "";
+    write_file(path, bytes);
+    expect_refused([&] { return run(short_run("run")); }, name, words);
+    write_file(path, right);
+  }
+
+  static Words short_run(const std::string& out, const Words& more = {}) {
+    Words words = {"toy", "--epochs", "3", "--batch", "100", "--out", out};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+
+  const ScratchFolder folder_, streams_;
+};
+
+inline const Words run_files = {"config.json", "item_embedding.npy", "log.csv", "top_k.tsv",
+                         "user_embedding.npy"};
+
+}  // namespace bm3::test

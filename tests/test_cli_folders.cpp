@@ -1,0 +1,124 @@
+// Where results go: folders that cannot be, that are taken, and runs that are interrupted.
+#include <sys/stat.h>
+
+#include <chrono>
+#include <thread>
+
+#include "cli.h"
+
+namespace bm3::test {
+namespace {
+
+std::string cannot_write(const std::string& folder, const std::string& above, const char* reason) {
+  return "cannot write to " + above + " (" + reason + "): expected " + folder +
+         " to lie in a folder that can be written to";
+}
+
+TEST_F(Cli, RefusesTheOutputFolder) {
+  write_file(folder_ / "file", "mine");
+  write_file(folder_ / "full/notes", "mine");
+  fs::create_directory(folder_ / "locked");
+  const auto there = [](const std::string& out) {
+    return out + " is there already: expected --out to be a new or empty folder";
+  };
+  expect_refused(short_run("file"), there("file"));
+  expect_refused(short_run("full"), there("full"));
+  const std::string here = fs::canonical(folder_.path()), long_name(300, 'x');
+  const auto refuse = [&](const std::string& out, const std::string& above, const char* reason) {
+    expect_refused(short_run(out), cannot_write(fs::path(here) / out, above, reason));
+  };
+  refuse("file/run", here + "/file", "Not a directory");
+  refuse("new/" + long_name, here, "File name too long");
+  const bool root = geteuid() == 0;
+  refuse("/proc/run", "/proc", root ? "No such file or directory" : "Permission denied");
+
+  // Root may write everywhere: then another user runs a copy of the program.
+  const std::string program = folder_ / "bm3";
+  fs::copy_file(BM3_PROGRAM, program);
+  for (const char* path : {"", "data", "data/toy"})
+    ASSERT_EQ(chmod((folder_ / path).c_str(), 0755), 0);
+  ASSERT_EQ(chmod((folder_ / "locked").c_str(), 0555), 0);
+  expect_refused([&] { return finish(start(short_run("locked/run"), program, root)); }, "locked",
+                 cannot_write(here + "/locked/run", here + "/locked", "Permission denied"));
+}
+
+TEST_F(Cli, NamesItsFolderItself) {
+  ASSERT_EQ(run({"toy", "--epochs", "1"}).status, 0);
+  const Words names = names_below(folder_ / "runs");
+  ASSERT_EQ(names.size(), 1 + run_files.size());
+  EXPECT_EQ(names[0].find("toy-20"), 0U) << names[0];
+  EXPECT_EQ(names[0].size(), std::string("toy-YYYYMMDD-HHMMSS").size());
+}
+
+TEST_F(Cli, RunsOfOneSecondHaveTheirOwnFolders) {
+  pid_t children[4];
+  for (pid_t& child : children) child = start({"toy", "--epochs", "1"});
+  for (pid_t child : children) EXPECT_EQ(finish(child).status, 0);
+  size_t folders = 0;
+  for (const auto& run : fs::directory_iterator(folder_ / "runs")) {
+    EXPECT_EQ(names_below(run), run_files) << run;
+    ++folders;
+  }
+  EXPECT_EQ(folders, 4U);
+}
+
+TEST_F(Cli, LeavesFoldersOfOthersAlone) {
+  for (const char* foreign : {"run.part/mine", "run.part1/mine"}) write_file(folder_ / foreign, "");
+  const Words before = names_below(folder_.path());
+  fs::create_directory(folder_ / "empty");
+  fs::create_directory_symlink("empty", folder_ / "run");  // as good as its target
+  ASSERT_EQ(run(short_run("run")).status, 0);
+  EXPECT_EQ(names_below(folder_ / "empty"), run_files);
+  fs::remove(folder_ / "run");
+  fs::remove_all(folder_ / "empty");
+  EXPECT_EQ(names_below(folder_.path()), before);
+}
+
+TEST_F(Cli, InterruptedRunLeavesNothingHalfWritten) {
+  const Words before = names_below(folder_.path());
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_EQ(run(short_run("run")).status, 0);
+  const auto whole = std::chrono::steady_clock::now() - began;
+  fs::remove_all(folder_ / "run");
+  size_t interrupted = 0;
+  for (int k = 0; k <= 12; ++k) {  // from before the first epoch to about the end
+    const pid_t child = start(short_run("run"));
+    std::this_thread::sleep_for(whole * k / 12);
+    const int signal = k % 2 ? SIGINT : SIGTERM;
+    kill(child, signal);
+    const Outcome outcome = finish(child);
+    if (outcome.status != 0) {
+      ++interrupted;
+      EXPECT_EQ(outcome.status, 128 + signal) << outcome.err;
+    }
+    if (fs::exists(folder_ / "run")) {
+      EXPECT_EQ(names_below(folder_ / "run"), run_files);
+    } else {
+      EXPECT_NE(outcome.status, 0);
+    }
+    fs::remove_all(folder_ / "run");
+    EXPECT_EQ(names_below(folder_.path()), before);
+  }
+  EXPECT_GT(interrupted, 0U);
+}
+
+TEST_F(Cli, InterruptedSynthLeavesNothing) {
+  const Words before = names_below(folder_.path());
+  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGKILL}) {
+    const pid_t child = start({"synth", "big"});
+    while (!fs::exists(folder_ / "data/big.part1/image_feat.npy.part"))
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    kill(child, signal);
+    EXPECT_EQ(finish(child).status, 128 + signal);
+    if (signal != SIGKILL) {
+      EXPECT_EQ(names_below(folder_.path()), before) << signal;
+    }
+  }
+  // What a kill left does not stand in the way.
+  EXPECT_EQ(run({"synth", "big", "--users", "40", "--items", "40", "--interactions", "300"}).status,
+            0);
+  EXPECT_EQ(run({"big", "--epochs", "1", "--modalities", "none", "--out", "run"}).status, 0);
+}
+
+}  // namespace
+}  // namespace bm3::test
