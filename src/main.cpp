@@ -60,12 +60,15 @@ fs::path default_run_folder(const std::string& name) {
   return fs::path("runs") / (name + "-" + text);
 }
 
-/// Ranks `users` by embeddings on the host, h_u [n_users, d] and h_i [n_items, d].
+/// Ranks `users` by embeddings on the host, h_u [n_users, d] and h_i [n_items, d]. They come to lie one
+/// after the other as in training: with other addresses a BLAS may sum in another order.
 Ranking rank_by(Ops<float>& ops, const Interactions& data, const TrainResult& result,
                 const std::vector<int32_t>& users, size_t d) {
   const auto graph = make_graph<float>(ops, data.n_users, data.n_items, data.train);
-  const Array<float> h_u(ops, result.user), h_i(ops, result.item);
-  return rank(ops, h_u.data(), h_i.data(), users, graph, longest_list, d);
+  std::vector<float> all = result.user;
+  all.insert(all.end(), result.item.begin(), result.item.end());
+  const Array<float> h(ops, all);
+  return rank(ops, h.data(), h.data() + result.user.size(), users, graph, longest_list, d);
 }
 
 Metrics popularity(Ops<float>& ops, const Interactions& data) {

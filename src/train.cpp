@@ -194,7 +194,7 @@ TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& confi
   ops.download(result.user.data(), best.data(), users * sizeof(float));
   ops.download(result.item.data(), best.data() + users, items * sizeof(float));
   if (!all_finite(result.user) || !all_finite(result.item))
-    throw Error("the embeddings of epoch " + std::to_string(result.best_epoch) +
+    throw Error("the embeddings after epoch " + std::to_string(result.best_epoch) +
                 " are not finite" + what_to_try);
   return result;
 }
