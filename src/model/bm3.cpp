@@ -124,20 +124,20 @@ void Bm3<T>::losses(const Batch& batch, bool gradient, const T* target) {
   if (gradient) ops_.zero(d_h, rows(batch) * d * sizeof(T));
   double* sums = loss_.data();
   ops_.beside(part_of_step, [&] {
-    regulariser_forward(ops_, sums + reg_term, norms_.data(), H_.data(), z_.data(),
-                        config_.reg_form, config_.reg_weight, graph_, batch, d);
+    for (size_t m = 0; m < modalities_.size(); ++m) {
+      const size_t h_m = table(batch, 1 + m);
+      T* d_h_m = gradient ? d_h + h_m : nullptr;
+      if (config_.align)
+        align_loss(ops_, sums + align_term, d_h_m, h + h_m, view.from(items), batch,
+                   config_.mm_weight, d);
+      if (config_.mask)
+        mask_loss(ops_, sums + mask_term, d_h_m, h + h_m, view.from(h_m), batch,
+                  config_.mm_weight, d);
+    }
   });
   if (config_.rec) reconstruct_loss(ops_, sums + rec_term, d_h, h, view, items, batch, d);
-  for (size_t m = 0; m < modalities_.size(); ++m) {
-    const size_t h_m = table(batch, 1 + m);
-    T* d_h_m = gradient ? d_h + h_m : nullptr;
-    if (config_.align)
-      align_loss(ops_, sums + align_term, d_h_m, h + h_m, view.from(items), batch,
-                 config_.mm_weight, d);
-    if (config_.mask)
-      mask_loss(ops_, sums + mask_term, d_h_m, h + h_m, view.from(h_m), batch, config_.mm_weight,
-                d);
-  }
+  regulariser_forward(ops_, sums + reg_term, norms_.data(), H_.data(), z_.data(),
+                      config_.reg_form, config_.reg_weight, graph_, batch, d);
   ops_.join(part_of_step);
 }
 
