@@ -130,7 +130,7 @@ TEST_F(Cli, MemoryWithoutTraining) {
 
 /// The memory of what started the program is not its own.
 TEST_F(Cli, MemoryOfThisProgramAlone) {
-  const std::vector<char> held(size_t{1} << 30, 1);
+  const std::vector<char> held(size_t{600} << 20, 1);
   const Outcome outcome = run(short_run("run"));
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   size_t figures = 0;
@@ -138,7 +138,7 @@ TEST_F(Cli, MemoryOfThisProgramAlone) {
     const size_t at = outcome.err.find(words);
     ASSERT_NE(at, std::string::npos) << outcome.err;
     const double mib = std::stod(outcome.err.substr(at + words.size()));
-    EXPECT_TRUE(mib > 1 && mib < 900) << outcome.err;
+    EXPECT_TRUE(mib > 1 && mib < 500) << outcome.err;
     figures += held[held.size() / 2];
   }
   EXPECT_EQ(figures, 2U);

@@ -38,8 +38,9 @@ TEST_F(Cli, RefusesTheOutputFolder) {
   for (const char* path : {"", "data", "data/toy"})
     ASSERT_EQ(chmod((folder_ / path).c_str(), 0755), 0);
   ASSERT_EQ(chmod((folder_ / "locked").c_str(), 0555), 0);
-  expect_refused([&] { return finish(start(short_run("locked/run"), program, root)); }, "locked",
-                 cannot_write(here + "/locked/run", here + "/locked", "Permission denied"));
+  for (const std::string out : {"locked/run", "locked/new/run"})
+    expect_refused([&] { return finish(start(short_run(out), program, root)); }, out,
+                   cannot_write(here + "/" + out, here + "/locked", "Permission denied"));
 }
 
 TEST_F(Cli, NamesItsFolderItself) {
@@ -51,7 +52,7 @@ TEST_F(Cli, NamesItsFolderItself) {
 }
 
 TEST_F(Cli, RunsOfOneSecondHaveTheirOwnFolders) {
-  pid_t children[4];
+  pid_t children[6];
   for (pid_t& child : children) child = start({"toy", "--epochs", "1"});
   for (pid_t child : children) EXPECT_EQ(finish(child).status, 0);
   size_t folders = 0;
@@ -59,7 +60,7 @@ TEST_F(Cli, RunsOfOneSecondHaveTheirOwnFolders) {
     EXPECT_EQ(names_below(run), run_files) << run;
     ++folders;
   }
-  EXPECT_EQ(folders, 4U);
+  EXPECT_EQ(folders, 6U);
 }
 
 TEST_F(Cli, LeavesFoldersOfOthersAlone) {

@@ -86,8 +86,8 @@ Dataset load_dataset(const fs::path& folder, const std::string& name, uint64_t s
   Dataset data;
   data.name = name;
   data.folder = folder;
-  data.synthetic = fs::exists(folder / name / mark_name);
   data.interactions = read_inter(folder / name / (name + ".inter"), seed);
+  data.synthetic = fs::exists(folder / name / mark_name);
   std::vector<fs::path> features;
   for (const auto& entry : fs::directory_iterator(folder / name))
     if (is_feature_file(entry.path())) features.push_back(entry.path());

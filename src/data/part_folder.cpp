@@ -35,31 +35,35 @@ InterruptsWait::~InterruptsWait() {
 
 PartFolder::PartFolder(const fs::path& target) {
   const fs::path above = target.parent_path();
-  make(above);
-  for (int k = 1;; ++k) {
+  int error = 0;
+  for (int k = 1; k <= 1000; ++k) {  // others may have the name, and remove `above` when they go
+    error = make(above);
     path_ = target.string() + ".part" + std::to_string(k);
     if (mkdir(path_.c_str(), 0777) == 0) return;
-    const int error = errno;
-    if (error == EEXIST) continue;
-    if (error == ENOENT && make(above)) continue;  // another's remove() came between
-    path_.clear();
-    remove();
-    fs::path there = above;
-    std::error_code status;
-    while (!fs::exists(there, status) && there.has_relative_path()) there = there.parent_path();
-    throw Error("cannot write to " + there.string() + " (" + reason_of(error) + "): expected " +
-                target.string() + " to lie in a folder that can be written to");
+    const int of_part = errno;
+    if (error == 0) error = of_part;
+    if (of_part != EEXIST && of_part != ENOENT) break;
   }
+  path_.clear();
+  remove();
+  fs::path there = above;
+  std::error_code status;
+  while (!fs::exists(there, status) && there.has_relative_path()) there = there.parent_path();
+  throw Error("cannot write to " + there.string() + " (" + reason_of(error) + "): expected " +
+              target.string() + " to lie in a folder that can be written to");
 }
 
-bool PartFolder::make(const fs::path& folder) {
-  const size_t before = made_.size();
+int PartFolder::make(const fs::path& folder) {
   fs::path there;
+  int error = 0;
   for (const auto& name : folder) {
     there /= name;
-    if (mkdir(there.c_str(), 0777) == 0) made_.insert(made_.begin(), there);
+    if (mkdir(there.c_str(), 0777) == 0)
+      made_.insert(made_.begin(), there);
+    else if (errno != EEXIST && error == 0)
+      error = errno;
   }
-  return made_.size() > before;
+  return error;
 }
 
 void PartFolder::write(const std::string& name, const std::string& text) const {

@@ -46,7 +46,7 @@ class PartFolder {
   bool rename_to(const std::filesystem::path& target);
 
  private:
-  bool make(const std::filesystem::path& folder);  // whether some of it was not there
+  int make(const std::filesystem::path& folder);  // errno of the first that cannot be, or 0
   void remove();
   InterruptsWait wait_;
   std::filesystem::path path_;
