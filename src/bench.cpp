@@ -188,7 +188,7 @@ void run(const std::string& size, DeviceChoice device) {
 
 int main(int argc, char** argv) {
   using namespace bm3;
-  choose_blas_kernels(argv);
+  set_up_libraries(argv);
   CLI::App app("Time, work and floor of each stage of an epoch and of an evaluation");
   app.option_defaults()->always_capture_default();
   DeviceChoice device;

@@ -19,17 +19,24 @@ bool has_avx512() {
 #endif
 }
 
-}  // namespace
-
-void choose_blas_kernels(char** argv) {
-  constexpr const char* variable = "OPENBLAS_CORETYPE";
-  if (!openblas_get_corename || std::getenv(variable) || !has_avx512()) return;
+/// Whether OpenBLAS took this processor for an older one.
+bool kernels_are_too_old() {
+  if (!openblas_get_corename || !has_avx512()) return false;
   const std::string_view chosen = openblas_get_corename();
   for (std::string_view older : {"Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen"})
-    if (chosen == older) {
-      setenv(variable, "SkylakeX", 1);  // and so this happens once
-      execv("/proc/self/exe", argv);    // on failure, go on with what there is
-    }
+    if (chosen == older) return true;
+  return false;
+}
+
+}  // namespace
+
+void set_up_libraries(char** argv) {
+  bool again = false;
+  if (!std::getenv("OPENBLAS_CORETYPE") && kernels_are_too_old())
+    again = setenv("OPENBLAS_CORETYPE", "SkylakeX", 1) == 0;
+  if (!std::getenv("OMP_WAIT_POLICY") && !std::getenv("GOMP_SPINCOUNT"))
+    again = setenv("GOMP_SPINCOUNT", "1000", 1) == 0 || again;
+  if (again) execv("/proc/self/exe", argv);  // on failure, go on with what there is
 }
 
 }  // namespace bm3

@@ -2,9 +2,11 @@
 
 namespace bm3 {
 
-/// Where the processor has AVX-512 but OpenBLAS took it for an older one, starts the program again
-/// with OPENBLAS_CORETYPE=SkylakeX, which only counts before OpenBLAS is loaded. To be called first
-/// in `main`. Does nothing when the variable is set or another CBLAS is linked.
-void choose_blas_kernels(char** argv);
+/// Starts the program again, once, with settings that count only before a library is loaded:
+/// OPENBLAS_CORETYPE=SkylakeX where the processor has AVX-512 but OpenBLAS took it for an older one, and
+/// GOMP_SPINCOUNT=1000, so that OpenMP's threads soon sleep when they wait: on a processor that others
+/// use too, threads that spin for longer keep those from running that have work. To be called first in
+/// `main`. A variable that is set stays as it is.
+void set_up_libraries(char** argv);
 
 }  // namespace bm3

@@ -194,7 +194,7 @@ int run(const EvalOptions& options) {
 
 int main(int argc, char** argv) {
   try {
-    bm3::choose_blas_kernels(argv);
+    bm3::set_up_libraries(argv);
     const int status = std::visit([](const auto& command) { return bm3::run(command); },
                                   bm3::parse_command_line(argc, argv));
     if (std::fflush(stdout) != 0 || std::ferror(stdout))
