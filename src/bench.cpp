@@ -6,7 +6,7 @@
 #include "bench_rates.h"
 #include "bench_reference.h"
 #include "bench_tools.h"
-#include "blas.h"
+#include "libraries.h"
 #include "data/dataset.h"
 #include "measured_ops.h"
 #include "train.h"

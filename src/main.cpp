@@ -5,7 +5,7 @@
 #include <ctime>
 #include <numeric>
 
-#include "blas.h"
+#include "libraries.h"
 #include "error.h"
 #include "report.h"
 #include "run_folder.h"

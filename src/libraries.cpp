@@ -1,4 +1,4 @@
-#include "blas.h"
+#include "libraries.h"
 
 #include <unistd.h>
 
