@@ -16,7 +16,7 @@ std::string mebibytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB
 
 __global__ void nothing() {}
 
-/// Keeps the stream busy, about 0.1 ms, while the host asks for what comes next.
+/// Keeps a stream busy for about 0.1 ms.
 __global__ void linger() {
   const long long start = clock64();
   while (clock64() - start < 170000) continue;
@@ -190,7 +190,8 @@ double Runtime::seconds_of(const std::function<void()>& work) {
   BM3_CHECK(cudaEventCreate(&event));
   const Owned<cudaEvent_t, cudaEventDestroy> stop(event);
   synchronize();
-  linger<<<1, 1, 0, stream()>>>();  // so that the time is the device's alone, without the launches'
+  // Meanwhile the host asks for all of `work`, so that the time is the device's alone.
+  linger<<<1, 1, 0, stream()>>>();
   BM3_CHECK_LAUNCH();
   BM3_CHECK(cudaEventRecord(start.get(), stream()));
   work();
