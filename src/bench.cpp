@@ -66,8 +66,8 @@ void print_table(const char* title, const Stages& stages, double whole, const Ra
 }
 
 /// Epochs: one to warm up, then `repeats` whose operations are measured one by one, then one that
-/// records and `repeats` that run as in ./bm3, replayed and without a wait; on a GPU, `repeats` more
-/// without the records.
+/// records and `repeats` that run as in ./bm3, replayed and without a wait; on a GPU, `repeats`
+/// more without the records.
 Outcome measure(const Case& of, const Rates& rates) {
   const Dataset data = synthetic_dataset(of.spec, "stand-in");
   MeasuredOps ops(choose_ops(of.device));

@@ -60,8 +60,8 @@ fs::path default_run_folder(const std::string& name) {
   return fs::path("runs") / (name + "-" + text);
 }
 
-/// Ranks `users` by embeddings on the host, h_u [n_users, d] and h_i [n_items, d]. They come to lie one
-/// after the other as in training: with other addresses a BLAS may sum in another order.
+/// Ranks `users` by embeddings on the host, h_u [n_users, d] and h_i [n_items, d]. They come to lie
+/// one after the other as in training: with other addresses a BLAS may sum in another order.
 Ranking rank_by(Ops<float>& ops, const Interactions& data, const TrainResult& result,
                 const std::vector<int32_t>& users, size_t d) {
   const auto graph = make_graph<float>(ops, data.n_users, data.n_items, data.train);

@@ -55,8 +55,8 @@ size_t working_memory_of_cpu(const DataSizes& data, const Sizes& s, const Device
   return (scratch * static_cast<size_t>(device.threads) + shared) * real + sums * sizeof(double);
 }
 
-/// cuBLAS's workspace and partial sums of both lanes, and a block of scores with its users and their
-/// best items.
+/// cuBLAS's workspace and partial sums of both lanes, and a block of scores with its users and
+/// their best items.
 size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   using namespace cuda;
   const size_t users = std::min(data.n_ranked, user_block);

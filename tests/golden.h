@@ -71,10 +71,10 @@ constexpr double golden_bound = 1e-10;
 /// rounding unit, at random: an array whose terms cancel is as exact as its terms, and a plain
 /// multiple of u would be wrong. Two scores that a list may exchange differ by twice their bound.
 ///
-/// Gradients and cosine losses may be zero but for rounding: with d = 1 each cosine is +-1, whatever
-/// the parameters. Theirs may therefore always be off by rounding<T>(n) of the largest magnitude
-/// that the terms add up to (golden_terms.h). In float64 that matters only where terms of some
-/// 10,000 times the result's size cancel.
+/// Gradients and cosine losses may be zero but for rounding: with d = 1 each cosine is +-1,
+/// whatever the parameters. Theirs may therefore always be off by rounding<T>(n) of the largest
+/// magnitude that the terms add up to (golden_terms.h). In float64 that matters only where terms of
+/// some 10,000 times the result's size cancel.
 ///
 /// Adam divides by sqrt(v), so that its first step is +-lr whatever a gradient's size: rounding
 /// in one that is nearly zero would come back at full size. Each step's gradients are therefore

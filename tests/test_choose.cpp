@@ -1,5 +1,5 @@
-// The choice of a device, and the module with the CUDA backend. This program links no CUDA library, so
-// that the module must find its own.
+// The choice of a device, and the module with the CUDA backend. This program links no CUDA library,
+// so that the module must find its own.
 #include "ops/choose.h"
 
 #include <gtest/gtest.h>
@@ -40,7 +40,8 @@ TEST(CudaModule, LoadsWithoutAGpu) {
   }
 }
 
-/// Elsewhere the GPU's tests are skipped; where there is one, a backend that does not work is a fault.
+/// Elsewhere the GPU's tests are skipped; where there is one, a backend that does not work is a
+/// fault.
 TEST(CudaModule, WorksWhereThereIsAGpu) {
   if (!std::filesystem::exists("/dev/nvidia0")) GTEST_SKIP() << "no GPU here";
   std::string why;

@@ -1,6 +1,6 @@
 // The CUDA backend's host side: the model with copied rows, launch and staging arithmetic, errors
-// where there is no GPU; and, on a GPU, what the operations' own tests do not see: uploads in pieces,
-// replayed steps, cuSPARSE.
+// where there is no GPU; and, on a GPU, what the operations' own tests do not see: uploads in
+// pieces, replayed steps, cuSPARSE.
 #include "backends.h"
 #include "model_check.h"
 #include "ops/cpu/cpu_ops.h"
@@ -147,8 +147,9 @@ TYPED_TEST(CudaTest, UploadInPiecesWhileTheSourceChanges) {
   }
 }
 
-/// The first call does the work, the second records it, the later ones replay the record: each counts
-/// once, also when memory of the record was released and another model stands under the same key.
+/// The first call does the work, the second records it, the later ones replay the record: each
+/// counts once, also when memory of the record was released and another model stands under the same
+/// key.
 TYPED_TEST(CudaTest, ReplayDoesTheWorkOnceACall) {
   using T = typename TypeParam::Real;
   Random random(1);

@@ -1,6 +1,7 @@
 // What is done beside: the loading of batches, parts of a step and, for features in the host's
-// memory, the fetching of a batch's rows, with the same bytes as with tables on the device. The order
-// is proved without a GPU, by devices that do the work beside as early and as late as they may.
+// memory, the fetching of a batch's rows, with the same bytes as with tables on the device. The
+// order is proved without a GPU, by devices that do the work beside as early and as late as they
+// may.
 #include "backends.h"
 #include "model_check.h"
 #include "ops/cpu/cpu_ops.h"
@@ -9,9 +10,10 @@
 namespace bm3::test {
 namespace {
 
-/// The CPU's operations with copies of rows, as if tables lay far away when `far`. What is done beside
-/// is done at once or, when `late`, as late as it may: a part of a step when it is joined, and before
-/// a batch's slot is joined all that the batches' slots have been asked for until its last work.
+/// The CPU's operations with copies of rows, as if tables lay far away when `far`. What is done
+/// beside is done at once or, when `late`, as late as it may: a part of a step when it is joined,
+/// and before a batch's slot is joined all that the batches' slots have been asked for until its
+/// last work.
 class BesideOps : public CpuOps<float> {
  public:
   BesideOps(bool far, bool late) : CpuOps<float>(1), far_(far), late_(late) {}

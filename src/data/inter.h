@@ -25,8 +25,8 @@ struct Interactions {
 /// split, without it `split_by_user` makes one. Lines end in \n or \r\n; blank ones at the end are
 /// ignored. Errors, with the line: lines that end in \r alone, a column missing or there twice, a
 /// blank line, a field too many or too few, text where a number belongs, a negative number, one of
-/// 1000 + 10 * (number of interactions) or more (a slip that would allocate that many rows), another
-/// x_label, a pair that occurs twice; and a split without interactions.
+/// 1000 + 10 * (number of interactions) or more (a slip that would allocate that many rows),
+/// another x_label, a pair that occurs twice; and a split without interactions.
 Interactions parse_inter(std::string_view text, const std::string& name, uint64_t seed);
 
 /// The same from a file. Error when it cannot be read.

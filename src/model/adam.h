@@ -18,9 +18,9 @@ class Adam {
   Adam(Ops<T>& ops, Bm3<T>& model, const AdamConfig& config, size_t max_steps);
 
   // Tuned features that lie far away are fetched ahead like frozen ones (Bm3::fetch_ahead), with
-  // their m and v: begin_step and step work on the copies. The order of a batch: `fetch`, beside the
-  // step before; `carry`, since that step may have updated rows that both batches have, and before
-  // the other slot is fetched into again; the step; `write_back`, beside the next one.
+  // their m and v: begin_step and step work on the copies. The order of a batch: `fetch`, beside
+  // the step before; `carry`, since that step may have updated rows that both batches have, and
+  // before the other slot is fetched into again; the step; `write_back`, beside the next one.
 
   /// After the model's.
   void fetch_ahead();

@@ -18,7 +18,7 @@ struct Batch {
   const int32_t* items = nullptr;           // [n_items] item numbers
   Pairs by_user{};  // for each user row, the item rows it meets
   Pairs by_item{};  // for each item row, the user rows it meets
-  const int32_t* carried = nullptr;  // [max_items] for each item row of the batch before, its row here
+  const int32_t* carried = nullptr;  // [max_items] item rows of the batch before: the row here
   size_t slot = 0;       // which of the loader's two places it lies in
   bool fetched = false;  // whether it has copies of its rows from tables far away (Bm3::fetch)
 };

@@ -39,14 +39,14 @@ struct ModalityShape {
   size_t dim;  // d_m
 };
 
-/// The model over one graph. Rows of a batch's matrices (z and what follows from it): n_users users,
-/// n_items items, then n_items rows of each modality; "table" t >= 0 of them is the t-th of items'
-/// tables: 0 the items themselves, 1 + m modality m.
+/// The model over one graph. Rows of a batch's matrices (z and what follows from it): n_users
+/// users, n_items items, then n_items rows of each modality; "table" t >= 0 of them is the t-th of
+/// items' tables: 0 the items themselves, 1 + m modality m.
 template <class T>
 class Bm3 {
  public:
-  /// A modality's features e_m [n_items, d_m]; a batch's rows of them, where the device wants a copy,
-  /// and, when tuned, the gradient of these rows.
+  /// A modality's features e_m [n_items, d_m]; a batch's rows of them, where the device wants a
+  /// copy, and, when tuned, the gradient of these rows.
   struct Modality {
     std::string name;
     size_t dim;
@@ -82,9 +82,9 @@ class Bm3 {
   void draw_masks(const Batch& batch, uint64_t seed, const uint32_t* step);
   /// h~ of the batch's rows. [Eq. 6]
   void predict(const Batch& batch);
-  /// Adds L's parts to the running sums [Eq. 9-12] and, unless told otherwise, puts dL/dh~ aside for
-  /// `backward`. The targets are views of `target` [rows of a batch, d] or, when it is null, of z
-  /// [Eq. 5]: finite differences keep theirs while the parameters move.
+  /// Adds L's parts to the running sums [Eq. 9-12] and, unless told otherwise, puts dL/dh~ aside
+  /// for `backward`. The targets are views of `target` [rows of a batch, d] or, when it is null, of
+  /// z [Eq. 5]: finite differences keep theirs while the parameters move.
   void losses(const Batch& batch, bool gradient = true, const T* target = nullptr);
   /// dL/d(every parameter), in the reverse order; H's memory becomes d_H.
   void backward(const Batch& batch);

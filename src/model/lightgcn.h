@@ -8,8 +8,8 @@
 namespace bm3 {
 
 /// The graph of the distinct training interactions. D counts a node's distinct neighbours, plus
-/// `degree_epsilon` (0 in BM3's text; the released code adds 1e-7); an isolated node has a zero row.
-/// Error where a number is out of range.
+/// `degree_epsilon` (0 in BM3's text; the released code adds 1e-7); an isolated node has a zero
+/// row. Error where a number is out of range.
 template <class T>
 Graph<T> make_graph(Device& device, int64_t n_users, int64_t n_items,
                     const std::vector<Interaction>& train, double degree_epsilon = 0);
@@ -34,8 +34,8 @@ void lightgcn_forward(Ops<T>& ops, T* H, T* other, const T* E, const Graph<T>& g
   ops.propagate(next, R, E, mean, mean, mean + T(1), graph, d);
 }
 
-/// d_E [n_nodes, d] from d_H [n_nodes, d]. H = P E with P = (I + S + ... + S^L)/(L+1) + I_items and S
-/// symmetric, so P is symmetric and d_E = P^T d_H = P d_H: the forward pass, on the gradient.
+/// d_E [n_nodes, d] from d_H [n_nodes, d]. H = P E with P = (I + S + ... + S^L)/(L+1) + I_items and
+/// S symmetric, so P is symmetric and d_E = P^T d_H = P d_H: the forward pass, on the gradient.
 template <class T>
 void lightgcn_backward(Ops<T>& ops, T* d_E, T* other, const T* d_H, const Graph<T>& graph,
                        size_t n_layers, size_t d) {

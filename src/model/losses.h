@@ -1,14 +1,14 @@
 #pragma once
-// The three stop-gradient losses [Eq. 9-11]: means over the batch's B pairs of 1 + C(h~, sg(h')), so
-// that 0 is perfect. Each adds itself to *loss and, unless d_h is null, its gradient to d_h; the
+// The three stop-gradient losses [Eq. 9-11]: means over the batch's B pairs of 1 + C(h~, sg(h')),
+// so that 0 is perfect. Each adds itself to *loss and, unless d_h is null, its gradient to d_h; the
 // views h' [Eq. 5] are targets and have none (dL/dh~ = sum of dC/dh~, see `cosine_backward`).
 #include "model/batch.h"
 #include "ops/ops.h"
 
 namespace bm3 {
 
-/// L_rec = C(h~_u, sg(h'_i)) + C(sg(h'_u), h~_i). [Eq. 9] h, d_h and view are a batch's rows: users',
-/// and from element `items` on items'.
+/// L_rec = C(h~_u, sg(h'_i)) + C(sg(h'_u), h~_i). [Eq. 9] h, d_h and view are a batch's rows:
+/// users', and from element `items` on items'.
 template <class T>
 void reconstruct_loss(Ops<T>& ops, double* loss, T* d_h, const T* h, const View<T>& view,
                       size_t items, const Batch& batch, size_t d) {

@@ -10,8 +10,8 @@ enum class RegForm {
   squared,  // lambda mean over the batch's pairs of |h_u|^2 + |h_i|^2: the paper's text
 };
 
-/// Adds the term to *loss. H [n_nodes, d]; z: a batch's rows of H, users then items; norms [2] keeps
-/// |H_u|_F and |H_i|_F for the backward pass of the norm form.
+/// Adds the term to *loss. H [n_nodes, d]; z: a batch's rows of H, users then items; norms [2]
+/// keeps |H_u|_F and |H_i|_F for the backward pass of the norm form.
 template <class T>
 void regulariser_forward(Ops<T>& ops, double* loss, double* norms, const T* H, const T* z,
                          RegForm form, double lambda, const Graph<T>& graph, const Batch& batch,

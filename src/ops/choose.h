@@ -11,8 +11,8 @@ struct DeviceChoice {
   size_t reserve = 0;           // bytes of the GPU's memory that features leave to all the rest
 };
 
-/// "cpu" or "cuda": what `wanted` comes to on this machine. Error where "cuda" is asked for and no GPU
-/// works, with why; a warning where "auto" leaves a GPU that is there alone.
+/// "cpu" or "cuda": what `wanted` comes to on this machine. Error where "cuda" is asked for and no
+/// GPU works, with why; a warning where "auto" leaves a GPU that is there alone.
 std::string choose_device(const std::string& wanted);
 
 /// The operations on the chosen device; errors of `choose_device`.

@@ -9,7 +9,8 @@
 
 namespace bm3 {
 
-/// Slots of work beside (Device::beside): the next batch's, in its place 0 or 1, and a part of a step.
+/// Slots of work beside (Device::beside): the next batch's, in its place 0 or 1, and a part of a
+/// step.
 constexpr size_t part_of_step = 2, n_slots = 3;
 
 /// Where the operations run. Work is done in the order in which it is asked for, but for `beside`;
@@ -42,11 +43,12 @@ class Device {
   /// Seconds that the device takes for `work`, by its own clock and with nothing else to do; waits
   /// for it.
   virtual double seconds_of(const std::function<void()>& work) = 0;
-  /// Does `work`, a fixed sequence of operations. Calls of one key always ask for the same operations
-  /// on the same memory and sizes, so that a device may record them once and replay the record.
+  /// Does `work`, a fixed sequence of operations. Calls of one key always ask for the same
+  /// operations on the same memory and sizes, so that a device may record them once and replay the
+  /// record.
   virtual void replay(uint64_t key, const std::function<void()>& work) = 0;
-  /// Rows of a batch are padded to a multiple of this, so that few distinct sizes (keys of `replay`)
-  /// occur. 1: no padding.
+  /// Rows of a batch are padded to a multiple of this, so that few distinct sizes (keys of
+  /// `replay`) occur. 1: no padding.
   virtual size_t row_padding() const = 0;
   /// Whether a linear layer is better given a copy of a batch's rows than the table and the rows'
   /// numbers: a product that wants its operand in one piece would gather it forward and backward.
@@ -54,8 +56,8 @@ class Device {
 
   /// Whether tables lie in the host's memory, so that a batch's rows are better fetched ahead.
   virtual bool fetches_ahead() const { return false; }
-  /// Does `work` after all that has been asked for and beside what is asked for next, at the latest at
-  /// `join` of the same slot. The batches' slots share one order of work; what is beside in a
+  /// Does `work` after all that has been asked for and beside what is asked for next, at the latest
+  /// at `join` of the same slot. The batches' slots share one order of work; what is beside in a
   /// `replay` is joined in it. A device with one order of work does everything at once.
   virtual void beside(size_t slot, const std::function<void()>& work) {
     static_cast<void>(slot);

@@ -4,10 +4,10 @@
 //
 // Conventions. Matrices are row-major. Outputs come first, inputs are const, sizes come last.
 // "=" marks an output that is overwritten, "+=" one that is added to. A gradient is its variable's
-// name with `d_`. A row list may hold -1, which is padding: a gathered row is then zero, a scattered
-// row goes nowhere. Every sum runs in an order that depends on sizes alone: the same inputs give the
-// same bytes, whatever the number of threads. Shapes are the caller's duty; operations raise errors
-// only where a device can fail.
+// name with `d_`. A row list may hold -1, which is padding: a gathered row is then zero, a
+// scattered row goes nowhere. Every sum runs in an order that depends on sizes alone: the same
+// inputs give the same bytes, whatever the number of threads. Shapes are the caller's duty;
+// operations raise errors only where a device can fail.
 #include <memory>
 
 #include "ops/device.h"
@@ -47,9 +47,9 @@ struct AdamRows {
   BM3_HD size_t place(size_t k) const { return copied ? k : static_cast<size_t>(row(k)); }
 };
 
-/// A dropout view h' = h * mask / (1 - p) [Eq. 5] of rows h [*, d] with their mask [*, d]. It is read
-/// entry by entry and never stored, and it is a target only: operations that take one give it no
-/// gradient. That is the stop-gradient.
+/// A dropout view h' = h * mask / (1 - p) [Eq. 5] of rows h [*, d] with their mask [*, d]. It is
+/// read entry by entry and never stored, and it is a target only: operations that take one give it
+/// no gradient. That is the stop-gradient.
 template <class T>
 struct View {
   const T* h;
@@ -74,12 +74,12 @@ class Ops : public Device {
  public:
   // ------------------------------------------------------------------ linear layers [Eq. 1, 6]
 
-  /// y [n, out] = x[rows] W + b, with x [*, in], W [in, out], b [out]; without `rows`, of x's first n
-  /// rows.
+  /// y [n, out] = x[rows] W + b, with x [*, in], W [in, out], b [out]; without `rows`, of x's first
+  /// n rows.
   virtual void linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b,
                               size_t n, size_t in, size_t out) = 0;
-  /// y_rk = sum_j x_rj W_jk + b_k, so d_x [n, in] = d_y W^T (unless null), d_W [in, out] = x[rows]^T
-  /// d_y, and d_b [out] = column sums of d_y [n, out].
+  /// y_rk = sum_j x_rj W_jk + b_k, so d_x [n, in] = d_y W^T (unless null), d_W [in, out] =
+  /// x[rows]^T d_y, and d_b [out] = column sums of d_y [n, out].
   virtual void linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x,
                                const int32_t* rows, const T* W, size_t n, size_t in,
                                size_t out) = 0;
@@ -87,8 +87,8 @@ class Ops : public Device {
   // ------------------------------------------------------------------------- graph [Eq. 3, 4]
 
   /// y [n_nodes, d] = a S A S x + b z, with S = D^-1/2, and b = b_user or b_item by the row's kind.
-  /// The matrix is symmetric, so the same call is its own backward. y must be neither x nor z. a = 0
-  /// leaves x unread.
+  /// The matrix is symmetric, so the same call is its own backward. y must be neither x nor z. a =
+  /// 0 leaves x unread.
   virtual void propagate(T* y, const T* x, const T* z, T a, T b_user, T b_item,
                          const Graph<T>& graph, size_t d) = 0;
 
@@ -111,8 +111,8 @@ class Ops : public Device {
   // ------------------------------------------------------------------------- losses [Eq. 8-12]
 
   /// One pass over views, their cosines and the gradient: *loss += scale * sum over pairs of
-  /// 1 + C(a_r, b_target), and, unless d_a is null, d_a [n, d] += its gradient. a [n, d]; b: views of
-  /// [*, d].
+  /// 1 + C(a_r, b_target), and, unless d_a is null, d_a [n, d] += its gradient. a [n, d]; b: views
+  /// of [*, d].
   virtual void cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b, const Pairs& pairs,
                            double scale, size_t d) = 0;
   /// *loss += scale * sum over pairs of |x_r|^2, x [n, d]: the squared form of the regulariser.
@@ -134,15 +134,15 @@ class Ops : public Device {
   /// Step t = *step of Adam on p, m, v [n] with the gradient g; schedule[t] is the step's part.
   virtual void adam(T* p, T* m, T* v, const T* g, const AdamConstants<T>& constants,
                     const AdamStep<T>* schedule, const uint32_t* step, size_t n) = 0;
-  /// Brings rows of tables up to date to step *step + lag: repeats, for each step since the row's own
-  /// `last`, Adam's update with a zero gradient, to the same bits as a dense Adam; then last[row] =
-  /// *step + lag. A row whose `last` is 0 has never had a gradient, has no momentum to replay and
-  /// stays as it is.
+  /// Brings rows of tables up to date to step *step + lag: repeats, for each step since the row's
+  /// own `last`, Adam's update with a zero gradient, to the same bits as a dense Adam; then
+  /// last[row] = *step + lag. A row whose `last` is 0 has never had a gradient, has no momentum to
+  /// replay and stays as it is.
   virtual void adam_replay(const AdamRows<T>& at, const AdamConstants<T>& constants,
                            const AdamStep<T>* schedule, const uint32_t* step, int lag, size_t n,
                            size_t d) = 0;
-  /// Step t = *step on rows with the gradients g [n, d]; the rows are up to date to step t - 1; then
-  /// last[row] = t.
+  /// Step t = *step on rows with the gradients g [n, d]; the rows are up to date to step t - 1;
+  /// then last[row] = t.
   virtual void adam_rows(const AdamRows<T>& at, const T* g, const AdamConstants<T>& constants,
                          const AdamStep<T>* schedule, const uint32_t* step, size_t n,
                          size_t d) = 0;

@@ -10,9 +10,9 @@
 
 namespace bm3 {
 
-/// The operations with OpenMP and a CBLAS; see ops.h for what each computes. Work is cut into blocks
-/// of fixed sizes, each done by one thread with a single-threaded BLAS, and partial sums are added in
-/// block order: the number of threads changes no byte.
+/// The operations with OpenMP and a CBLAS; see ops.h for what each computes. Work is cut into
+/// blocks of fixed sizes, each done by one thread with a single-threaded BLAS, and partial sums are
+/// added in block order: the number of threads changes no byte.
 template <class T>
 class CpuOps : public Ops<T> {
  public:
@@ -63,7 +63,8 @@ class CpuOps : public Ops<T> {
                size_t k) override;
 
  private:
-  /// Calls body(block, first, last) for each block of at most `size` of n, blocks shared by threads.
+  /// Calls body(block, first, last) for each block of at most `size` of n, blocks shared by
+  /// threads.
   template <class Body>
   void for_blocks(size_t n, size_t size, const Body& body) {
     const auto blocks = static_cast<int64_t>((n + size - 1) / size);

@@ -65,7 +65,8 @@ void CpuOps<T>::linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x
            d_x + first * in, in);
     });
 
-  // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their sum.
+  // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their
+  // sum.
   const size_t rows_each = rows_of_part(n, in);
   const size_t blocks = (n + rows_each - 1) / rows_each;
   const size_t slices = (in + column_slice - 1) / column_slice;

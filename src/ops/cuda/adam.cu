@@ -1,5 +1,6 @@
 // Adam, dense and for rows that wait for their next gradient. Compiled without contraction of
-// products and sums (--fmad=false), so that `adam_update` has the same bits in each of these kernels.
+// products and sums (--fmad=false), so that `adam_update` has the same bits in each of these
+// kernels.
 #include "ops/cuda/cuda_ops.h"
 #include "ops/cuda/kernel.h"
 
@@ -63,8 +64,8 @@ __global__ void adam_replay_kernel(AdamRows<T> at, AdamConstants<T> constants,
   v = new_v;
 }
 
-/// last[row] = *step + lag where that is later and the row has a history: a kernel of its own, after
-/// all threads of `adam_replay_kernel` have read last.
+/// last[row] = *step + lag where that is later and the row has a history: a kernel of its own,
+/// after all threads of `adam_replay_kernel` have read last.
 template <class T>
 __global__ void adam_stamp_kernel(AdamRows<T> at, const uint32_t* step, int lag, size_t n) {
   const size_t k = grid_thread();

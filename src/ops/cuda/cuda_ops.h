@@ -15,8 +15,8 @@ struct GridSum;
 }  // namespace cuda
 
 /// The operations with cuBLAS, cuSPARSE, cuRAND and kernels; see ops.h for what each computes. Sums
-/// are added without atomics, in an order that depends on sizes alone. Nothing waits for the GPU but
-/// `download`, `synchronize` and the release of memory.
+/// are added without atomics, in an order that depends on sizes alone. Nothing waits for the GPU
+/// but `download`, `synchronize` and the release of memory.
 template <class T>
 class CudaOps final : public Ops<T> {
  public:
@@ -42,9 +42,9 @@ class CudaOps final : public Ops<T> {
   void replay(uint64_t key, const std::function<void()>& work) override {
     runtime_.replay(key, work);
   }
-  /// A batch of 2048 has 1000 to 2048 distinct users, give or take some tens from batch to batch: in
-  /// steps of 128 these are two or three sizes, so that nearly every step replays a graph, and the
-  /// rows that are added cost a few percent.
+  /// A batch of 2048 has 1000 to 2048 distinct users, give or take some tens from batch to batch:
+  /// in steps of 128 these are two or three sizes, so that nearly every step replays a graph, and
+  /// the rows that are added cost a few percent.
   size_t row_padding() const override { return cuda::row_padding; }
   bool copies_rows() const override { return true; }
   bool fetches_ahead() const override { return runtime_.on_host() > 0; }
@@ -85,7 +85,8 @@ class CudaOps final : public Ops<T> {
                size_t k) override;
 
  private:
-  /// C [m, n] = op(A) op(B) + beta C, row-major, inner size k; `a`, `b`, `c` are the rows' distances.
+  /// C [m, n] = op(A) op(B) + beta C, row-major, inner size k; `a`, `b`, `c` are the rows'
+  /// distances.
   void gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A, size_t a,
             const T* B, size_t b, T beta, T* C, size_t c);
   /// to [n, d] = columns of the sums of x [n, d].

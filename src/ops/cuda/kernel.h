@@ -42,8 +42,8 @@ inline GridSum grid_sum(Workspace& memory) {
   return {partial, reinterpret_cast<unsigned*>(partial + sum_blocks)};
 }
 
-/// Whether this is the last block of the grid to come here, when everything that the others wrote to
-/// global memory before they came is visible. All threads of a block call it, once in a kernel.
+/// Whether this is the last block of the grid to come here, when everything that the others wrote
+/// to global memory before they came is visible. All threads of a block call it, once in a kernel.
 __device__ inline bool last_block(unsigned* counter) {
   __shared__ bool last;
   __threadfence();
@@ -55,8 +55,9 @@ __device__ inline bool last_block(unsigned* counter) {
   return last;
 }
 
-/// Calls finish(sum of `mine` over all threads of the grid) in one thread. Blocks leave partial sums,
-/// and the last block to be done adds these up in a fixed order, so that one launch is enough.
+/// Calls finish(sum of `mine` over all threads of the grid) in one thread. Blocks leave partial
+/// sums, and the last block to be done adds these up in a fixed order, so that one launch is
+/// enough.
 template <class Finish>
 __device__ void sum_over_grid(double mine, const GridSum& memory, const Finish& finish) {
   using BlockSum = cub::BlockReduce<double, block_threads>;

@@ -44,7 +44,8 @@ struct MatrixLaunch {
   unsigned blocks_x, blocks_y, threads_x, threads_y;
 };
 
-/// The launch for [rows, columns]: one thread an element, narrow matrices with several rows a block.
+/// The launch for [rows, columns]: one thread an element, narrow matrices with several rows a
+/// block.
 constexpr MatrixLaunch launch_over(size_t rows, size_t columns) {
   unsigned x = 1;
   while (x < block_threads && x < columns) x *= 2;

@@ -21,8 +21,8 @@ __global__ void repeat_row_kernel(T* y, const T* b, size_t n, size_t d) {
   if (r < n && c < d) y[r * d + c] = b[c];
 }
 
-/// The sum of mine[column], one value a thread, over the threads of a column (equal threadIdx.x), in
-/// the first of them. All threads of the block call it.
+/// The sum of mine[column], one value a thread, over the threads of a column (equal threadIdx.x),
+/// in the first of them. All threads of the block call it.
 template <class T>
 __device__ T sum_of_column(T mine) {
   __shared__ T values[block_threads];

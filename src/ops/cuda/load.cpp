@@ -16,7 +16,7 @@ const CudaBackend* load_cuda_backend(std::string& why) {
   const void* const backend = module ? dlsym(module, "bm3_cuda_backend") : nullptr;
   if (!backend) {
     const char* const reason = dlerror();
-    why = std::string("the CUDA backend cannot be loaded: ") + (reason ? reason : "it is not there");
+    why = std::string("the CUDA backend cannot be loaded: ") + (reason ? reason : "not there");
   }
   return static_cast<const CudaBackend*>(backend);
 }

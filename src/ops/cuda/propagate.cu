@@ -23,8 +23,8 @@ struct Propagation {
   size_t d;
 };
 
-/// sum_j s_j x_j over the neighbours j at first .. last, in columns c .. c + width of each lane with
-/// c < d. Lanes read 32 neighbours' numbers at once and pass them around the warp.
+/// sum_j s_j x_j over the neighbours j at first .. last, in columns c .. c + width of each lane
+/// with c < d. Lanes read 32 neighbours' numbers at once and pass them around the warp.
 template <int width, class T>
 __device__ Vector<T, width> neighbour_sum(const Propagation<T>& p, int64_t first, int64_t last,
                                           size_t c) {

@@ -55,8 +55,8 @@ class Runtime {
   void beside(size_t slot, const std::function<void()>& work);
   void join(size_t slot);
   /// A key's first call does the work, which lets working memory grow and libraries load what they
-  /// need; its second records it as a CUDA graph; from then on the graph is launched. The release of
-  /// memory that was there at the first call makes the next call the first again.
+  /// need; its second records it as a CUDA graph; from then on the graph is launched. The release
+  /// of memory that was there at the first call makes the next call the first again.
   void replay(uint64_t key, const std::function<void()>& work);
   /// Error while a step is recorded: `what` cannot be part of a record.
   void refuse_in_record(const char* what) const;
@@ -82,7 +82,7 @@ class Runtime {
   cudaDeviceProp properties_{};
   Owned<cudaStream_t, cudaStreamDestroy> stream_, side_;
   bool is_beside_ = false;
-  Owned<cudaEvent_t, cudaEventDestroy> asked_;            // all that came before the last work beside
+  Owned<cudaEvent_t, cudaEventDestroy> asked_;            // all before the last work beside
   Owned<cudaEvent_t, cudaEventDestroy> beside_[n_slots];  // the end of each slot's work beside
   Owned<void*, cudaFreeHost> staging_;
   Ring ring_;

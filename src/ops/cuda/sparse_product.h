@@ -5,8 +5,9 @@
 
 namespace bm3::cuda {
 
-/// y [n_nodes, d] += a S A S x with cuSPARSE: the scaled adjacency S A S in CSR form, descriptors and
-/// buffer, made once for a graph and a d. It is symmetric: the transposed product is never asked for.
+/// y [n_nodes, d] += a S A S x with cuSPARSE: the scaled adjacency S A S in CSR form, descriptors
+/// and buffer, made once for a graph and a d. It is symmetric: the transposed product is never
+/// asked for.
 template <class T>
 class SparseProduct {
  public:

@@ -1,4 +1,5 @@
-// Ranking [Eq. 13]: scores block by block into bounded memory, and a running best list for each user.
+// Ranking [Eq. 13]: scores block by block into bounded memory, and a running best list for each
+// user.
 #include <cub/warp/warp_merge_sort.cuh>
 #include <limits>
 
@@ -54,8 +55,8 @@ class BestList {
     __syncwarp();
     threshold_ = memory_.list[k_ - 1].score;
   }
-  /// Takes each lane's item with its score; -infinity marks one to leave out. Items come in ascending
-  /// order from call to call, so they must beat the k-th, not equal it.
+  /// Takes each lane's item with its score; -infinity marks one to leave out. Items come in
+  /// ascending order from call to call, so they must beat the k-th, not equal it.
   __device__ void push(T score, int32_t item) {
     unsigned takers = __ballot_sync(full_warp, score > threshold_);
     if (takers == 0) return;
