@@ -3,6 +3,7 @@
 // order is proved without a GPU, by devices that do the work beside as early and as late as they
 // may.
 #include "backends.h"
+#include "measured_ops.h"
 #include "model_check.h"
 #include "ops/cpu/cpu_ops.h"
 #include "train.h"
@@ -111,6 +112,20 @@ TEST(WorkBeside, ChangesNothing) {
           EXPECT_EQ(ops.overtaken() > steps, late && steps > n_epochs);
         }
     }
+}
+
+/// The benchmark's counted epochs are the ones that it times: one operation after the other, with no
+/// record and nothing beside, a training has the same bytes.
+template <class Backend>
+class OneByOne : public OnBackend<Backend, 1> {};
+TYPED_TEST_SUITE(OneByOne, Backends32, BackendName);
+
+TYPED_TEST(OneByOne, ChangesNothing) {
+  for (bool tuned : {false, true}) {
+    MeasuredOps counted(TypeParam::make(1));
+    EXPECT_TRUE(trained(counted, tuned, 100) == trained(*this->ops, tuned, 100)) << tuned;
+    EXPECT_GT(counted.take().size(), 5u);
+  }
 }
 
 #ifdef BM3_CUDA
