@@ -27,14 +27,15 @@ sanitize: ## the same tests in a debug build with address and undefined-behaviou
 	cmake --build $(BUILD)-sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)-sanitize --output-on-failure -j $(JOBS)
 
-GPU_TESTS := adam cuda_host determinism evaluate goldens gradients losses model ops tables top_k
+GPU_TESTS := adam choose cuda_host determinism evaluate goldens gradients losses memory model ops tables top_k
 SLOW := *FiniteDifferences*
+OURS := --kernel-name kernel_substring=bm3
 sanitize-gpu: all ## the GPU's tests under compute-sanitizer's four tools (needs a GPU, takes long)
-	@for tool in memcheck initcheck synccheck racecheck; do for test in $(GPU_TESTS); do \
-	    echo "$$tool: test_$$test"; \
-	    compute-sanitizer --tool $$tool --error-exitcode 1 --kernel-name kernel_substring=bm3 \
-	        $(BUILD)/test_$$test --gtest_brief=1 --gtest_filter='*cuda*:Cuda*:-$(SLOW)' || exit 1; \
-	done; done
+	@for tool in memcheck initcheck "synccheck $(OURS)" "racecheck $(OURS)"; do \
+	    for test in $(GPU_TESTS); do echo "$$tool: test_$$test"; \
+	        compute-sanitizer --tool $$tool --error-exitcode 1 $(BUILD)/test_$$test \
+	            --gtest_brief=1 --gtest_filter='*cuda*:Cuda*:-$(SLOW)' || failed=1; \
+	done; done; [ -z "$$failed" ]
 
 SECONDS_OF_FUZZ := 60
 fuzz: ## a minute of fuzzing for each of the two parsers (needs clang)

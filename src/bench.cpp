@@ -9,6 +9,7 @@
 #include "libraries.h"
 #include "data/dataset.h"
 #include "measured_ops.h"
+#include "memory.h"
 #include "train.h"
 #ifdef BM3_CUDA
 #include "ops/cuda/cuda.h"
@@ -48,8 +49,9 @@ void print_row(const char* name, const char* calls, double seconds, const char* 
               1e3 * floor, seconds / floor);
 }
 
-/// The stages, what they add up to, and the whole as it really runs.
-void print_table(const char* title, const Stages& stages, double whole, const Rates& rates) {
+/// The stages, what they add up to, and the whole as it really runs by the host's clock, from its
+/// first call until the results are there. Returns the floor of the whole, in seconds.
+double print_table(const char* title, const Stages& stages, double whole, const Rates& rates) {
   std::printf("  %-26s %6s %9s %8s %8s %9s %6s\n", title, "calls", "ms", "GFLOP", "GB", "floor ms",
               "ratio");
   double sum = 0, floors = 0;
@@ -63,6 +65,7 @@ void print_table(const char* title, const Stages& stages, double whole, const Ra
   }
   print_row("= their sum", "", sum, "", floors);
   print_row("= the whole, as it runs", "", whole, "", floors);
+  return floors;
 }
 
 /// Epochs: one to warm up, then `repeats` whose operations are measured one by one, then one that
@@ -70,9 +73,11 @@ void print_table(const char* title, const Stages& stages, double whole, const Ra
 /// more without the records.
 Outcome measure(const Case& of, const Rates& rates) {
   const Dataset data = synthetic_dataset(of.spec, "stand-in");
-  MeasuredOps ops(choose_ops(of.device));
   TrainConfig config;
   config.model.tuned = of.tuned;
+  DeviceChoice choice = of.device;
+  choice.reserve = memory_beside_tables(sizes_of(data), config);
+  MeasuredOps ops(choose_ops(choice));
   const bool gpu = of.device.device == "cuda";
   config.epochs = config.patience = 2 + (gpu ? 3 : 2) * of.repeats;
   std::vector<Stages> training, evaluation;
@@ -105,11 +110,13 @@ Outcome measure(const Case& of, const Rates& rates) {
   for (const auto& m : of.spec.modalities)
     out.features += static_cast<size_t>(of.spec.n_items * m.dim);
   std::printf("\n%s: medians of %zu\n", of.title, of.repeats);
-  print_table("an epoch of training", medians(training), out.epoch, rates);
+  const double floor = print_table("an epoch of training", medians(training), out.epoch, rates);
   if (gpu)
     std::printf("  %-26s %16.2f ms: what the records of the steps save\n", "launched one by one",
                 1e3 * out.unrecorded);
-  print_table("an evaluation", medians(evaluation), out.evaluation, rates);
+  const double of_both =
+      floor + print_table("an evaluation", medians(evaluation), out.evaluation, rates);
+  print_row("training and validation", "", out.epoch + out.evaluation, "", of_both);
   return out;
 }
 
@@ -158,15 +165,13 @@ int compare_propagation(const SyntheticSpec& spec, const Rates& rates) {
 }
 #endif
 
-void run(const std::string& size, DeviceChoice device) {
+void bench_size(const std::string& size, const DeviceChoice& device, const Rates& rates) {
   SyntheticSpec spec;
   if (size == "elec") {
     spec.n_users = 192403;
     spec.n_items = 63001;
     spec.n_interactions = 1689188;
   }
-  const Rates rates = apart([&] { return measure_rates(device); }).result;
-  device.device = rates.cuda ? "cuda" : "cpu";
   std::printf("%s size: %lld users, %lld items, %lld interactions, 8 of 10 in training; L = 1, "
               "d = 64, batch 2048\n"
               "floor: the larger of FLOPs and bytes over these rates, every operand moved once\n"
@@ -183,6 +188,13 @@ void run(const std::string& size, DeviceChoice device) {
   bench({"no features", spec, false, device, repeats}, rates);
 }
 
+void run(const std::string& size, DeviceChoice device) {
+  const Rates rates = apart([&] { return measure_rates(device); }).result;
+  device.device = rates.cuda ? "cuda" : "cpu";
+  if (size != "elec") bench_size("baby", device, rates);
+  if (size == "elec" || (size == "auto" && rates.cuda)) bench_size("elec", device, rates);
+}
+
 }  // namespace
 }  // namespace bm3
 
@@ -192,8 +204,9 @@ int main(int argc, char** argv) {
   CLI::App app("Time, work and floor of each stage of an epoch and of an evaluation");
   app.option_defaults()->always_capture_default();
   DeviceChoice device;
-  std::string size = "baby";
-  app.add_option("--size", size, "sizes of the made data")->check(CLI::IsMember({"baby", "elec"}));
+  std::string size = "auto";
+  app.add_option("--size", size, "sizes of the made data; auto: Baby's, on a GPU Electronics' too")
+      ->check(CLI::IsMember({"auto", "baby", "elec"}));
   app.add_option("--device", device.device, "where to compute")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--threads", device.threads, "threads on the CPU; 0: one for each processor")

@@ -100,16 +100,13 @@ int show_memory(const TrainOptions& options) {
 int run(TrainOptions options) {
   if (options.memory) return show_memory(options);
   options.device.device = choose_device(options.device.device);
-  options.device.tf32 &= options.device.device == "cuda";
   const fs::path out = options.out.empty() ? default_run_folder(options.name) : options.out;
   check_run_folder(out, !options.out.empty());
   const Dataset data = find_dataset(options);
 
-  DeviceFacts facts = facts_of_gpu();
-  facts.fetches_ahead = true;
-  options.device.reserve =
-      total_beside_tables(training_memory(sizes_of(data), options.train, facts));
+  options.device.reserve = memory_beside_tables(sizes_of(data), options.train);
   const auto ops = choose_ops(options.device);
+  options.device.tf32 &= options.device.device == "cuda";
   std::vector<Epoch> log;
   TrainProgress progress;
   progress.on_ready = [&](size_t n) {
@@ -175,7 +172,10 @@ int run(const EvalOptions& options) {
                 std::to_string(past.n_items) + " items and " +
                 std::to_string(past.n_interactions) + " interactions");
   DeviceChoice device = options.device;
-  if (device.device.empty()) device.device = past.device == "cuda" ? "auto" : past.device;
+  if (device.device.empty()) {
+    device.device = past.device == "cuda" ? "auto" : past.device;
+    device.tf32 = device.tf32 || past.tf32;
+  }
   const auto ops = choose_ops(device);
   const HeldOut valid = held_out(x.valid, x), test = held_out(x.test, x);
   const Ranking ranking = rank_by(*ops, x, past.result, users_of(valid, test), past.d);
@@ -186,6 +186,7 @@ int run(const EvalOptions& options) {
                 ": the data, the embeddings or the device (" + past.device + ") have changed");
   check_best_items(options.run, ranking);
   std::puts("the same figures and lists as when the run ended");
+  std::fprintf(stderr, "device       %s\n", ops->name().c_str());
   return 0;
 }
 

@@ -38,7 +38,7 @@ struct Sizes {
 /// Scratch memory of the threads, partial matrices of d_W, partial sums.
 size_t working_memory_of_cpu(const DataSizes& data, const Sizes& s, const DeviceFacts& device) {
   using namespace cpu;
-  size_t scratch = std::max(std::min(data.n_ranked, user_block) * (s.d + item_block), s.d);
+  size_t scratch = user_block * (s.d + item_block);
   const auto part_matrices = [&](size_t n, size_t in) {
     return parts_of(n, rows_of_part(n, in)) * (in + 1) * s.d;
   };
@@ -59,7 +59,6 @@ size_t working_memory_of_cpu(const DataSizes& data, const Sizes& s, const Device
 /// their best items.
 size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   using namespace cuda;
-  const size_t users = std::min(data.n_ranked, user_block);
   const auto parts = [](size_t rows) {
     return std::min<size_t>(parts_of(rows, rows_of_sum), most_row_parts);
   };
@@ -68,7 +67,7 @@ size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   const size_t of_metrics =
       std::max(blocks_of_sum(data.n_ranked, warps_of_block), 1u) * n_metrics * sizeof(double);
   return of_lanes + of_metrics +
-         users * ((item_block + s.d) * real + most_best * (real + sizeof(int32_t)));
+         user_block * ((item_block + s.d) * real + most_best * (real + sizeof(int32_t)));
 }
 
 }  // namespace
@@ -126,6 +125,12 @@ std::vector<MemoryPart> training_memory(const DataSizes& data, const TrainConfig
       {"working memory of the operations", device.threads > 0
                                                ? working_memory_of_cpu(data, s, device)
                                                : working_memory_of_gpu(data, s)}};
+}
+
+size_t memory_beside_tables(const DataSizes& data, const TrainConfig& config) {
+  DeviceFacts facts = facts_of_gpu();
+  facts.fetches_ahead = true;
+  return total_beside_tables(training_memory(data, config, facts));
 }
 
 size_t total(const std::vector<MemoryPart>& parts) {

@@ -40,6 +40,10 @@ struct MemoryPart {
 std::vector<MemoryPart> training_memory(const DataSizes& data, const TrainConfig& config,
                                         const DeviceFacts& device);
 
+/// What a training run on a GPU needs there when its tables lie in the host's memory: what tables
+/// have to leave free (DeviceChoice::reserve).
+size_t memory_beside_tables(const DataSizes& data, const TrainConfig& config);
+
 size_t total(const std::vector<MemoryPart>& parts);
 /// Without the parts that are tables.
 size_t total_beside_tables(const std::vector<MemoryPart>& parts);

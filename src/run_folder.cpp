@@ -170,6 +170,7 @@ Run read_run(const fs::path& folder) {
     run.data = data.at("folder").get<std::string>();
     run.seed = json.at("training").at("seed");
     run.device = json.at("training").at("device");
+    run.tf32 = json.at("training").at("tf32");
     run.n_users = data.at("users");
     run.n_items = data.at("items");
     run.n_interactions = data.at("interactions");

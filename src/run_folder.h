@@ -30,6 +30,7 @@ struct Run {
   std::string name;            // of the data set,
   std::filesystem::path data;  // in this folder; empty: the built-in stand-in
   std::string device;          // "cpu" or "cuda"
+  bool tf32;                   // products on the GPU in TF32
   uint64_t seed;
   int64_t n_users, n_items;
   size_t n_interactions, d;

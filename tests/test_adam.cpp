@@ -172,8 +172,8 @@ TYPED_TEST(AdamTest, ReplayedRowsHaveTheBitsOfDenseOnes) {
     uint32_t steps;
   };
   for (const auto [height, n, d, steps] :
-       {Case{53, 20, 1, 300}, Case{53, 20, 7, 300}, Case{53, 20, 70, 300}, Case{53, 20, 200, 300},
-        Case{1000003, 300007, 2, 4}}) {
+       {Case{53, 0, 3, 4}, Case{53, 1, 3, 300}, Case{53, 20, 1, 300}, Case{53, 20, 7, 300},
+        Case{53, 20, 70, 300}, Case{53, 20, 200, 300}, Case{2500003, 1000003, 2, 4}}) {
     SCOPED_TRACE(testing::Message() << height << " x " << d);
     Random random(d);
     LazyAndDense<AdamTest<TypeParam>> tables(*this, height, n, d, steps, random);
@@ -191,7 +191,7 @@ TYPED_TEST(AdamTest, ReplayedRowsHaveTheBitsOfDenseOnes) {
     tables.expect_same_after(steps);
     EXPECT_EQ(tables.last(), expected);
     EXPECT_EQ(expected[never], 0u);
-    EXPECT_GT(tables.compared(), steps * n / 2);
+    EXPECT_GE(tables.compared(), steps * n / 2);
   }
 }
 

@@ -106,6 +106,16 @@ TEST(CudaErrors, NameLibraryMessageAndPlace) {
   EXPECT_EQ(error_of(CUSPARSE_STATUS_SUCCESS), "");
   EXPECT_EQ(error_of(cudaErrorInvalidValue),
             "CUDA: invalid argument (cudaErrorInvalidValue) at file.cu:42: someCall");
+  for (const std::string& words :
+       {error_of(cudaErrorMemoryAllocation), error_of(CUBLAS_STATUS_ALLOC_FAILED),
+        error_of(CUSPARSE_STATUS_INSUFFICIENT_RESOURCES)}) {
+    EXPECT_NE(words.find(" at file.cu:42: someCall; out of memory: "), std::string::npos) << words;
+    EXPECT_NE(words.find("--features frozen, fewer --modalities or a smaller --batch"),
+              std::string::npos) << words;
+  }
+  EXPECT_EQ(mebibytes(0), "0 MiB");
+  EXPECT_EQ(mebibytes(1), "1 MiB");
+  EXPECT_EQ(mebibytes(size_t{5} << 30), "5120 MiB");
   for (const std::string& words : {error_of(CUBLAS_STATUS_NOT_INITIALIZED),
                                    error_of(CUSPARSE_STATUS_NOT_INITIALIZED)}) {
     EXPECT_NE(words.find("_STATUS_NOT_INITIALIZED"), std::string::npos) << words;
@@ -175,6 +185,34 @@ TYPED_TEST(CudaTest, ReplayDoesTheWorkOnceACall) {
       EXPECT_GT(loss.host()[1], 0.0);
     }
   }
+}
+
+/// TF32 keeps 11 bits of each factor, where it is asked for and there.
+TEST(CudaTf32, RoundsTheFactors) {
+  std::string why;
+  if (!cuda_works(why)) GTEST_SKIP() << why;
+  const auto ops = make_cuda_ops<float>(true), exact = make_cuda_ops<float>(false);
+  Random random(8);
+  constexpr size_t n = 300, in = 700, out = 64;
+  const auto x = random.numbers<float>(n * in), W = random.numbers<float>(in * out);
+  const auto b = random.numbers<float>(out);
+  std::vector<Sum> expected(n * out);
+  for (size_t r = 0; r < n; ++r)
+    for (size_t k = 0; k < out; ++k) {
+      expected[r * out + k] += static_cast<double>(b[k]);
+      for (size_t j = 0; j < in; ++j)
+        expected[r * out + k] += static_cast<double>(x[r * in + j]) *
+                                 static_cast<double>(W[j * out + k]);
+    }
+  const auto errors_of = [&](Ops<float>& of) {
+    const Array<float> on_x(of, x), on_W(of, W), on_b(of, b);
+    Array<float> y(of, n * out);
+    of.linear_forward(y.data(), on_x.data(), nullptr, on_W.data(), on_b.data(), n, in, out);
+    return in_roundings(y.host(), expected, in).error;
+  };
+  EXPECT_LE(errors_of(*exact), 1);
+  const double in_tf32 = std::ldexp(1.0, 24 - 11);  // of TF32's rounding in float32's
+  EXPECT_LE(errors_of(*ops), 2 * in_tf32);
 }
 
 /// Parts beside a step are branches of its record; a batch that is loaded beside stays out of it.

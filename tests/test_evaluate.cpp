@@ -127,7 +127,7 @@ struct Shape {
 };
 constexpr Shape shapes[] = {{0, 3, 50},       {1, 1, 1},          {1, 2, 50},
                             {5, 9, 7},        {257, 300, 20},     {1025, 1025, 100},
-                            {20011, 20500, 50}, {70001, 70100, 9}};
+                            {20011, 20500, 50}, {1000003, 1000, 9}};
 
 /// Lists and held-out items of random lengths, both below 80 so that hits are many.
 struct RandomCase {
@@ -141,9 +141,12 @@ struct RandomCase {
       if (random.below(3) == 0) std::fill_n(lists[r].begin() + length, shape.k - length, -1);
     }
     for (size_t t = 0; t < shape.n; ++t) {
-      row.push_back(static_cast<int32_t>(t) + random.below(shape.lists - shape.n + 1));
-      std::vector<int32_t> items = random.distinct_rows(80, 80);
-      items.resize(static_cast<size_t>(1 + random.below(random.below(4) == 0 ? 75 : 2)));
+      const bool shared = shape.lists < shape.n;
+      row.push_back(shared ? random.below(shape.lists)
+                           : static_cast<int32_t>(t) + random.below(shape.lists - shape.n + 1));
+      std::vector<int32_t> items;
+      if (!shared) items = random.distinct_rows(80, 80);
+      items.resize(static_cast<size_t>(1 + random.below(random.below(4) == 0 ? 75 : 2)), -1);
       items.erase(std::remove(items.begin(), items.end(), -1), items.end());
       if (items.empty()) items.push_back(random.below(80));
       std::sort(items.begin(), items.end());

@@ -118,7 +118,7 @@ TYPED_TEST(OpsTest, Propagate) {
     size_t users, items, edges, d;
   };
   for (const auto [users, items, edges, d] :
-       {Case{1, 1, 1, 1}, Case{1, 1, 0, 3}, Case{3, 2, 4, 2}, Case{20, 30, 100, 17},
+       {Case{0, 0, 0, 3}, Case{1, 1, 1, 1}, Case{1, 1, 0, 3}, Case{3, 2, 4, 2}, Case{20, 30, 100, 17},
         Case{70, 50, 900, 64}, Case{40, 90, 800, 72}, Case{300, 200, 3000, 100}})
     for (double epsilon : {0.0, 1e-7}) {
       SCOPED_TRACE(testing::Message() << users << " users, d = " << d << ", epsilon " << epsilon);

@@ -38,7 +38,8 @@ constexpr Shape shapes[] = {{1, 1, 1, 1, 1},      {1, 1, 1, 1, 5},        {3, 7,
                             {3, 7, 10, 1, 10},    {20, 100, 129, 3, 20},  {50, 511, 60, 17, 50},
                             {50, 513, 60, 64, 7}, {9, 2000, 300, 8, 50},  {300, 1537, 257, 5, 50},
                             {5, 20011, 20, 2, 50}, {40, 60, 40, 100, 64}, {6, 45, 12, 4, 50},
-                            {20, 40, 20011, 3, 10}, {1, 1000003, 1, 2, 50}};
+                            {20, 40, 20011, 3, 10}, {1, 1000003, 1, 2, 50},
+                            {3, 4, 1000003, 1, 2}};
 
 /// Interactions of a user with each item in 1 of `one_in`; the last user has all.
 std::vector<Interaction> random_training(Random& random, size_t users, size_t items,

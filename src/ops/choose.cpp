@@ -31,6 +31,7 @@ std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice) {
 #else
   choose_device(choice.device);
 #endif
+  if (choice.tf32) std::fputs("warning: --tf32 does nothing on the CPU\n", stderr);
   return make_cpu_ops<float>(choice.threads);
 }
 

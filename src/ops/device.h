@@ -14,7 +14,7 @@ namespace bm3 {
 constexpr size_t part_of_step = 2, n_slots = 3;
 
 /// Where the operations run. Work is done in the order in which it is asked for, but for `beside`;
-/// only `download` and `synchronize` wait for it.
+/// `download` and `synchronize` wait for it, and `upload` while earlier ones crowd the way.
 class Device {
  public:
   Device() = default;

@@ -88,8 +88,8 @@ void CpuOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const
   const auto n_items = static_cast<size_t>(graph.n_items);
   for_blocks(n, user_block, [&](size_t, size_t first, size_t last) {
     const size_t block = last - first;
-    T* h = scratch(block * (d + item_block));
-    T* s = h + block * d;
+    T* h = scratch(user_block * (d + item_block));
+    T* s = h + user_block * d;
     std::vector<Best<T>> best(block, Best<T>(k));
     std::vector<int64_t> seen(block);  // next training interaction of each user
     for (size_t r = 0; r < block; ++r) {
@@ -98,9 +98,11 @@ void CpuOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const
       best[r].clear();
       seen[r] = graph.begin.data()[user];
     }
+    // Always products of the same size: a user's scores do not depend on who else is ranked.
+    std::fill(h + block * d, h + user_block * d, T(0));
     for (size_t i0 = 0; i0 < n_items; i0 += item_block) {
       const size_t width = std::min(item_block, n_items - i0);
-      scores(s, h, h_i + i0 * d, block, width, d);
+      scores(s, h, h_i + i0 * d, user_block, width, d);
       for (size_t r = 0; r < block; ++r) {
         const auto end_of_user = graph.begin.data()[users[first + r] + 1];
         for (; seen[r] < end_of_user; ++seen[r]) {

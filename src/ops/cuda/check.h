@@ -8,6 +8,7 @@
 #include <string>
 
 #include "error.h"
+#include "ops/cuda/launch.h"
 
 namespace bm3::cuda {
 
@@ -27,13 +28,30 @@ inline std::string message(cusparseStatus_t status) {
          cusparseGetErrorName(status) + ")";
 }
 
+inline bool is_out_of_memory(cudaError_t status) { return status == cudaErrorMemoryAllocation; }
+inline bool is_out_of_memory(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_ALLOC_FAILED;
+}
+inline bool is_out_of_memory(cusparseStatus_t status) {
+  return status == CUSPARSE_STATUS_ALLOC_FAILED || status == CUSPARSE_STATUS_INSUFFICIENT_RESOURCES;
+}
+/// What is free, and which options help: the end of a message.
+inline std::string out_of_memory() {
+  size_t free = 0, total = 0;
+  const bool known = !failed(cudaMemGetInfo(&free, &total));
+  return "; out of memory: " + (known ? mebibytes(free) + " of the GPU's " + mebibytes(total) +
+                                            " are free; " : std::string()) +
+         "--features frozen, fewer --modalities or a smaller --batch needs less";
+}
+
 /// Error, with the library's own message, when a call did not succeed.
 template <class Status>
 void check(Status status, const char* call, const char* file, int line) {
   if (!failed(status)) return;
   const char* slash = std::strrchr(file, '/');
   throw Error(message(status) + " at " + (slash ? slash + 1 : file) + ":" + std::to_string(line) +
-              ": " + std::string(call, std::strcspn(call, "(")));
+              ": " + std::string(call, std::strcspn(call, "(")) +
+              (is_out_of_memory(status) ? out_of_memory() : ""));
 }
 
 }  // namespace bm3::cuda

@@ -24,6 +24,11 @@ constexpr unsigned most_best = 64;        // longest list of best items
 /// cuBLAS's workspace by NVIDIA's advice, for GPUs of this major architecture.
 constexpr size_t blas_workspace(int major) { return size_t{major >= 9 ? 32u : 4u} << 20; }
 
+/// A size for a person, rounded up.
+inline std::string mebibytes(size_t bytes) {
+  return std::to_string((bytes >> 20) + (bytes % (size_t{1} << 20) != 0)) + " MiB";
+}
+
 /// Blocks that cover n elements, `each` a block; 0 for none.
 constexpr unsigned blocks_of(size_t n, size_t each) {
   const size_t blocks = n / each + (n % each != 0);

@@ -12,8 +12,6 @@ constexpr size_t staging_bytes = size_t{1} << 20;  // of a slot; a batch's row l
 constexpr size_t most_records = 64;                // each holds a few hundred KiB
 constexpr size_t spare = size_t{256} << 20;        // of the GPU's memory, for records and libraries
 
-std::string mebibytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
-
 __global__ void nothing() {}
 
 /// Keeps a stream busy for about 0.1 ms.
@@ -90,11 +88,7 @@ void* Runtime::try_allocate(size_t bytes, Kind kind) {
 
 void* Runtime::allocate(size_t bytes) {
   if (void* const memory = try_allocate(bytes, Kind::plain)) return memory;
-  size_t free = 0, total = 0;
-  BM3_CHECK(cudaMemGetInfo(&free, &total));
-  throw Error("out of GPU memory: " + mebibytes(bytes) + " asked for, " + mebibytes(free) + " of " +
-              mebibytes(total) + " free; --features frozen, fewer --modalities or a smaller "
-              "--batch needs less");
+  throw Error(mebibytes(bytes) + " were asked for" + cuda::out_of_memory());
 }
 
 void* Runtime::allocate_table(size_t bytes) {
@@ -109,9 +103,8 @@ void* Runtime::allocate_table(size_t bytes) {
   // Kernels read and write it where it is; with unified addressing the pointer is the host's own.
   void* const memory = try_allocate(bytes, Kind::table_on_host);
   if (!memory)
-    throw Error("out of memory: features of " + mebibytes(bytes) + " fit neither in the GPU's " +
-                mebibytes(free) + " that are free nor, pinned, in the host's memory; "
-                "--features frozen or fewer --modalities needs less");
+    throw Error("features of " + mebibytes(bytes) + " do not fit in the host's memory either, " +
+                "pinned" + cuda::out_of_memory());
   return memory;
 }
 
@@ -137,6 +130,7 @@ void Runtime::zero(void* dst, size_t bytes) {
 
 void Runtime::upload(void* dst, const void* src, size_t bytes) {
   refuse_in_record("an upload");
+  if (is_on_host(dst)) synchronize();  // a copy within the host's memory need not wait for a stream
   for (size_t done = 0; done < bytes;) {
     const size_t piece = ring_.piece(bytes - done), slot = ring_.next();
     const cudaEvent_t free = slots_[slot].free.get();
@@ -152,9 +146,25 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
 
 void Runtime::download(void* dst, const void* src, size_t bytes) {
   refuse_in_record("a download");
-  synchronize();  // a table may lie in the host's memory, which a copy need not wait for
-  if (bytes) BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream()));
   synchronize();
+  for (size_t done = 0; done < bytes;) {  // every slot of the ring is free now
+    const size_t piece = std::min(bytes - done, staging_slots * staging_bytes);
+    BM3_CHECK(cudaMemcpyAsync(staging_.get(), static_cast<const char*>(src) + done, piece,
+                              cudaMemcpyDefault, stream()));
+    synchronize();
+    std::memcpy(static_cast<char*>(dst) + done, staging_.get(), piece);
+    done += piece;
+  }
+}
+
+bool Runtime::is_on_host(const void* memory) const {
+  if (on_host_ == 0) return false;
+  const auto* at = static_cast<const char*>(memory);
+  return std::any_of(blocks_.begin(), blocks_.end(), [&](const auto& block) {
+    const auto* first = static_cast<const char*>(block.first);
+    return block.second.kind == Kind::table_on_host && at >= first &&
+           at < first + block.second.bytes;
+  });
 }
 
 void Runtime::synchronize() {

@@ -75,6 +75,8 @@ class Runtime {
   struct Slot {
     Owned<cudaEvent_t, cudaEventDestroy> free;  // the slot's last copy is done
   };
+  /// Whether this is in a table that lies in the host's memory.
+  bool is_on_host(const void* memory) const;
   /// Memory of this kind; null when there is not enough.
   void* try_allocate(size_t bytes, Kind kind);
   Owned<cudaGraphExec_t, cudaGraphExecDestroy> record(const std::function<void()>& work);

@@ -161,17 +161,18 @@ void CudaOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, cons
     throw Error("the " + std::to_string(k) + " best items were asked for; a GPU ranks up to " +
                 std::to_string(most_best) + ": take a smaller K or --device cpu");
   const auto n_items = static_cast<size_t>(graph.n_items);
-  const size_t most_users = std::min(n, user_block);
   if (n == 0 || k == 0) return;
-  T* scores = scores_.room<T>(most_users * (item_block + d));
-  T* h = scores + most_users * item_block;
-  auto* best = best_.room<Entry<T>>(most_users * most_best);
+  T* scores = scores_.room<T>(user_block * (item_block + d));
+  T* h = scores + user_block * item_block;
+  auto* best = best_.room<Entry<T>>(user_block * most_best);
   for (size_t u0 = 0; u0 < n; u0 += user_block) {
     const size_t block = std::min(user_block, n - u0);
     gather_rows(h, h_u, users + u0, block, d);
+    // Always a product of the same size: a user's scores do not depend on who else is ranked.
+    runtime_.zero(h + block * d, (user_block - block) * d * sizeof(T));
     for (size_t i0 = 0; i0 < std::max<size_t>(n_items, 1); i0 += item_block) {
       const size_t width = std::min(item_block, n_items - i0);
-      gemm(false, true, block, width, d, h, d, h_i + i0 * d, d, T(0), scores, item_block);
+      gemm(false, true, user_block, width, d, h, d, h_i + i0 * d, d, T(0), scores, item_block);
       const Selection<T> selection{
           item + u0 * k, score + u0 * k, scores, best, users + u0, graph.begin.data(),
           graph.neighbour.data(), graph.n_users, block, k, i0, width, i0 == 0,
