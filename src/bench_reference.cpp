@@ -23,7 +23,9 @@ std::string output_of(const std::string& command) {
 
 std::optional<ReferenceTimes> measure_reference(const SyntheticSpec& spec, size_t interactions,
                                                 bool tuned, bool cuda, bool tf32, int threads) {
-  std::string command = "python3 '" BM3_SOURCE "/ref/bench_pytorch.py'";
+  // Without the settings that this program makes for itself (libraries.h).
+  std::string command = "env -u GOMP_SPINCOUNT -u OPENBLAS_CORETYPE "
+                        "python3 '" BM3_SOURCE "/ref/bench_pytorch.py'";
   const auto add = [&](const char* name, const std::string& value) {
     command += std::string(" --") + name + ' ' + value;
   };

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <climits>
 #include <cstdlib>
 #include <string_view>
 
@@ -36,7 +37,9 @@ void set_up_libraries(char** argv) {
     again = setenv("OPENBLAS_CORETYPE", "SkylakeX", 1) == 0;
   if (!std::getenv("OMP_WAIT_POLICY") && !std::getenv("GOMP_SPINCOUNT"))
     again = setenv("GOMP_SPINCOUNT", "1000", 1) == 0 || again;
-  if (again) execv("/proc/self/exe", argv);  // on failure, go on with what there is
+  char path[PATH_MAX] = "";  // by its own name, which tools show, not as "exe"
+  if (again && readlink("/proc/self/exe", path, sizeof path - 1) > 0)
+    execv(path, argv);  // on failure, go on with what there is
 }
 
 }  // namespace bm3

@@ -1,9 +1,12 @@
 // The program `bm3`: train, synth, recommend, eval.
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <ctime>
 #include <numeric>
+#include <variant>
 
 #include "libraries.h"
 #include "error.h"
@@ -104,7 +107,8 @@ int run(TrainOptions options) {
   check_run_folder(out, !options.out.empty());
   const Dataset data = find_dataset(options);
 
-  options.device.reserve = memory_beside_tables(sizes_of(data), options.train);
+  if (options.device.device == "cuda")
+    options.device.reserve = memory_beside_tables(sizes_of(data), options.train);
   const auto ops = choose_ops(options.device);
   options.device.tf32 &= options.device.device == "cuda";
   std::vector<Epoch> log;
@@ -194,6 +198,7 @@ int run(const EvalOptions& options) {
 }  // namespace bm3
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond a limit of size then fails, with a message
   try {
     bm3::set_up_libraries(argv);
     const int status = std::visit([](const auto& command) { return bm3::run(command); },

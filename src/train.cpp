@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <future>
-#include <numeric>
 
 #include "error.h"
 
@@ -74,7 +73,7 @@ class Training {
   LossParts run_epoch(size_t epoch, const TrainProgress& progress) {
     if (!next_order_.valid()) draw_order(epoch);
     pairs_ = next_order_.get();
-    draw_order(epoch + 1);
+    if (epoch < config_.epochs) draw_order(epoch + 1);
     load(0);
     for (size_t k = 0; k < batches(); ++k) {
       const Batch& batch = arrived();

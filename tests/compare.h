@@ -12,8 +12,8 @@ namespace bm3::test {
 struct Agreement {
   size_t count = 0;
   double error = 0;
-  /// Something was compared, and all of it is within `bound`; false for NaN.
-  bool within(double bound) const { return count > 0 && error <= bound; }
+  /// Something was compared, and all of it is within `bound`; false where either is not finite.
+  bool within(double bound) const { return count > 0 && std::isfinite(error) && error <= bound; }
   Agreement& operator+=(const Agreement& other) {
     count += other.count;
     error = std::max(error, other.error);

@@ -164,6 +164,11 @@ void read_settings(Golden& g, const fs::path& folder) {
   g.adam.beta2 = setting<double>(object, "beta2", file, g.adam.beta2);
   g.adam.epsilon = setting<double>(object, "eps", file, g.adam.epsilon);
   g.degree_epsilon = setting<double>(object, "degree_epsilon", file, 0.0);
+  const auto is_decay = [](double beta) { return beta >= 0 && beta < 1; };
+  require(g.adam.lr > 0 && g.adam.epsilon > 0, file, "\"lr\" and \"eps\" above 0");
+  require(is_decay(g.adam.beta1) && is_decay(g.adam.beta2), file,
+          "\"beta1\" and \"beta2\" in [0, 1)");
+  require(g.degree_epsilon >= 0, file, "\"degree_epsilon\" of at least 0");
   read_metrics(g, object, file);
 }
 

@@ -189,10 +189,19 @@ TEST(Goldens, RefuseWhatIsNoGoldenDirectory) {
       {"\"n_users\": 6", "\"n_users\": 4"},
       {"\"dropout\": 0.5", "\"dropout\": 1"}, {"\"dim\": 5", "\"dim\": \"five\""},
       {"\"squared\"", "\"cubed\""},     {"\"lr\"", "\"learning\""},
-      {"recall@5", "recall@7"},         {"\"rec\"", "\"wreck\""}};
+      {"recall@5", "recall@7"},         {"\"rec\"", "\"wreck\""},
+      {"\"beta2\": 0.999", "\"beta2\": 1"}, {"\"degree_epsilon\": 0", "\"degree_epsilon\": -5"}};
   for (const auto& [from, to] : edits)
     EXPECT_NE(refusal([&](const fs::path& folder) { edit_settings(folder, from, to); }), "")
         << from << " -> " << to;
+}
+
+/// What the C++ itself cannot compute agrees with nothing, however wide the bound.
+TEST(Goldens, InfiniteErrorsAreNeverInBounds) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  EXPECT_FALSE((Agreement{1, infinity}.within(infinity)));
+  EXPECT_FALSE((Agreement{1, std::nan("")}.within(infinity)));
+  EXPECT_TRUE((Agreement{1, 0.5}.within(1)));
 }
 
 TEST(Goldens, NamesFilesThatItDoesNotKnow) {

@@ -110,6 +110,7 @@ template <class T>
 void Bm3<T>::predict(const Batch& batch) {
   const size_t d = config_.d;
   ops_.join(part_of_step);  // the projections
+  // h~ = h W_p + b_p [Eq. 6]
   ops_.linear_forward(predicted_.data(), z_.data(), nullptr, value(*W_p_), value(*b_p_),
                       rows(batch), d, d);
 }

@@ -62,7 +62,7 @@ class Bm3 {
     const int32_t* rows(const Batch& batch) const { return copied() ? nullptr : batch.items; }
   };
 
-  /// Parameters are zero until `initialise`. `max_batch` interactions at most in a batch.
+  /// Parameters are zero until `initialise`. Batches come from `loader`, which bounds their rows.
   Bm3(Ops<T>& ops, const Graph<T>& graph, const Bm3Config& config,
       const std::vector<ModalityShape>& modalities, const BatchLoader& loader);
 
@@ -74,7 +74,7 @@ class Bm3 {
   void fetch_ahead();
   void fetch(Batch& batch);
 
-  // The forward pass, one equation after the other; each needs the one before it.
+  // The forward pass, one equation after the other: `predict` needs `encode`, `losses` all three.
 
   /// z = the batch's rows of H [Eq. 3, 4] and, beside these, projections h_m [Eq. 1].
   void encode(const Batch& batch);

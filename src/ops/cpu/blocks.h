@@ -7,8 +7,8 @@ namespace bm3::cpu {
 constexpr size_t row_block = 128;     // rows of a product, and of its gathered copy
 constexpr size_t column_slice = 128;  // columns of x whose part of d_W one thread computes
 constexpr size_t sum_block = 512;     // rows whose sum is one partial sum
-constexpr size_t pair_block = 128;    // rows, and numbers of a norm, whose sum is one partial sum
-constexpr size_t norm_block = 4096;
+constexpr size_t pair_block = 128;    // rows of pairs whose sum is one partial sum
+constexpr size_t norm_block = 4096;   // numbers of a norm, likewise
 constexpr size_t user_block = 128;    // users and items of a block of scores
 constexpr size_t item_block = 512;
 constexpr size_t metric_block = 1024;  // users whose metrics' sums are one partial sum
