@@ -15,7 +15,8 @@ Graph<T> make_graph(Device& device, int64_t n_users, int64_t n_items,
                     const std::vector<Interaction>& train, double degree_epsilon = 0);
 
 /// H [n_nodes, d] = mean(H^0 .. H^L), plus H^0 in the rows of items, with H^0 = E [n_nodes, d] and
-/// H^{l+1} = D^-1/2 A D^-1/2 H^l. [Eq. 3, 4] `other` [n_nodes, d] is working memory, unused for L <= 1.
+/// H^{l+1} = D^-1/2 A D^-1/2 H^l. [Eq. 3, 4] `other` [n_nodes, d] is working memory, unused for
+/// L <= 1.
 ///
 /// Horner's rule: with R_0 = E and R_{l+1} = E + D^-1/2 A D^-1/2 R_l, R_L is the sum of all layers,
 /// so that each layer is one pass and none is kept.

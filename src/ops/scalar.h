@@ -74,8 +74,7 @@ BM3_HD T view_entry(T h, uint8_t mask, T kept) {
 /// A uniform number in (0, 1) from a random word.
 BM3_HD double uniform01(uint32_t word) { return (word + 0.5) * (1.0 / 4294967296.0); }
 
-// -------------------------------------------------------------------------- negative cosine [Eq.
-// 8]
+// ------------------------------------------------------------------------ negative cosine [Eq. 8]
 
 constexpr double cosine_floor = 1e-8;  // least denominator, as in the released code
 
