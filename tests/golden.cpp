@@ -78,17 +78,25 @@ GoldenArray read_array(const fs::path& path) {
 // -------------------------------------------------------------------------------------- settings
 
 template <class E>
+constexpr const char* kind = "numbers by name in objects by part";
+template <>
+constexpr const char* kind<double> = "a number";
+template <>
+constexpr const char* kind<std::string> = "a text";
+template <>
+constexpr const char* kind<std::vector<std::string>> = "a list of texts";
+
+template <class E>
 E setting(const json& object, const std::string& key, const std::string& file,
           std::optional<E> otherwise = std::nullopt) {
   if (!object.contains(key)) {
     if (otherwise) return *otherwise;
-    throw Error(file + " lacks \"" + key + "\"");
+    throw Error(file + " lacks \"" + key + "\": expected " + kind<E>);
   }
   try {
     return object.at(key).get<E>();
   } catch (const json::exception&) {
-    throw Error(file + ": \"" + key + "\" is " + object.at(key).dump() +
-                ": expected another type of value");
+    throw Error(file + ": \"" + key + "\" is " + object.at(key).dump() + ": expected " + kind<E>);
   }
 }
 
@@ -98,7 +106,8 @@ size_t whole(const json& object, const std::string& key, double least, const std
   constexpr int32_t most = std::numeric_limits<int32_t>::max();
   if (!(value >= least && value <= most && value == std::floor(value)))
     throw Error(file + ": \"" + key + "\" is " + object.at(key).dump() +
-                ": expected a whole number of at least " + std::to_string(static_cast<int>(least)));
+                ": expected a whole number from " + std::to_string(static_cast<int>(least)) +
+                " to " + std::to_string(most));
   return static_cast<size_t>(value);
 }
 
@@ -155,7 +164,8 @@ void read_settings(Golden& g, const fs::path& folder) {
   const std::string file = (folder / "golden.json").string();
   if (!fs::exists(file)) throw Error("there is no " + file + ": expected a golden directory");
   const json object = json::parse(read_text(file), nullptr, false);
-  require(object.is_object(), file, "a JSON object");
+  if (!object.is_object())
+    throw Error(file + " is not a JSON object: expected one as in ref/README.md");
   require(setting<std::string>(object, "format", file) == "bm3-golden-1", file,
           "\"format\" \"bm3-golden-1\"");
   read_model_settings(g, object, file);

@@ -183,13 +183,19 @@ TEST(Goldens, RefuseWhatIsNoGoldenDirectory) {
              fs::copy_options::overwrite_existing);
   });
   expect("there is no", [](const fs::path& folder) { fs::remove(folder / "golden.json"); });
-  expect("JSON", [](const fs::path& folder) { edit_settings(folder, "{", "["); });
+  for (const auto& [from, to, words] : std::initializer_list<std::array<const char*, 3>>{
+           {"{", "[", "golden.json is not a JSON object: expected one as in ref/README.md"},
+           {"\"dim\": 5", "\"dim\": \"five\"", "\"dim\" is \"five\": expected a number"},
+           {"\"n_users\": 6", "\"n_users\": 3000000000",
+            "\"n_users\" is 3000000000: expected a whole number from 1 to 2147483647"},
+           {"\"losses\": [", "\"losses\": [1, ", "expected a list of texts"},
+           {"\"lr\"", "\"learning\"", "golden.json lacks \"lr\": expected a number"}})
+    expect(words, [&](const fs::path& folder) { edit_settings(folder, from, to); });
   const std::pair<const char*, const char*> edits[] = {
       {"bm3-golden-1", "bm3-golden-9"}, {"\"n_users\": 6", "\"n_users\": -6"},
       {"\"n_users\": 6", "\"n_users\": 4"},
-      {"\"dropout\": 0.5", "\"dropout\": 1"}, {"\"dim\": 5", "\"dim\": \"five\""},
-      {"\"squared\"", "\"cubed\""},     {"\"lr\"", "\"learning\""},
-      {"recall@5", "recall@7"},         {"\"rec\"", "\"wreck\""},
+      {"\"dropout\": 0.5", "\"dropout\": 1"}, {"\"squared\"", "\"cubed\""},
+      {"recall@5", "recall@7"},             {"\"rec\"", "\"wreck\""},
       {"\"beta2\": 0.999", "\"beta2\": 1"}, {"\"degree_epsilon\": 0", "\"degree_epsilon\": -5"}};
   for (const auto& [from, to] : edits)
     EXPECT_NE(refusal([&](const fs::path& folder) { edit_settings(folder, from, to); }), "")
