@@ -80,6 +80,12 @@ Metrics popularity(Ops<float>& ops, const Interactions& data) {
   return evaluate(ops, rank_by_popularity(ops, data, test.users, graph, longest_list), test);
 }
 
+/// Error, which `also` follows, unless all that was printed has gone out.
+void flush_output(const std::string& also = "") {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout))
+    throw Error("cannot write to the standard output: is the disk full?" + also);
+}
+
 int run(const Help& help) {
   std::fputs(help.text.c_str(), stdout);
   return 0;
@@ -138,6 +144,7 @@ int run(TrainOptions options) {
   if (left != out)
     std::fprintf(stderr, "something else has the name %s by now\n", out.string().c_str());
   std::printf("results in %s\n", left.string().c_str());
+  flush_output(" The results are in " + left.string());
   return 0;
 }
 
@@ -203,8 +210,7 @@ int main(int argc, char** argv) {
     bm3::set_up_libraries(argv);
     const int status = std::visit([](const auto& command) { return bm3::run(command); },
                                   bm3::parse_command_line(argc, argv));
-    if (std::fflush(stdout) != 0 || std::ferror(stdout))
-      throw bm3::Error("cannot write to the standard output: is the disk full?");
+    bm3::flush_output();
     return status;
   } catch (const std::bad_alloc&) {
     std::fputs("bm3: out of memory; a smaller data set or --features frozen needs less\n", stderr);

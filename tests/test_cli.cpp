@@ -98,6 +98,19 @@ TEST_F(Cli, RecommendPrintsAllOrNothing) {
                  "cannot write to the standard output: is the disk full?");
 }
 
+/// The folder is whole, though its name could not be printed.
+TEST_F(Cli, NamesTheFolderWhereFiguresCannotBePrinted) {
+  for (const std::string to : {"> /dev/full", ">&-"}) {
+    const std::string line = std::string(BM3_PROGRAM) + " toy --epochs 1 --out one " + to;
+    const Outcome outcome = finish(start({"-c", line}, "/bin/sh"));
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(lines_of(outcome.err).back(),
+              "bm3: cannot write to the standard output: is the disk full? The results are in one");
+    EXPECT_EQ(names_below(folder_ / "one"), run_files);
+    fs::remove_all(folder_ / "one");
+  }
+}
+
 TEST_F(Cli, SameSeedSameBytes) {
   const struct {
     const char *out, *threads, *seed;
