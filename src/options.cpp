@@ -328,7 +328,6 @@ Command parse_command_line(int argc, const char* const* argv) {
   RecommendOptions recommend;
   EvalOptions eval;
   app.get_formatter()->column_width(44);
-  app.footer("\nbm3 COMMAND --help lists a command's options.");
   add_data_options(app, train);
   add_model_options(app, train);
   add_training_options(app, train.train);
@@ -340,6 +339,8 @@ Command parse_command_line(int argc, const char* const* argv) {
   add_synth(*synth_app, synth);
   add_recommend(*recommend_app, recommend);
   add_eval(*eval_app, eval);
+  // After the commands, which would copy it.
+  app.footer("\nbm3 COMMAND --help lists a command's options.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

@@ -392,6 +392,11 @@ TEST(Help, OfWhatWasAsked) {
   EXPECT_EQ(help("baby --help"), help("--help"));
   EXPECT_NE(help("synth --help").find("Write a synthetic data set"), std::string::npos);
   EXPECT_NE(help("synth --help"), help("--help"));
+  const std::string of_commands = "bm3 COMMAND --help";
+  EXPECT_NE(help("--help").find(of_commands), std::string::npos);
+  for (const char* command : {"synth", "recommend", "eval"})
+    EXPECT_EQ(help(command + std::string(" --help")).find(of_commands), std::string::npos)
+        << command;
 }
 
 }  // namespace
