@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "data/npy.h"
+#include "data/open_file.h"
 #include "data/part_folder.h"
-#include "error.h"
 #include "text.h"
 
 namespace bm3 {
@@ -14,6 +14,7 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr const char* format = "bm3-run-1";
+constexpr const char* a_run = "the folder that a run of bm3 left";
 
 struct NamedMetric {
   const char* name;
@@ -32,14 +33,53 @@ Json to_json(const Metrics& metrics) {
   return out;
 }
 
-Metrics to_metrics(const Json& json) {
-  Metrics out;
-  out.n_users = json.at("users");
-  for (const auto& [name, values] : named_metrics)
-    for (size_t c = 0; c < cutoffs.size(); ++c)
-      (out.*values)[c] = json.at(name + ("@" + std::to_string(cutoffs[c])));
-  return out;
-}
+/// config.json, read value by value at keys such as /data/users. Errors name the file and the key.
+class Config {
+ public:
+  explicit Config(const fs::path& path) : name_(path.string()) {
+    std::ifstream file;
+    open_file(file, path, a_run);
+    json_ = Json::parse(file, nullptr, false);
+    if (json_.is_discarded())
+      throw Error(name_ + " is not JSON: expected the file as a run of bm3 left it");
+  }
+
+  /// The value at `key`. Error where there is none, or not one that `fits`.
+  template <class Fits>
+  const Json& at(const std::string& key, const std::string& expected, const Fits& fits) const {
+    const Json::json_pointer place(key);
+    if (!json_.contains(place)) throw Error(name_ + " lacks " + key + ": expected " + expected);
+    const Json& value = json_.at(place);
+    if (!fits(value))
+      throw Error(name_ + ": " + key + " is " + in_quotes(value.dump()) + ": expected " + expected);
+    return value;
+  }
+  std::string text(const std::string& key) const {
+    return at(key, "a text", [](const Json& x) { return x.is_string(); });
+  }
+  bool flag(const std::string& key) const {
+    return at(key, "true or false", [](const Json& x) { return x.is_boolean(); });
+  }
+  uint64_t whole(const std::string& key, uint64_t least = 1, uint64_t most = INT32_MAX) const {
+    return at(key,
+              "a whole number from " + std::to_string(least) + " to " + std::to_string(most),
+              [=](const Json& x) { return x.is_number_unsigned() && x >= least && x <= most; });
+  }
+  Metrics metrics(const std::string& part) const {
+    Metrics out;
+    out.n_users = whole(part + "/users", 0);
+    for (const auto& [name, values] : named_metrics)
+      for (size_t c = 0; c < cutoffs.size(); ++c)
+        (out.*values)[c] = at(part + "/" + name + "@" + std::to_string(cutoffs[c]),
+                              "a number from 0 to 1",
+                              [](const Json& x) { return x.is_number() && x >= 0 && x <= 1; });
+    return out;
+  }
+
+ private:
+  std::string name_;
+  Json json_;
+};
 
 Json config_of(const TrainOptions& options, const Dataset& data, const TrainResult& result) {
   const auto& [model, adam, batch, epochs, patience, seed] = options.train;
@@ -113,8 +153,8 @@ std::string top_k_text(const Ranking& ranking) {
 }
 
 std::ifstream open_top_k(const fs::path& path) {
-  std::ifstream file(path);
-  if (!file) throw Error("cannot open " + path.string() + ": expected a run's best items");
+  std::ifstream file;
+  open_file(file, path, "a run's best items");
   return file;
 }
 
@@ -157,30 +197,22 @@ fs::path write_run(const fs::path& out, const TrainOptions& options, const Datas
 }
 
 Run read_run(const fs::path& folder) {
-  const fs::path path = folder / "config.json";
-  std::ifstream file(path);
-  if (!file)
-    throw Error("cannot open " + path.string() + ": expected the folder that a run of bm3 left");
+  const Config config(folder / "config.json");
+  config.at("/format", format, [](const Json& x) { return x == format; });
   Run run;
-  try {
-    const Json json = Json::parse(file);
-    if (json.at("format") != format) throw Error(path.string() + " is not a " + format + " file");
-    const Json& data = json.at("data");
-    run.name = data.at("name");
-    run.data = data.at("folder").get<std::string>();
-    run.seed = json.at("training").at("seed");
-    run.device = json.at("training").at("device");
-    run.tf32 = json.at("training").at("tf32");
-    run.n_users = data.at("users");
-    run.n_items = data.at("items");
-    run.n_interactions = data.at("interactions");
-    run.d = json.at("model").at("dim");
-    run.result.best_epoch = json.at("best_epoch");
-    run.result.valid = to_metrics(json.at("valid"));
-    run.result.test = to_metrics(json.at("test"));
-  } catch (const Json::exception& e) {
-    throw Error(path.string() + " is damaged: " + e.what());
-  }
+  run.name = config.text("/data/name");
+  run.data = config.text("/data/folder");
+  run.seed = config.whole("/training/seed", 0, UINT64_MAX);
+  run.device = config.at("/training/device", "cpu or cuda",
+                         [](const Json& x) { return x == "cpu" || x == "cuda"; });
+  run.tf32 = config.flag("/training/tf32");
+  run.n_users = static_cast<int64_t>(config.whole("/data/users"));
+  run.n_items = static_cast<int64_t>(config.whole("/data/items"));
+  run.n_interactions = config.whole("/data/interactions", 1, INT64_MAX);
+  run.d = config.whole("/model/dim");
+  run.result.best_epoch = config.whole("/best_epoch");
+  run.result.valid = config.metrics("/valid");
+  run.result.test = config.metrics("/test");
   run.result.user = read_embedding(folder / "user_embedding.npy", run.n_users, run.d);
   run.result.item = read_embedding(folder / "item_embedding.npy", run.n_items, run.d);
   return run;

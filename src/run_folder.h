@@ -38,7 +38,7 @@ struct Run {
 };
 
 /// Reads config.json and the embeddings of a folder that `write_run` wrote. Error when one is
-/// missing, damaged or not of the sizes that config.json states.
+/// missing, damaged, impossible or not of the sizes that config.json states.
 Run read_run(const std::filesystem::path& folder);
 
 /// The first k items in `user`'s line of top_k.tsv, fewer where the line has fewer. Error when the

@@ -22,7 +22,8 @@ TEST_F(Cli, RefusesTheCommandLine) {
       "cannot make 160792 interactions of 5 users and 7050 items: expected at least 10 users, "
       "40 items, five interactions for each, and at most users * items / 4");
   expect_refused({"eval", "none"},
-                 "cannot open none/config.json: expected the folder that a run of bm3 left");
+                 "cannot open none/config.json (No such file or directory): expected the folder "
+                 "that a run of bm3 left");
   const std::string help = " (bm3 --help lists what there is)";
   expect_refused(short_run("run", {"--bogus", "3"}), "there is no option '--bogus'" + help);
   expect_refused({"synth", "new", "more"}, "the argument 'more' was not expected" + help);
@@ -127,6 +128,60 @@ TEST_F(Cli, RefusesTheFeatures) {
     other.replace(128 + (31 * 12 + 7) * 4, 4, std::string(value, 4));
     expect_refused_file(name, other, file + ": row 31, column 7: expected a finite float32 number");
   }
+}
+
+/// What `eval` and `recommend` read of a run, value by value.
+TEST_F(Cli, RefusesTheConfig) {
+  ASSERT_EQ(run(short_run("one")).status, 0);
+  const fs::path path = folder_ / "one/config.json";
+  const std::string right = read_file(path);
+  const auto refuse = [&](const std::string& words) {
+    for (const Words& command : {Words{"eval", "one"}, {"recommend", "one", "--user", "0"}})
+      expect_refused(command, "one/config.json" + words);
+  };
+  for (const char* text : {"", "{", "userID\n", "{\"format\": 1e999}"}) {
+    write_file(path, text);
+    refuse(" is not JSON: expected the file as a run of bm3 left it");
+  }
+  for (const char* text : {"[]", "null", "{\"name\": 1}"}) {
+    write_file(path, text);
+    refuse(" lacks /format: expected bm3-run-1");
+  }
+  const std::string counts = "expected a whole number from 1 to 2147483647";
+  const struct {
+    std::string from, to, words;
+  } edits[] = {
+      {"bm3-run-1", "bm3-run-9", ": /format is '\"bm3-run-9\"': expected bm3-run-1"},
+      {"\"dim\": 64", "\"dim\": 64.5", ": /model/dim is '64.5': " + counts},
+      {"\"dim\": 64", "\"dim\": \"64\"", ": /model/dim is '\"64\"': " + counts},
+      {"\"dim\": 64", "\"dim\": 0", ": /model/dim is '0': " + counts},
+      {"\"model\"", "\"mode\"", " lacks /model/dim: " + counts},
+      {"\"users\": 60", "\"users\": -60", ": /data/users is '-60': " + counts},
+      {"\"items\": 50", "\"items\": 2147483648", ": /data/items is '2147483648': " + counts},
+      {"\"seed\": 999", "\"seed\": -1",
+       ": /training/seed is '-1': expected a whole number from 0 to 18446744073709551615"},
+      {"\"device\": \"cpu\"", "\"device\": \"tpu\"",
+       ": /training/device is '\"tpu\"': expected cpu or cuda"},
+      {"\"tf32\": false", "\"tf32\": 0", ": /training/tf32 is '0': expected true or false"},
+      {"\"name\": \"toy\"", "\"name\": null", ": /data/name is 'null': expected a text"},
+      {"\"folder\"", "\"path\"", " lacks /data/folder: expected a text"},
+      {"\"best_epoch\"", "\"best\"", " lacks /best_epoch: " + counts},
+      {"\"recall@5\": ", "\"recall@5\": 1.5, \"\": ",
+       ": /valid/recall@5 is '1.5': expected a number from 0 to 1"},
+  };
+  for (const auto& [from, to, words] : edits) {
+    const size_t at = right.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    write_file(path, std::string(right).replace(at, from.size(), to));
+    refuse(words);
+  }
+  write_file(path, right);
+  expect_refused({"eval", "one/config.json"},
+                 "cannot open one/config.json/config.json (Not a directory): expected the folder "
+                 "that a run of bm3 left");
+  fs::remove(path);
+  fs::create_directory(path);
+  refuse(" is not a file: expected the folder that a run of bm3 left");
 }
 
 TEST_F(Cli, RefusesNamesOfModalities) {
