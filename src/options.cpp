@@ -279,7 +279,9 @@ void add_synth(CLI::App& app, SynthOptions& options) {
 
 void add_recommend(CLI::App& app, RecommendOptions& options) {
   add_folder(app, "RUN", options.run, "folder that a training run left", "")->required();
-  add_number(app, "--user", options.user, from_to<int64_t>(0, most_rows), "the user's number");
+  add_number(app, "--user", options.user, from_to<int64_t>(0, most_rows), "the user's number",
+             "required")
+      ->required();
   add_number(app, "-k", options.k, from_to<size_t>(1, longest_list), "how many items");
 }
 
@@ -290,7 +292,12 @@ void add_eval(CLI::App& app, EvalOptions& options) {
   options.device.device.clear();
 }
 
-constexpr const char* see_help = " (bm3 --help lists what there is)";
+/// Where to look, after what is wrong with the words of `bm3` or of its command.
+std::string see_help(const CLI::App& app) {
+  const auto given = app.get_subcommands();
+  return " (bm3 " + (given.empty() ? "" : given[0]->get_name() + " ") +
+         "--help lists what there is)";
+}
 
 void check_device(const DeviceChoice& choice) {
   if (choice.tf32 && choice.device == "cpu")
@@ -346,9 +353,9 @@ Command parse_command_line(int argc, const char* const* argv) {
   } catch (const CLI::CallForHelp&) {
     return Help{app.help()};
   } catch (const CLI::ExtrasError&) {
-    throw Error(unexpected(app) + see_help);
+    throw Error(unexpected(app) + see_help(app));
   } catch (const CLI::ParseError& e) {
-    throw Error(e.what() + std::string(see_help));
+    throw Error(e.what() + see_help(app));
   }
   for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
   if (app.get_subcommands().empty()) {

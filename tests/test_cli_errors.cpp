@@ -24,9 +24,10 @@ TEST_F(Cli, RefusesTheCommandLine) {
   expect_refused({"eval", "none"},
                  "cannot open none/config.json (No such file or directory): expected the folder "
                  "that a run of bm3 left");
-  const std::string help = " (bm3 --help lists what there is)";
-  expect_refused(short_run("run", {"--bogus", "3"}), "there is no option '--bogus'" + help);
-  expect_refused({"synth", "new", "more"}, "the argument 'more' was not expected" + help);
+  expect_refused(short_run("run", {"--bogus", "3"}),
+                 "there is no option '--bogus' (bm3 --help lists what there is)");
+  expect_refused({"synth", "new", "more"},
+                 "the argument 'more' was not expected (bm3 synth --help lists what there is)");
 }
 
 /// Errors of one line, whatever a name holds.

@@ -266,7 +266,8 @@ TEST(Options, RefusesImpossibleDataSets) {
 TEST(Options, RefusesImpossibleRecommendations) {
   expect_messages({
     {"recommend R --user -1", "--user is '-1': expected a whole number from 0 to 1073741823"},
-    {"recommend R --user 1 -k 0", "-k is '0': expected a whole number from 1 to 50"}});
+    {"recommend R --user 1 -k 0", "-k is '0': expected a whole number from 1 to 50"},
+    {"recommend R", "--user is required (bm3 recommend --help lists what there is)"}});
 }
 
 TEST(Options, RefusesAnEmptyOrABrokenWord) {
@@ -284,9 +285,9 @@ TEST(Options, RefusesWhatItDoesNotKnow) {
         "synth x --layers 1", "recommend R --user 1 --epochs 3", "eval R --user 1", "eval R --lr 1",
         "baby --users 30", "baby -k 3", "synth x y", "recommend R S --user 1", "baby --seed",
         "baby --seed 1 --seed 2"}) {
-    const std::string words = message(line);
-    EXPECT_NE(words.find("(bm3 --help lists what there is)"), std::string::npos)
-        << line << ": " << words;
+    const std::string words = message(line), command = split(line, ' ')[0];
+    const std::string help = "(bm3 " + (command == "baby" ? "" : command + " ") + "--help lists";
+    EXPECT_NE(words.find(help), std::string::npos) << line << ": " << words;
     EXPECT_EQ(words.find('\n'), std::string::npos) << line;
   }
   EXPECT_NE(message("baby --frobnicate").find("--frobnicate"), std::string::npos);
@@ -355,7 +356,7 @@ const struct {
     {"synth", "--modality", "[image:4096:3 text:384:1]"},
     {"synth", "--seed", "[2023]"},
     {"recommend", "RUN", ""},
-    {"recommend", "--user", "[0]"},
+    {"recommend", "--user", "[required]"},
     {"recommend", "-k", "[10]"},
     {"eval", "RUN", ""},
     {"eval", "--data", "[where the run found it]"},
