@@ -164,6 +164,18 @@ TEST(Inter, RefusesALine) {
   EXPECT_EQ(message(head + "0\t1039\t0" + tail), "");
 }
 
+/// A file with so many would be gigabytes.
+TEST(Inter, RefusesMoreNodesThanAnInt32Numbers) {
+  for (int64_t n_users : {int64_t{1}, int64_t{1} << 30, int64_t{INT32_MAX}}) {
+    const int64_t most = INT32_MAX - n_users;
+    EXPECT_ERROR(check_node_count(n_users, most, "x.inter"), "");
+    EXPECT_ERROR(check_node_count(n_users, most + 1, "x.inter"),
+                 "x.inter has " + std::to_string(n_users) + " users and " +
+                     std::to_string(most + 1) +
+                     " items: expected at most 2147483647 of both together");
+  }
+}
+
 TEST(Inter, RefusesTheFirstOfSeveralRepeats) {
   EXPECT_EQ(message("userID\titemID\n9\t9\n1\t1\n9\t9\n1\t1\n9\t9\n"),
             "x.inter:4: user 9 and item 9 stand in line 2 already: expected each pair once");

@@ -153,6 +153,13 @@ void split_by_user(Interactions& data, const std::vector<Interaction>& all, uint
     (label[k] == 0 ? data.train : label[k] == 1 ? data.valid : data.test).push_back(all[k]);
 }
 
+void check_node_count(int64_t n_users, int64_t n_items, const std::string& name) {
+  if (n_users + n_items > INT32_MAX)
+    throw Error(name + " has " + std::to_string(n_users) + " users and " +
+                std::to_string(n_items) + " items: expected at most " + std::to_string(INT32_MAX) +
+                " of both together");
+}
+
 Interactions parse_inter(std::string_view text, const std::string& name, uint64_t seed) {
   if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);  // byte order mark
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
@@ -167,6 +174,7 @@ Interactions parse_inter(std::string_view text, const std::string& name, uint64_
     data.n_users = std::max<int64_t>(data.n_users, user + int64_t{1});
     data.n_items = std::max<int64_t>(data.n_items, item + int64_t{1});
   }
+  check_node_count(data.n_users, data.n_items, name);
   if (columns.label == absent) {
     split_by_user(data, rows.pairs, seed);
     if (data.valid.empty())

@@ -26,11 +26,16 @@ struct Interactions {
 /// ignored. Errors, with the line: lines that end in \r alone, a column missing or there twice, a
 /// blank line, a field too many or too few, text where a number belongs, a negative number, one of
 /// 1000 + 10 * (number of interactions) or more (a slip that would allocate that many rows),
-/// another x_label, a pair that occurs twice; and a split without interactions.
+/// another x_label, a pair that occurs twice; a split without interactions; and those of
+/// `check_node_count`.
 Interactions parse_inter(std::string_view text, const std::string& name, uint64_t seed);
 
 /// The same from a file. Error when it cannot be read.
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
+
+/// Error unless an int32_t can number all nodes of the graph, users and then items, by which the
+/// model knows them; `parse_inter` asks. `name` stands in the message.
+void check_node_count(int64_t n_users, int64_t n_items, const std::string& name);
 
 /// 8:1:1 per user, at random by `seed`: of a user's n interactions, floor(n / 10 + 1/2) but at
 /// least one of three or more go to validation, as many to test, the rest to training. [4.3]
