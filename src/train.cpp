@@ -96,13 +96,13 @@ class Training {
     return out;
   }
 
-  /// Draws the epoch's order from the one before, while the device works.
+  /// Draws the epoch's order from the one before, while the device works and nobody writes that.
   void draw_order(size_t epoch) {
-    next_order_ =
-        std::async(std::launch::async, [pairs = pairs_, seed = config_.seed, epoch]() mutable {
-          shuffle(pairs, seed, epoch);
-          return std::move(pairs);
-        });
+    next_order_ = std::async(std::launch::async, [this, epoch] {
+      std::vector<Interaction> pairs = pairs_;
+      shuffle(pairs, config_.seed, epoch);
+      return pairs;
+    });
   }
 
   /// Loads batch k of the epoch, in the other slot than the batch before, beside the step that is
