@@ -65,17 +65,15 @@ fs::path default_run_folder(const std::string& name) {
 
 /// Ranks `users` by embeddings on the host, h_u [n_users, d] and h_i [n_items, d]. They come to lie
 /// one after the other as in training: with other addresses a BLAS may sum in another order.
-Ranking rank_by(Ops<float>& ops, const Interactions& data, const TrainResult& result,
+Ranking rank_by(Ops<float>& ops, const Graph<float>& graph, const TrainResult& result,
                 const std::vector<int32_t>& users, size_t d) {
-  const auto graph = make_graph<float>(ops, data.n_users, data.n_items, data.train);
   std::vector<float> all = result.user;
   all.insert(all.end(), result.item.begin(), result.item.end());
   const Array<float> h(ops, all);
   return rank(ops, h.data(), h.data() + result.user.size(), users, graph, longest_list, d);
 }
 
-Metrics popularity(Ops<float>& ops, const Interactions& data) {
-  const auto graph = make_graph<float>(ops, data.n_users, data.n_items, data.train);
+Metrics popularity(Ops<float>& ops, const Graph<float>& graph, const Interactions& data) {
   const HeldOut test = held_out(data.test, data);
   return evaluate(ops, rank_by_popularity(ops, data, test.users, graph, longest_list), test);
 }
@@ -130,16 +128,17 @@ int run(TrainOptions options) {
   };
   const TrainResult result = train(*ops, data, options.train, progress);
 
-  std::vector<int32_t> everyone(static_cast<size_t>(data.interactions.n_users));
+  const Interactions& x = data.interactions;
+  const auto graph = make_graph<float>(*ops, x.n_users, x.n_items, x.train);
+  std::vector<int32_t> everyone(static_cast<size_t>(x.n_users));
   std::iota(everyone.begin(), everyone.end(), 0);
-  const fs::path left =
-      write_run(out, options, data, log, result,
-                rank_by(*ops, data.interactions, result, everyone, options.train.model.d));
+  const fs::path left = write_run(out, options, data, log, result,
+                                  rank_by(*ops, graph, result, everyone, options.train.model.d));
   std::fprintf(stderr, "\nbest epoch %zu of %zu; most memory %.0f MiB\n", result.best_epoch,
                log.size(), process_memory("VmHWM"));
   print_results({{"validation", result.valid},
                  {"test", result.test},
-                 {"by popularity, test", popularity(*ops, data.interactions)}},
+                 {"by popularity, test", popularity(*ops, graph, x)}},
                 data);
   if (left != out)
     std::fprintf(stderr, "something else has the name %s by now\n", out.string().c_str());
@@ -189,7 +188,8 @@ int run(const EvalOptions& options) {
   }
   const auto ops = choose_ops(device);
   const HeldOut valid = held_out(x.valid, x), test = held_out(x.test, x);
-  const Ranking ranking = rank_by(*ops, x, past.result, users_of(valid, test), past.d);
+  const auto graph = make_graph<float>(*ops, x.n_users, x.n_items, x.train);
+  const Ranking ranking = rank_by(*ops, graph, past.result, users_of(valid, test), past.d);
   const Metrics of_valid = evaluate(*ops, ranking, valid), of_test = evaluate(*ops, ranking, test);
   print_results({{"validation", of_valid}, {"test", of_test}}, data);
   if (!(of_valid == past.result.valid && of_test == past.result.test))
