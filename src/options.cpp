@@ -354,6 +354,9 @@ Command parse_command_line(int argc, const char* const* argv) {
     return Help{app.help()};
   } catch (const CLI::ExtrasError&) {
     throw Error(unexpected(app) + see_help(app));
+  } catch (const CLI::ArgumentMismatch& e) {
+    throw Error(split(e.what(), ':')[0] + " stands without a value, or twice: expected one value" +
+                see_help(app));
   } catch (const CLI::ParseError& e) {
     throw Error(e.what() + see_help(app));
   }

@@ -291,6 +291,13 @@ TEST(Options, RefusesWhatItDoesNotKnow) {
     EXPECT_EQ(words.find('\n'), std::string::npos) << line;
   }
   EXPECT_NE(message("baby --frobnicate").find("--frobnicate"), std::string::npos);
+  for (const char* line : {"baby --seed", "baby --seed 1 --seed 2"})
+    EXPECT_EQ(message(line),
+              "--seed stands without a value, or twice: expected one value (bm3 --help lists what "
+              "there is)");
+  EXPECT_EQ(message("synth x --modality"),
+            "--modality stands without a value, or twice: expected one value (bm3 synth --help "
+            "lists what there is)");
   EXPECT_NE(message("synth x --dropout 0.1").find("--dropout"), std::string::npos);
   for (const char* line : {"synth", "recommend", "recommend --user 1", "eval"})
     EXPECT_NE(message(line).find("required"), std::string::npos) << line << ": " << message(line);
