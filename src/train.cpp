@@ -46,6 +46,15 @@ void load_features(Ops<float>& ops, Bm3<float>& model, const Dataset& data) {
   }
 }
 
+/// What is held out in the split `title`. Error when the training has none of its users.
+HeldOut evaluated(const Dataset& data, const std::vector<Interaction>& part, const char* title) {
+  HeldOut out = held_out(part, data.interactions);
+  if (out.users.empty())
+    throw Error("no user of " + data.name + "'s " + title +
+                " split is in its training split: expected some, for the figures");
+  return out;
+}
+
 /// What one training run holds on the device, and its steps.
 class Training {
  public:
@@ -155,10 +164,10 @@ class Training {
 
 TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& config,
                   const TrainProgress& progress) {
+  const HeldOut valid = evaluated(data, data.interactions.valid, "validation");
+  const HeldOut test = evaluated(data, data.interactions.test, "test");
   Training training(ops, data, config);
   Bm3<float>& model = training.model();
-  const HeldOut valid = held_out(data.interactions.valid, data.interactions);
-  const HeldOut test = held_out(data.interactions.test, data.interactions);
   // One ranking serves validation and test.
   Ranker<float> ranker(ops, model.graph(), users_of(valid, test), longest_list);
   Evaluator<float> of_valid(ops, valid, ranker.users()), of_test(ops, test, ranker.users());

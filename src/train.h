@@ -39,8 +39,9 @@ struct TrainProgress {
 };
 
 /// Trains BM3 on `data`. Same seed, same device: same result, whatever the number of threads.
-/// Errors: features that are not finite; a loss, or embeddings of the best epoch so far, that are
-/// not, with the epoch and what to try.
+/// Errors: a validation or test split without users of the training split; features that are not
+/// finite; a loss, or embeddings of the best epoch so far, that are not, with the epoch and what to
+/// try.
 TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& config,
                   const TrainProgress& progress);
 

@@ -97,6 +97,11 @@ TEST_F(Cli, RefusesTheInteractions) {
   expect_refused_file(
       "toy.inter", head + "0\t0\t0\n0\t1\t1\n",
       file + " leaves the test (x_label 2) split empty: expected at least one interaction");
+  for (const auto& [rows, part] : {std::pair{"0\t0\t0\n1\t0\t1\n0\t1\t2\n", "validation"},
+                                   {"0\t0\t0\n0\t1\t1\n1\t0\t2\n", "test"}})
+    expect_refused_file("toy.inter", head + rows,
+                        std::string("no user of toy's ") + part +
+                            " split is in its training split: expected some, for the figures");
   fs::remove(folder_ / file);
   expect_refused(
       short_run("run"),
