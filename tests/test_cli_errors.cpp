@@ -128,7 +128,7 @@ TEST_F(Cli, RefusesTheFeatures) {
       name, other, file + " has dtype '<i4': expected float16, float32 or float64 (<f2, <f4, <f8)");
   other = right.substr(0, size - 12 * 4);
   other.replace(other.find("(50, "), 5, "(49, ");
-  expect_refused_file(name, other, file + " has 49 rows: expected one for each of the 50 items");
+  expect_refused_file(name, other, file + " has 49 rows: expected one for each itemID from 0 to 49");
   for (const char* value : {"\x00\x00\xc0\x7f", "\x00\x00\x80\xff"}) {  // NaN, -Inf
     other = right;
     other.replace(128 + (31 * 12 + 7) * 4, 4, std::string(value, 4));

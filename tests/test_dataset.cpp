@@ -81,7 +81,7 @@ TEST(LoadDataset, RefusesFewerRowsThanItems) {
   const auto path = folder / "toy/a_feat.npy";
   write_npy(path, values, 2, 2);
   EXPECT_EQ(load_error(folder),
-            path.string() + " has 2 rows: expected one for each of the 3 items");
+            path.string() + " has 2 rows: expected one for each itemID from 0 to 2");
 }
 
 TEST(LoadDataset, RefusesWhatIsNotThere) {

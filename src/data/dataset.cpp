@@ -19,7 +19,7 @@ Modality open_modality(const fs::path& path, int64_t n_items) {
   const auto matrix = std::make_shared<NpyMatrix>(path);
   if (matrix->rows() < n_items)
     throw Error(path.string() + " has " + std::to_string(matrix->rows()) +
-                " rows: expected one for each of the " + std::to_string(n_items) + " items");
+                " rows: expected one for each itemID from 0 to " + std::to_string(n_items - 1));
   std::string name = path.filename().string();
   name.resize(name.size() - feature_ending.size());
   try {
