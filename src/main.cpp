@@ -173,6 +173,9 @@ int run(const RecommendOptions& options) {
 int run(const EvalOptions& options) {
   const Run past = read_run(options.run);
   const fs::path folder = options.data.empty() ? past.data : options.data;
+  if (!folder.empty() && !fs::exists(folder / past.name))
+    throw Error("no data set " + (folder / past.name).string() +
+                ": expected --data to say where it is now");
   const Dataset data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, past.name)
                                       : load_dataset(folder, past.name, past.seed);
   const Interactions& x = data.interactions;

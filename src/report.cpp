@@ -39,6 +39,14 @@ void print_made_up(std::FILE* to, const std::string& name) {
                  name.c_str());
 }
 
+/// How many of the numbers below n stand in no pair.
+int64_t count_isolated(int64_t n, const std::vector<Interaction>& pairs,
+                       int32_t Interaction::* number) {
+  std::vector<char> met(static_cast<size_t>(n));
+  for (const Interaction& pair : pairs) met[static_cast<size_t>(pair.*number)] = 1;
+  return std::count(met.begin(), met.end(), 0);
+}
+
 void print_row(const std::string& words, double r10, double r20, double n10, double n20) {
   std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), r10, r20, n10, n20);
 }
@@ -60,6 +68,12 @@ void print_data(const Dataset& data) {
                data.name.c_str(), static_cast<long long>(x.n_users),
                static_cast<long long>(x.n_items), x.size(), x.train.size(), x.valid.size(),
                x.test.size(), 100 * (1 - static_cast<double>(x.size()) / cells));
+  const int64_t users = count_isolated(x.n_users, x.train, &Interaction::user);
+  const int64_t items = count_isolated(x.n_items, x.train, &Interaction::item);
+  if (users + items > 0)
+    std::fprintf(stderr, "isolated     %lld of the users, %lld of the items: no training "
+                 "interactions; such items are ranked, too\n",
+                 static_cast<long long>(users), static_cast<long long>(items));
   for (const auto& m : data.modalities)
     std::fprintf(stderr, "modality     %s: %lld-d, %.1f MiB\n", m.name.c_str(),
                  static_cast<long long>(m.dim),

@@ -157,6 +157,32 @@ TEST_F(Cli, MemoryOfThisProgramAlone) {
   EXPECT_EQ(figures, 2U);
 }
 
+/// Numbers that the training lacks, as where they start at 1, are told: such items are ranked.
+TEST_F(Cli, CountsWhatTheTrainingLacks) {
+  const std::string start = "\nisolated     ";
+  EXPECT_EQ(run(short_run("one")).err.find(start), std::string::npos);
+  write_file(folder_ / "data/gap/gap.inter",
+             "userID\titemID\tx_label\n1\t1\t0\n1\t2\t1\n1\t4\t2\n");
+  const Outcome outcome = run({"gap", "--epochs", "1", "--out", "gap"});
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_NE(outcome.err.find(start + "1 of the users, 4 of the items: no training interactions; "
+                                     "such items are ranked, too\n"),
+            std::string::npos)
+      << outcome.err;
+}
+
+/// `eval` finds data that have moved where --data says.
+TEST_F(Cli, EvalOfDataThatMoved) {
+  ASSERT_EQ(run(short_run("one")).status, 0);
+  fs::create_directory(folder_ / "new");
+  const std::string before = fs::canonical(folder_ / "data/toy").string();
+  fs::rename(before, folder_ / "new/toy");
+  const std::string where = ": expected --data to say where it is now";
+  expect_refused({"eval", "one"}, "no data set " + before + where);
+  expect_refused({"eval", "one", "--data", "new/toy"}, "no data set new/toy/toy" + where);
+  EXPECT_EQ(run({"eval", "one", "--data", "new"}).status, 0);
+}
+
 TEST_F(Cli, FewerModalities) {
   for (const std::string modalities : {"none", "text", "image,text"})
     EXPECT_EQ(run(short_run("run-" + modalities, {"--modalities", modalities})).status, 0)
