@@ -7,8 +7,8 @@
 
 namespace bm3 {
 
-/// The data set's sizes, the users and items that its training lacks, and its modalities, one line
-/// each; for made-up data, that it is made up.
+/// The data set's sizes, whether its split is drawn, the users and items that its training lacks,
+/// and its modalities, one line each; for made-up data, that it is made up.
 void print_data(const Dataset& data);
 
 /// The sizes of the model and of what it runs on.

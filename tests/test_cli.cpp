@@ -171,6 +171,19 @@ TEST_F(Cli, CountsWhatTheTrainingLacks) {
       << outcome.err;
 }
 
+/// A column that is misspelt would else leave nobody a sign that the split is another.
+TEST_F(Cli, TellsThatTheSplitIsDrawn) {
+  const std::string start = "\nsplit        8:1:1 for each user, drawn by --seed";
+  EXPECT_EQ(run(short_run("one")).err.find(start), std::string::npos);
+  const fs::path path = folder_ / "data/toy/toy.inter";
+  std::string text = read_file(path);
+  write_file(path, text.replace(text.find("x_label"), 7, "x_lable"));
+  const Outcome outcome = run(short_run("two"));
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_NE(outcome.err.find(start + ": the file has no column x_label\n"), std::string::npos)
+      << outcome.err;
+}
+
 /// `eval` finds data that have moved where --data says.
 TEST_F(Cli, EvalOfDataThatMoved) {
   ASSERT_EQ(run(short_run("one")).status, 0);

@@ -177,6 +177,7 @@ Interactions parse_inter(std::string_view text, const std::string& name, uint64_
   check_node_count(data.n_users, data.n_items, name);
   if (columns.label == absent) {
     split_by_user(data, rows.pairs, seed);
+    data.drawn = true;
     if (data.valid.empty())
       throw Error(name + " has no user with three interactions: expected some, to split 8:1:1");
   } else {

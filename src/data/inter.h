@@ -17,6 +17,7 @@ struct Interaction {
 struct Interactions {
   int64_t n_users = 0, n_items = 0;
   std::vector<Interaction> train, valid, test;
+  bool drawn = false;  // the split, for want of one in the file
   size_t size() const { return train.size() + valid.size() + test.size(); }
 };
 
