@@ -170,6 +170,9 @@ std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t d) 
 
 void check_run_folder(const fs::path& out, bool must_be_new) {
   std::error_code status;
+  if (fs::equivalent(out, ".", status))
+    throw Error(out.string() + " is the folder that you are in: expected --out to be a new or " +
+                "empty folder elsewhere");
   const bool is_new = !fs::exists(fs::symlink_status(out, status)) ||
                       (fs::is_directory(out, status) && fs::is_empty(out, status));
   if (must_be_new && !is_new)

@@ -23,6 +23,10 @@ TEST_F(Cli, RefusesTheOutputFolder) {
   };
   expect_refused(short_run("file"), there("file"));
   expect_refused(short_run("full"), there("full"));
+  // It would be replaced: who is in it would see an empty folder.
+  for (const std::string out : {".", "full/.."})
+    expect_refused({"baby", "--out", out}, out + " is the folder that you are in: expected --out "
+                                                 "to be a new or empty folder elsewhere");
   const std::string here = fs::canonical(folder_.path()), long_name(300, 'x');
   const auto refuse = [&](const std::string& out, const std::string& above, const char* reason) {
     expect_refused(short_run(out), cannot_write(fs::path(here) / out, above, reason));
