@@ -91,8 +91,7 @@ __global__ void adam_rows_kernel(AdamRows<T> at, const T* g, AdamConstants<T> co
 
 template <class T>
 void CudaOps<T>::advance(uint32_t* step) {
-  advance_kernel<<<1, 1, 0, stream()>>>(step);
-  BM3_CHECK_LAUNCH();
+  start(stream(), 1, 1, advance_kernel, step);
 }
 
 template <class T>

@@ -57,5 +57,3 @@ void check(Status status, const char* call, const char* file, int line) {
 }  // namespace bm3::cuda
 
 #define BM3_CHECK(call) ::bm3::cuda::check(call, #call, __FILE__, __LINE__)
-/// After a kernel launch: whether it could be started.
-#define BM3_CHECK_LAUNCH() BM3_CHECK(cudaGetLastError())

@@ -98,15 +98,25 @@ bool in_vectors(size_t d, size_t width, std::initializer_list<const T*> arrays) 
   return d % width == 0;
 }
 
-/// Launches kernel(arguments...) over a matrix, one thread an element.
+/// Starts kernel(arguments...) in these blocks of these threads.
+template <class... Parameters, class... Arguments>
+void start(cudaStream_t stream, dim3 blocks, dim3 threads, void (*kernel)(Parameters...),
+           const Arguments&... arguments) {
+  cudaLaunchConfig_t grid{};
+  grid.gridDim = blocks;
+  grid.blockDim = threads;
+  grid.stream = stream;
+  BM3_CHECK(cudaLaunchKernelEx(&grid, kernel, arguments...));
+}
+
+/// The same over a matrix, one thread an element.
 template <class... Parameters, class... Arguments>
 void launch_matrix(cudaStream_t stream, size_t rows, size_t columns,
                    void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (rows == 0 || columns == 0) return;
   const MatrixLaunch at = launch_over(rows, columns);
-  kernel<<<dim3(at.blocks_x, at.blocks_y), dim3(at.threads_x, at.threads_y), 0, stream>>>(
-      arguments...);
-  BM3_CHECK_LAUNCH();
+  start(stream, dim3(at.blocks_x, at.blocks_y), dim3(at.threads_x, at.threads_y), kernel,
+        arguments...);
 }
 /// Row and column of this thread in such a launch.
 __device__ inline size_t matrix_row() {
@@ -116,13 +126,12 @@ __device__ inline size_t matrix_column() {
   return static_cast<size_t>(blockIdx.y) * blockDim.x + threadIdx.x;
 }
 
-/// Launches kernel(arguments...) in this many blocks along a line; none for none.
+/// The same in this many blocks along a line; none for none.
 template <class... Parameters, class... Arguments>
 void launch(cudaStream_t stream, unsigned blocks, void (*kernel)(Parameters...),
             const Arguments&... arguments) {
   if (blocks == 0) return;
-  kernel<<<blocks, block_threads, 0, stream>>>(arguments...);
-  BM3_CHECK_LAUNCH();
+  start(stream, blocks, block_threads, kernel, arguments...);
 }
 
 }  // namespace bm3::cuda

@@ -84,9 +84,8 @@ void CudaOps<T>::column_sums(T* sum, const T* x, size_t n, size_t d) {
   const MatrixLaunch at = launch_over(1, d);
   const unsigned parts = std::min(blocks_of(n, rows_of_sum), most_row_parts);
   T* part = lane().column_parts.template room<T>(parts * d);
-  column_sums_kernel<<<parts, dim3(at.threads_x, at.threads_y), 0, stream()>>>(
-      sum, part, x, n, d, grid_sum().counter);
-  BM3_CHECK_LAUNCH();
+  start(stream(), parts, dim3(at.threads_x, at.threads_y), column_sums_kernel<T>, sum, part, x, n,
+        d, grid_sum().counter);
 }
 
 // y = x[rows] W + b

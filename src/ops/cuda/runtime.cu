@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "ops/cuda/cuda.h"
+#include "ops/cuda/kernel.h"
 
 namespace bm3 {
 namespace {
@@ -14,11 +15,12 @@ constexpr size_t spare = size_t{256} << 20;        // of the GPU's memory, for r
 
 __global__ void nothing() {}
 
-/// Keeps a stream busy for about 0.1 ms.
-__global__ void linger() {
+/// Keeps a stream busy for this many of the GPU's cycles.
+__global__ void linger(long long cycles) {
   const long long start = clock64();
-  while (clock64() - start < 170000) continue;
+  while (clock64() - start < cycles) continue;
 }
+constexpr long long launching = 170000;  // cycles, about 0.1 ms
 
 cudaStream_t new_stream() {
   cudaStream_t stream = nullptr;
@@ -201,8 +203,7 @@ double Runtime::seconds_of(const std::function<void()>& work) {
   const Owned<cudaEvent_t, cudaEventDestroy> stop(event);
   synchronize();
   // Meanwhile the host asks for all of `work`, so that the time is the device's alone.
-  linger<<<1, 1, 0, stream()>>>();
-  BM3_CHECK_LAUNCH();
+  cuda::start(stream(), 1, 1, linger, launching);
   BM3_CHECK(cudaEventRecord(start.get(), stream()));
   work();
   BM3_CHECK(cudaEventRecord(stop.get(), stream()));

@@ -177,9 +177,8 @@ void CudaOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, cons
           item + u0 * k, score + u0 * k, scores, best, users + u0, graph.begin.data(),
           graph.neighbour.data(), graph.n_users, block, k, i0, width, i0 == 0,
           i0 + width == n_items};
-      select_kernel<<<blocks_of(block, sort_threads / warp), sort_threads, 0, stream()>>>(
-          selection);
-      BM3_CHECK_LAUNCH();
+      start(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
+            selection);
     }
   }
 }
