@@ -16,6 +16,7 @@ template <class T>
 struct CpuBackend {
   using Real = T;
   static constexpr bool threaded = true;  // `make` heeds its argument
+  static constexpr size_t most_rows = 2000000;
   static std::string name() { return sizeof(T) == 8 ? "cpu64" : "cpu32"; }
   static bool works(std::string&) { return true; }
   static std::unique_ptr<Ops<T>> make(int threads) { return make_cpu_ops<T>(threads); }
@@ -26,6 +27,11 @@ template <class T>
 struct CudaBackend {
   using Real = T;
   static constexpr bool threaded = false;
+#ifdef BM3_CUDA_ON_CPU
+  static constexpr size_t most_rows = 30000;
+#else
+  static constexpr size_t most_rows = 2000000;
+#endif
   static std::string name() { return sizeof(T) == 8 ? "cuda64" : "cuda32"; }
   static bool works(std::string& why) { return cuda_works(why); }
   static std::unique_ptr<Ops<T>> make(int) { return make_cuda_ops<T>(false); }
@@ -58,6 +64,8 @@ class OnBackend : public ::testing::Test {
     if (!Backend::works(why)) GTEST_SKIP() << Backend::name() << ": " << why;
     ops = Backend::make(threads);
   }
+  /// Whether this many rows take a backend that is there for correctness alone too long.
+  static constexpr bool too_many(size_t rows) { return rows > Backend::most_rows; }
   template <class E>
   Array<E> device(const std::vector<E>& host) {
     return Array<E>(*ops, host);

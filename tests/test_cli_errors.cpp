@@ -138,7 +138,7 @@ TEST_F(Cli, RefusesTheFeatures) {
 
 /// What `eval` and `recommend` read of a run, value by value.
 TEST_F(Cli, RefusesTheConfig) {
-  ASSERT_EQ(run(short_run("one")).status, 0);
+  ASSERT_EQ(run(short_run("one", {"--device", "cpu"})).status, 0);
   const fs::path path = folder_ / "one/config.json";
   const std::string right = read_file(path);
   const auto refuse = [&](const std::string& words) {

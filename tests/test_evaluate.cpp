@@ -1,4 +1,4 @@
-// Recall, NDCG, Precision and MAP (4.3) against cases worked out by hand and a plain loop.
+// Recall, NDCG, Precision and MAP (4.3) against cases worked out by hand.
 #include "evaluate.h"
 
 #include "backends.h"
@@ -120,87 +120,6 @@ TYPED_TEST(MetricsTest, UserWithoutAListIsAnError) {
   add_list(ranking, 1, {});
   EXPECT_THROW(this->evaluate(ranking, {{0}, {0, 1}, {3}}), Error);
   EXPECT_THROW(this->evaluate(ranking, {{2}, {0, 1}, {3}}), Error);
-}
-
-struct Shape {
-  size_t n, lists, k;
-};
-constexpr Shape shapes[] = {{0, 3, 50},       {1, 1, 1},          {1, 2, 50},
-                            {5, 9, 7},        {257, 300, 20},     {1025, 1025, 100},
-                            {20011, 20500, 50}, {1000003, 1000, 9}};
-
-/// Lists and held-out items of random lengths, both below 80 so that hits are many.
-struct RandomCase {
-  std::vector<std::vector<int32_t>> lists, held_out;
-  std::vector<int32_t> row;
-
-  RandomCase(Random& random, Shape shape) {
-    for (size_t r = 0; r < shape.lists; ++r) {
-      lists.push_back(random.distinct_rows(shape.k, 80));
-      const auto length = static_cast<size_t>(random.below(shape.k + 1));
-      if (random.below(3) == 0) std::fill_n(lists[r].begin() + length, shape.k - length, -1);
-    }
-    for (size_t t = 0; t < shape.n; ++t) {
-      const bool shared = shape.lists < shape.n;
-      row.push_back(shared ? random.below(shape.lists)
-                           : static_cast<int32_t>(t) + random.below(shape.lists - shape.n + 1));
-      std::vector<int32_t> items;
-      if (!shared) items = random.distinct_rows(80, 80);
-      items.resize(static_cast<size_t>(1 + random.below(random.below(4) == 0 ? 75 : 2)), -1);
-      items.erase(std::remove(items.begin(), items.end(), -1), items.end());
-      if (items.empty()) items.push_back(random.below(80));
-      std::sort(items.begin(), items.end());
-      held_out.push_back(items);
-    }
-  }
-};
-
-/// A user's Recall, NDCG, Precision and AP at each K, added to the sums [4, 4].
-void add_user(std::vector<Sum>& sums, const std::vector<int32_t>& list,
-              const std::vector<int32_t>& held_out) {
-  const size_t K[] = {5, 10, 20, 50}, n = held_out.size();
-  for (size_t c = 0; c < 4; ++c) {
-    double hits = 0, dcg = 0, ideal = 0, precisions = 0;
-    for (size_t r = 1; r <= K[c] && r <= list.size(); ++r)
-      if (std::count(held_out.begin(), held_out.end(), list[r - 1])) {
-        dcg += gain(static_cast<int>(r));
-        precisions += ++hits / static_cast<double>(r);
-      }
-    for (size_t r = 1; r <= std::min(n, K[c]); ++r) ideal += gain(static_cast<int>(r));
-    sums[c] += hits / static_cast<double>(n);
-    sums[4 + c] += dcg / ideal;
-    sums[8 + c] += hits / static_cast<double>(K[c]);
-    sums[12 + c] += precisions / static_cast<double>(std::min(n, K[c]));
-  }
-}
-
-/// The operation itself: users who share a list, lists without users, held-out items beyond K.
-TYPED_TEST(MetricsTest, EqualsAPlainLoop) {
-  Random random(1);
-  std::vector<double> table = {0};
-  for (int r = 1; r <= 50; ++r) table.push_back(table.back() + gain(r));
-  const auto ideal = this->device(table);
-  for (const Shape shape : shapes) {
-    SCOPED_TRACE(testing::Message() << shape.n << " of " << shape.lists << ", k = " << shape.k);
-    const RandomCase of(random, shape);
-    std::vector<int32_t> all_lists, all_items;
-    std::vector<size_t> begin = {0};
-    std::vector<Sum> expected(16);
-    for (const auto& list : of.lists) all_lists.insert(all_lists.end(), list.begin(), list.end());
-    for (size_t t = 0; t < shape.n; ++t) {
-      all_items.insert(all_items.end(), of.held_out[t].begin(), of.held_out[t].end());
-      begin.push_back(all_items.size());
-      add_user(expected, of.lists[static_cast<size_t>(of.row[t])], of.held_out[t]);
-    }
-    const auto list = this->device(all_lists), item = this->device(all_items);
-    const auto row = this->device(of.row);
-    const auto on_begin = this->device(begin);
-    const Truth truth{shape.n, row.data(), on_begin.data(), item.data()};
-    auto sums = this->device(std::vector<double>(16, std::nan("")));
-    this->ops->metrics(sums.data(), list.data(), truth, ideal.data(), shape.k);
-    EXPECT_SUMS(sums, expected, shape.n + 50);
-    EXPECT_TRUE(shape.n < 5 || expected[0].value > 0);
-  }
 }
 
 /// Users who do not occur in training are left out; users and their items come in ascending order.

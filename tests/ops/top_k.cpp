@@ -75,6 +75,7 @@ TYPED_TEST(TopKTest, EqualsAFullSort) {
   size_t ties = 0, missing = 0;
   for (const auto [users, items, n, d, k] : shapes)
     for (int32_t largest : {0, 1, 100}) {
+      if (this->too_many(n) || this->too_many(items)) continue;
       SCOPED_TRACE(testing::Message() << n << " x " << items << ", d = " << d << ", k = " << k
                                       << ", numbers up to " << largest);
       const auto train = random_training(random, users, items, 4);
@@ -119,6 +120,7 @@ TYPED_TEST(TopKTest, RealScores) {
   using T = typename TypeParam::Real;
   Random random(2);
   for (const auto [users, items, n, d, k] : shapes) {
+    if (this->too_many(n) || this->too_many(items)) continue;
     SCOPED_TRACE(testing::Message() << n << " x " << items << ", d = " << d << ", k = " << k);
     const auto train = random_training(random, users, items, 10);
     const auto graph = make_graph<T>(*this->ops, static_cast<int64_t>(users),

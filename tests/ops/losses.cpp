@@ -83,6 +83,7 @@ TYPED_TEST(LossTest, CosineAndGradient) {
   const double scale = 0.37, before = 0.75;
   for (const auto [n, targets, d] : shapes)
     for (bool own : {false, true}) {  // paired with the row of the same number
+      if (this->too_many(n)) continue;
       SCOPED_TRACE(testing::Message() << n << " x " << d << (own ? ", own rows" : ""));
       const HostPairs pairs(random, n, targets);
       const size_t n_pairs = pairs.target.size();
@@ -122,6 +123,7 @@ TYPED_TEST(LossTest, SquaredAndGradient) {
   Random random(2);
   const double scale = 0.21, before = 1.5;
   for (const auto [n, targets, d] : shapes) {
+    if (this->too_many(n)) continue;
     SCOPED_TRACE(testing::Message() << n << " x " << d);
     const HostPairs pairs(random, n, targets);
     const auto x = this->vectors(random, n, d), d_x = random.numbers<T>(n * d);

@@ -1,0 +1,223 @@
+// Memory, streams, events and graphs of CUDA on the CPU.
+#include <chrono>
+#include <cstdlib>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "cuda_runtime.h"
+
+using cuda_on_cpu::Work;
+
+namespace {
+
+constexpr size_t total_bytes = size_t{8} << 30;
+size_t allocated = 0;
+std::unordered_map<void*, size_t> blocks;
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// The place of an event on a stream.
+struct Mark {
+  cudaStream_t stream;
+  size_t capture;  // number of the capture it is part of, or 0
+  size_t after;    // how much of the stream's captured work it covers
+  bool done = false;
+  double time = 0;
+};
+
+}  // namespace
+
+struct CUgraph_st {
+  std::vector<Work> work;
+};
+struct CUstream_st {
+  std::deque<Work> work;
+  CUgraph_st* graph = nullptr;  // that captures this stream now
+  size_t captured = 0;          // work of this stream in it
+  size_t joined = 0;            // how much of that the first stream has waited for
+};
+struct CUevent_st {
+  std::shared_ptr<Mark> mark;
+};
+
+namespace {
+
+std::unique_ptr<CUgraph_st> capture;
+size_t captures = 0;                         // so far
+std::vector<cudaStream_t> captured_streams;  // the first is where it began
+
+void run_one(CUstream_st& stream) {
+  const Work work = std::move(stream.work.front());
+  stream.work.pop_front();
+  work();
+}
+void finish(const Mark& mark) {
+  while (!mark.done) run_one(*mark.stream);
+}
+
+cudaError_t allocate(void** at, size_t bytes, bool counts) {
+  if (counts && bytes > total_bytes - allocated) return cudaErrorMemoryAllocation;
+  if (posix_memalign(at, 256, bytes) != 0) return cudaErrorMemoryAllocation;
+  std::memset(*at, 0xff, bytes);
+  if (counts) allocated += blocks[*at] = bytes;
+  return cudaSuccess;
+}
+
+}  // namespace
+
+void cuda_on_cpu::ask(cudaStream_t stream, Work work) {
+  if (!stream->graph) return stream->work.push_back(std::move(work));
+  stream->graph->work.push_back(std::move(work));
+  ++stream->captured;
+}
+
+cudaError_t cuda_on_cpu::launch(const cudaLaunchConfig_t& grid, Work kernel) {
+  const dim3 blocks = grid.gridDim, threads = grid.blockDim;
+  if (blocks.x == 0 || blocks.x > 2147483647 || blocks.y == 0 || blocks.y > 65535 ||
+      threads.x * threads.y == 0 || threads.x * threads.y > 1024)
+    return cudaErrorInvalidConfiguration;
+  ask(grid.stream, [=] { run_grid(blocks, threads, kernel); });
+  return cudaSuccess;
+}
+
+long long clock64() { return static_cast<long long>(1e9 * seconds()); }
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess: return "cudaSuccess";
+    case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration: return "cudaErrorInvalidConfiguration";
+    case cudaErrorNoDevice: return "cudaErrorNoDevice";
+    case cudaErrorStreamCaptureUnjoined: return "cudaErrorStreamCaptureUnjoined";
+    case cudaErrorStreamCaptureIsolation: return "cudaErrorStreamCaptureIsolation";
+  }
+  return "unknown";
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorInvalidValue ? "invalid argument" : "on the CPU";
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int) {
+  *out = {"CUDA on the CPU", total_bytes, 7};
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** at, size_t bytes) { return allocate(at, bytes, true); }
+cudaError_t cudaMallocHost(void** at, size_t bytes) { return allocate(at, bytes, false); }
+cudaError_t cudaFree(void* at) {
+  const auto block = blocks.find(at);
+  if (block == blocks.end()) return at ? cudaErrorInvalidValue : cudaSuccess;
+  allocated -= block->second;
+  blocks.erase(block);
+  std::free(at);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* at) { return std::free(at), cudaSuccess; }
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  *free = total_bytes - allocated;
+  *total = total_bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t stream) {
+  cuda_on_cpu::ask(stream, [=] { std::memset(at, value, bytes); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaStream_t stream) {
+  cuda_on_cpu::ask(stream, [=] { std::memcpy(to, from, bytes); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new CUstream_st;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream->graph) return cudaErrorStreamCaptureIsolation;
+  while (!stream->work.empty()) run_one(*stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const cudaError_t status = cudaStreamSynchronize(stream);
+  delete stream;
+  return status;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CUevent_st;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const auto mark = std::make_shared<Mark>(Mark{stream, stream->graph ? captures : 0, stream->captured});
+  event->mark = mark;
+  if (!mark->capture)
+    cuda_on_cpu::ask(stream, [mark] {
+      mark->time = seconds();
+      mark->done = true;
+    });
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (!event->mark) return cudaSuccess;
+  if (event->mark->capture) return cudaErrorStreamCaptureIsolation;
+  finish(*event->mark);
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop) {
+  *milliseconds = static_cast<float>(1e3 * (stop->mark->time - start->mark->time));
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const auto mark = event->mark;
+  if (!mark) return cudaSuccess;
+  if (!mark->capture) {
+    if (stream->graph) return cudaErrorStreamCaptureIsolation;  // waits for work outside its graph
+    cuda_on_cpu::ask(stream, [mark] { finish(*mark); });
+    return cudaSuccess;
+  }
+  if (!capture || mark->capture != captures) return cudaErrorStreamCaptureIsolation;  // it has ended
+  if (!stream->graph) {
+    stream->graph = capture.get();
+    captured_streams.push_back(stream);
+  }
+  if (stream == captured_streams.front())
+    mark->stream->joined = std::max(mark->stream->joined, mark->after);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int) {
+  capture = std::make_unique<CUgraph_st>();
+  ++captures;
+  captured_streams = {stream};
+  stream->graph = capture.get();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t first, cudaGraph_t* graph) {
+  bool joined = true;
+  for (const cudaStream_t stream : captured_streams) {
+    joined &= stream == first || stream->joined == stream->captured;
+    stream->graph = nullptr;
+    stream->captured = stream->joined = 0;
+  }
+  *graph = joined ? capture.release() : nullptr;
+  capture.reset();
+  return joined ? cudaSuccess : cudaErrorStreamCaptureUnjoined;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned) {
+  *out = new CUgraph_st(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  cuda_on_cpu::ask(stream, [work = graph->work] {
+    for (const Work& each : work) each();
+  });
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return delete graph, cudaSuccess; }
