@@ -94,7 +94,7 @@ std::vector<MemoryPart> training_memory(const DataSizes& data, const TrainConfig
   const bool tuned = config.model.tuned;
   const size_t features = data.n_items * s.columns * real;
   const size_t of_batch = s.max_items * s.columns * real;
-  const size_t copies = !device.copies_rows ? 0 : device.fetches_ahead ? 2 : 1;
+  const size_t copies = !device.copies_rows ? 0 : device.fetches_ahead || !tuned ? 2 : 1;
   const size_t of_nodes = s.nodes * s.d * real;
   // Begin and target of both groups, the rows' numbers, the items' as nodes and in the next batch.
   const size_t lists = 2 * s.max_users + 4 * s.max_items + 2 + 2 * config.batch;

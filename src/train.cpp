@@ -67,7 +67,9 @@ class Training {
         loader_(ops, graph_.n_users, graph_.n_items, config.batch),
         model_(ops, graph_, config.model, shapes(data), loader_),
         adam_(ops, model_, config.adam, config.epochs * batches()) {
-    if (ops.fetches_ahead()) {
+    // Frozen rows are the same beside the step before; tuned ones change in it, and are carried
+    // over only where there is no other way.
+    if (ops.fetches_ahead() || (ops.copies_rows() && !config.model.tuned)) {
       model_.fetch_ahead();
       adam_.fetch_ahead();
     }
@@ -140,7 +142,6 @@ class Training {
       adam_.begin_step(batch);
       model_.encode(batch);
       model_.draw_masks(batch, config_.seed, adam_.now());
-      model_.predict(batch);
       model_.losses(batch);
       model_.backward(batch);
       adam_.step(batch);

@@ -102,7 +102,6 @@ class GoldenRun {
   void forward(size_t s, const Batch& batch) {
     model_.encode(batch);
     upload_masks(s, batch);
-    model_.predict(batch);
     model_.losses(batch);
   }
 

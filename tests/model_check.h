@@ -61,7 +61,6 @@ struct CaseOnDevice {
     const Array<uint32_t> now(ops, std::vector<uint32_t>{step_number});
     model.encode(batch);
     model.draw_masks(batch, seed, now.data());
-    model.predict(batch);
     model.losses(batch);
     model.backward(batch);
     frozen.upload(model.z().host());
@@ -70,7 +69,6 @@ struct CaseOnDevice {
   /// L, with the targets of the last `step`: masks and views are frozen.
   double loss() {
     model.encode(batch);
-    model.predict(batch);
     model.losses(batch, false, frozen.data());
     return model.take_losses().total();
   }

@@ -90,9 +90,12 @@ AdamRows<T> Adam<T>::rows(size_t k, const Batch& batch) {
 template <class T>
 void Adam<T>::begin_step(const Batch& batch) {
   ops_.advance(step_.data());
-  for (size_t k = 0; k < features_.size(); ++k)
-    ops_.adam_replay(rows(k, batch), constants_, schedule_.data(), step_.data(), -1, batch.n_items,
-                     model_.modalities()[k].dim);
+  if (features_.empty()) return;
+  ops_.beside(part_of_step, [this, batch] {
+    for (size_t k = 0; k < features_.size(); ++k)
+      ops_.adam_replay(rows(k, batch), constants_, schedule_.data(), step_.data(), -1,
+                       batch.n_items, model_.modalities()[k].dim);
+  });
 }
 
 template <class T>

@@ -30,7 +30,8 @@ class Adam {
   /// The copies to the tables.
   void write_back(const Batch& batch);
 
-  /// t += 1, and the batch's rows of tuned features up to date to t - 1.
+  /// t += 1, and the batch's rows of tuned features up to date to t - 1, beside what comes until
+  /// Bm3::losses.
   void begin_step(const Batch& batch);
   /// The update from the model's gradients.
   void step(const Batch& batch);

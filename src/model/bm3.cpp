@@ -109,7 +109,6 @@ void Bm3<T>::draw_masks(const Batch& batch, uint64_t seed, const uint32_t* step)
 template <class T>
 void Bm3<T>::predict(const Batch& batch) {
   const size_t d = config_.d;
-  ops_.join(part_of_step);  // the projections
   // h~ = h W_p + b_p [Eq. 6]
   ops_.linear_forward(predicted_.data(), z_.data(), nullptr, value(*W_p_), value(*b_p_),
                       rows(batch), d, d);
@@ -124,6 +123,10 @@ void Bm3<T>::losses(const Batch& batch, bool gradient, const T* target) {
   T* d_h = gradient ? d_predicted_.data() : nullptr;
   if (gradient) ops_.zero(d_h, rows(batch) * d * sizeof(T));
   double* sums = loss_.data();
+  regulariser_forward(ops_, sums + reg_term, norms_.data(), H_.data(), z_.data(),
+                      config_.reg_form, config_.reg_weight, graph_, batch, d);
+  ops_.join(part_of_step);  // the projections
+  predict(batch);
   ops_.beside(part_of_step, [&] {
     for (size_t m = 0; m < modalities_.size(); ++m) {
       const size_t h_m = table(batch, 1 + m);
@@ -137,8 +140,6 @@ void Bm3<T>::losses(const Batch& batch, bool gradient, const T* target) {
     }
   });
   if (config_.rec) reconstruct_loss(ops_, sums + rec_term, d_h, h, view, items, batch, d);
-  regulariser_forward(ops_, sums + reg_term, norms_.data(), H_.data(), z_.data(),
-                      config_.reg_form, config_.reg_weight, graph_, batch, d);
   ops_.join(part_of_step);
 }
 

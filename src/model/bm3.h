@@ -69,20 +69,18 @@ class Bm3 {
   /// Xavier-uniform embeddings, Xavier-normal W, biases uniform in +-1/sqrt(fan-in), from `seed`.
   void initialise(uint64_t seed);
 
-  /// Takes memory for copies of two batches' rows of features, where these lie far away
-  /// (Device::fetches_ahead): from now on `fetch` copies a batch's rows, and the passes read them.
+  /// Takes memory for copies of two batches' rows of features: from now on `fetch` copies a batch's
+  /// rows, beside the step before, and the passes read them.
   void fetch_ahead();
   void fetch(Batch& batch);
 
-  // The forward pass, one equation after the other: `predict` needs `encode`, `losses` all three.
+  // The forward pass: `losses` needs the other two.
 
   /// z = the batch's rows of H [Eq. 3, 4] and, beside these, projections h_m [Eq. 1].
   void encode(const Batch& batch);
   /// Draws the masks of step *step for the batch's rows. [Eq. 5]
   void draw_masks(const Batch& batch, uint64_t seed, const uint32_t* step);
-  /// h~ of the batch's rows. [Eq. 6]
-  void predict(const Batch& batch);
-  /// Adds L's parts to the running sums [Eq. 9-12] and, unless told otherwise, puts dL/dh~ aside
+  /// Adds L's parts to the running sums [Eq. 6, 9-12] and, unless told otherwise, puts dL/dh~ aside
   /// for `backward`. The targets are views of `target` [rows of a batch, d] or, when it is null, of
   /// z [Eq. 5]: finite differences keep theirs while the parameters move.
   void losses(const Batch& batch, bool gradient = true, const T* target = nullptr);
@@ -118,6 +116,8 @@ class Bm3 {
   T* value(const ParameterSlot& s) { return values_.data() + s.offset; }
   T* gradient(const ParameterSlot& s) { return gradients_.data() + s.offset; }
   const T* user_embedding() const { return values_.data(); }  // E: users' rows, then items'
+  /// h~ of the batch's rows. [Eq. 6]
+  void predict(const Batch& batch);
   /// The batch's rows of e_m into its copy.
   void copy_rows(Modality& e, const Batch& batch);
   size_t rows(const Batch& batch) const {
