@@ -16,8 +16,8 @@ struct GridSum;
 
 /// The operations with cuBLAS, cuSPARSE, cuRAND and kernels; see ops.h for what each computes. Sums
 /// are added without atomics, in an order that depends on sizes alone. Nothing waits for the GPU
-/// but `download`, `synchronize`, `upload` once the ring of pinned memory is full, and the release of
-/// memory, as when working memory grows in the first calls.
+/// but `download`, `synchronize`, `seconds_of`, `upload` into a table in the host's memory or once the
+/// ring of pinned memory is full, and the release of memory or of a record.
 template <class T>
 class CudaOps final : public Ops<T> {
  public:
