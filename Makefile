@@ -1,5 +1,7 @@
 # A thin wrapper of CMake, which describes the build (CMakeLists.txt). `make help` lists the targets.
 BUILD := build
+WERROR ?= OFF
+CONFIGURE := cmake -S . -DBM3_WERROR=$(WERROR) -B
 JOBS := $(shell nproc)
 PACKAGES := g++ cmake libopenblas-dev libcli11-dev nlohmann-json3-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -7,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 .PHONY: all deps test sanitize sanitize-gpu fuzz bench goldens clean help
 
 all: ## build ./bm3
-	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release
+	$(CONFIGURE) $(BUILD) -DCMAKE_BUILD_TYPE=Release
 	cmake --build $(BUILD) -j $(JOBS)
 	ln -sf $(BUILD)/bm3 bm3
 
@@ -23,7 +25,7 @@ test: all ## all tests, through CTest
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 sanitize: ## the same tests with address and undefined-behaviour sanitizers, the CUDA kernels on the CPU
-	cmake -S . -B $(BUILD)-sanitize -DCMAKE_BUILD_TYPE=Debug -DBM3_SANITIZE=ON
+	$(CONFIGURE) $(BUILD)-sanitize -DCMAKE_BUILD_TYPE=Debug -DBM3_SANITIZE=ON
 	cmake --build $(BUILD)-sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)-sanitize --output-on-failure -j $(JOBS)
 
@@ -39,7 +41,7 @@ sanitize-gpu: all ## the GPU's tests under compute-sanitizer's four tools (needs
 
 SECONDS_OF_FUZZ := 60
 fuzz: ## a minute of fuzzing for each of the two parsers (needs clang)
-	cmake -S . -B $(BUILD)-fuzz -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ \
+	$(CONFIGURE) $(BUILD)-fuzz -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ \
 	    -DBM3_SANITIZE=ON -DBM3_FUZZ=ON
 	cmake --build $(BUILD)-fuzz -j $(JOBS)
 	$(BUILD)-fuzz/fuzz_inter -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
