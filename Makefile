@@ -6,11 +6,11 @@ JOBS := $(shell nproc)
 PACKAGES := g++ cmake libopenblas-dev libcli11-dev nlohmann-json3-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: all deps test sanitize sanitize-gpu fuzz bench goldens clean help
+.PHONY: all deps tests test sanitize sanitize-gpu fuzz bench goldens clean help
 
-all: ## build ./bm3
+all: ## build ./bm3, the checker of goldens and the benchmark
 	$(CONFIGURE) $(BUILD) -DCMAKE_BUILD_TYPE=Release
-	cmake --build $(BUILD) -j $(JOBS)
+	cmake --build $(BUILD) -j $(JOBS) --target bm3 golden_check bench
 	ln -sf $(BUILD)/bm3 bm3
 
 deps: ## install the missing packages of Debian or Ubuntu (TOOLS='clang ...' adds to them)
@@ -21,7 +21,10 @@ deps: ## install the missing packages of Debian or Ubuntu (TOOLS='clang ...' add
 	    $(SUDO) apt-get update -qq && \
 	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; fi
 
-test: all ## all tests, through CTest
+tests: all
+	cmake --build $(BUILD) -j $(JOBS)
+
+test: tests ## all tests, through CTest
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 sanitize: ## the same tests with address and undefined-behaviour sanitizers, the CUDA kernels on the CPU
@@ -32,7 +35,7 @@ sanitize: ## the same tests with address and undefined-behaviour sanitizers, the
 GPU_TESTS := choose cuda_host determinism evaluate goldens gradients memory model ops tables
 SLOW := *FiniteDifferences*
 OURS := --kernel-name kernel_substring=bm3
-sanitize-gpu: all ## the GPU's tests under compute-sanitizer's four tools (needs a GPU, takes long)
+sanitize-gpu: tests ## the GPU's tests under compute-sanitizer's four tools (needs a GPU, takes long)
 	@for tool in memcheck initcheck "synccheck $(OURS)" "racecheck $(OURS)"; do \
 	    for test in $(GPU_TESTS); do echo "$$tool: test_$$test"; \
 	        compute-sanitizer --tool $$tool --error-exitcode 1 $(BUILD)/test_$$test \
