@@ -1,6 +1,9 @@
 // The CUDA backend's host side: the model with copied rows, launch and staging arithmetic, errors
 // where there is no GPU; and, on a GPU, what the operations' own tests do not see: uploads in
 // pieces, replayed steps, cuSPARSE.
+#include <functional>
+#include <regex>
+
 #include "backends.h"
 #include "model_check.h"
 #include "ops/cpu/cpu_ops.h"
@@ -185,6 +188,24 @@ TYPED_TEST(CudaTest, ReplayDoesTheWorkOnceACall) {
       EXPECT_GT(loss.host()[1], 0.0);
     }
   }
+}
+
+TYPED_TEST(CudaTest, OutOfMemorySaysWhereAndHowMuchWasAskedFor) {
+  const size_t too_much = size_t{1} << 50;
+  const auto expect = [](const std::function<void()>& call, const std::string& what) {
+    try {
+      call();
+      ADD_FAILURE() << what;
+    } catch (const Error& e) {
+      EXPECT_TRUE(std::regex_match(e.what(), std::regex(
+          R"(CUDA: out of memory \(cudaErrorMemoryAllocation\) at runtime\.cu:\d+: )" + what +
+          "; out of memory: \\d+ MiB of the GPU's \\d+ MiB are free; "
+          "--features frozen, fewer --modalities or a smaller --batch needs less"))) << e.what();
+    }
+  };
+  expect([&] { this->ops->allocate(too_much); }, "cudaMalloc of 1073741824 MiB");
+  expect([&] { this->ops->allocate_table(too_much); },
+         "cudaHostAlloc of 1073741824 MiB for features too large for the GPU");
 }
 
 /// TF32 keeps 11 bits of each factor, where it is asked for and there.

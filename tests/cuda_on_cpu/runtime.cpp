@@ -60,7 +60,7 @@ void finish(const Mark& mark) {
 }
 
 cudaError_t allocate(void** at, size_t bytes, bool counts) {
-  if (counts && bytes > total_bytes - allocated) return cudaErrorMemoryAllocation;
+  if (bytes > total_bytes - (counts ? allocated : 0)) return cudaErrorMemoryAllocation;
   if (posix_memalign(at, 256, bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*at, 0xff, bytes);
   if (counts) allocated += blocks[*at] = bytes;
@@ -99,7 +99,9 @@ const char* cudaGetErrorName(cudaError_t error) {
   return "unknown";
 }
 const char* cudaGetErrorString(cudaError_t error) {
-  return error == cudaErrorInvalidValue ? "invalid argument" : "on the CPU";
+  return error == cudaErrorInvalidValue       ? "invalid argument"
+         : error == cudaErrorMemoryAllocation ? "out of memory"
+                                              : "on the CPU";
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int) {

@@ -71,42 +71,42 @@ Runtime::~Runtime() {
     static_cast<void>(cudaStreamSynchronize(stream->get()));
 }
 
-void* Runtime::try_allocate(size_t bytes, Kind kind) {
+cudaError_t Runtime::try_allocate(void** memory, size_t bytes, Kind kind) {
   refuse_in_record("an allocation");
   const bool on_host = kind == Kind::table_on_host;
   const size_t some = std::max<size_t>(bytes, 1);
-  void* memory = nullptr;
-  const cudaError_t status = on_host ? cudaHostAlloc(&memory, some, cudaHostAllocMapped)
-                                     : cudaMalloc(&memory, some);
+  const cudaError_t status = on_host ? cudaHostAlloc(memory, some, cudaHostAllocMapped)
+                                     : cudaMalloc(memory, some);
   if (status == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());  // so that later calls do not report it again
-    return nullptr;
+    return status;
   }
   BM3_CHECK(status);
-  blocks_[memory] = {bytes, ++clock_, kind};
+  blocks_[*memory] = {bytes, ++clock_, kind};
   (on_host ? on_host_ : allocated_) += bytes;
-  return memory;
+  return status;
 }
 
 void* Runtime::allocate(size_t bytes) {
-  if (void* const memory = try_allocate(bytes, Kind::plain)) return memory;
-  throw Error(mebibytes(bytes) + " were asked for" + cuda::out_of_memory());
+  void* memory = nullptr;
+  check(try_allocate(&memory, bytes, Kind::plain), ("cudaMalloc of " + mebibytes(bytes)).c_str(),
+        __FILE__, __LINE__);
+  return memory;
 }
 
 void* Runtime::allocate_table(size_t bytes) {
   size_t free = 0, total = 0;
   BM3_CHECK(cudaMemGetInfo(&free, &total));
   const size_t others = allocated_ - tables_, to_come = reserve_ - std::min(reserve_, others);
-  if (bytes <= free && spare <= free - bytes && to_come <= free - bytes - spare)
-    if (void* const memory = try_allocate(bytes, Kind::table)) {
-      tables_ += bytes;
-      return memory;
-    }
+  void* memory = nullptr;
+  if (bytes <= free && spare <= free - bytes && to_come <= free - bytes - spare &&
+      !failed(try_allocate(&memory, bytes, Kind::table))) {
+    tables_ += bytes;
+    return memory;
+  }
   // Kernels read and write it where it is; with unified addressing the pointer is the host's own.
-  void* const memory = try_allocate(bytes, Kind::table_on_host);
-  if (!memory)
-    throw Error("features of " + mebibytes(bytes) + " do not fit in the host's memory either, " +
-                "pinned" + cuda::out_of_memory());
+  const auto call = "cudaHostAlloc of " + mebibytes(bytes) + " for features too large for the GPU";
+  check(try_allocate(&memory, bytes, Kind::table_on_host), call.c_str(), __FILE__, __LINE__);
   return memory;
 }
 

@@ -77,8 +77,8 @@ class Runtime {
   };
   /// Whether this is in a table that lies in the host's memory.
   bool is_on_host(const void* memory) const;
-  /// Memory of this kind; null when there is not enough.
-  void* try_allocate(size_t bytes, Kind kind);
+  /// Memory of this kind; or cudaErrorMemoryAllocation when there is not enough.
+  cudaError_t try_allocate(void** memory, size_t bytes, Kind kind);
   Owned<cudaGraphExec_t, cudaGraphExecDestroy> record(const std::function<void()>& work);
 
   cudaDeviceProp properties_{};
