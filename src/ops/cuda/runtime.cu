@@ -229,8 +229,10 @@ void Runtime::replay(uint64_t key, const std::function<void()>& work) {
     records_.push_back({key, ++clock_, nullptr});
     return;
   }
-  if (!found->graph) found->graph = record(work);
-  BM3_CHECK(cudaGraphLaunch(found->graph.get(), stream()));
+  std::rotate(found, found + 1, records_.end());
+  Record& used = records_.back();
+  if (!used.graph) used.graph = record(work);
+  BM3_CHECK(cudaGraphLaunch(used.graph.get(), stream()));
 }
 
 Owned<cudaGraphExec_t, cudaGraphExecDestroy> Runtime::record(const std::function<void()>& work) {

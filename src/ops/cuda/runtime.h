@@ -92,7 +92,7 @@ class Runtime {
   std::unordered_map<void*, Block> blocks_;
   size_t reserve_, allocated_ = 0, tables_ = 0, on_host_ = 0;  // bytes; tables_: on the GPU
   uint64_t clock_ = 0;           // counts allocations and first calls
-  std::vector<Record> records_;  // oldest first
+  std::vector<Record> records_;  // the one used last is last
   bool recording_ = false;
 };
 
