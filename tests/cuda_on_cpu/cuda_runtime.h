@@ -17,7 +17,7 @@
 #define __device__
 #define __host__
 #define __shared__ static  // blocks run one after another
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 struct uint3 {
   unsigned x, y, z;

@@ -8,7 +8,11 @@ namespace {
 
 using namespace cuda;
 
-constexpr int64_t long_row = 256;  // rows with more neighbours are shared by a block's warps
+constexpr int64_t long_row = 64;  // rows with more neighbours are shared by a block's warps
+/// Neighbours whose rows are loaded together: what the registers hold at four blocks a
+/// multiprocessor, the most that every architecture takes.
+template <class T>
+constexpr int at_once = 32 / sizeof(T);
 
 /// y = a S A S x + b z and the graph's arrays, as a kernel takes them.
 template <class T>
@@ -24,43 +28,48 @@ struct Propagation {
 };
 
 /// sum_j s_j x_j over the neighbours j at first .. last, in columns c .. c + width of each lane
-/// with c < d. Lanes read 32 neighbours' numbers at once and pass them around the warp.
+/// with c < d. All loads of a batch of neighbours are under way before the first is added.
 template <int width, class T>
 __device__ Vector<T, width> neighbour_sum(const Propagation<T>& p, int64_t first, int64_t last,
                                           size_t c) {
-  const auto lane = static_cast<int>(threadIdx.x % warp);
   Vector<T, width> sum{};
-  for (int64_t e = first; e < last; e += warp) {
-    const int n = last - e < warp ? static_cast<int>(last - e) : static_cast<int>(warp);
-    const int32_t neighbour = lane < n ? p.neighbour[e + lane] : 0;
-    const T scale = lane < n ? p.scale[neighbour] : T(0);
-#pragma unroll 8
+  if (c >= p.d) return sum;
+  constexpr int n = at_once<T>;
+  for (int64_t e = first; e < last; e += n) {
+    int32_t j[n];
+    T s[n];
+    Vector<T, width> x[n];
+#pragma unroll
+    for (int k = 0; k < n; ++k) j[k] = e + k < last ? p.neighbour[e + k] : -1;
+#pragma unroll
     for (int k = 0; k < n; ++k) {
-      const auto j = static_cast<size_t>(__shfl_sync(full_warp, neighbour, k));
-      const T s_j = __shfl_sync(full_warp, scale, k);
-      if (c >= p.d) continue;
-      const Vector<T, width> x_j = vector_at<T, width>(p.x + j * p.d + c);
-      for (int i = 0; i < width; ++i) sum.x[i] += s_j * x_j.x[i];
+      s[k] = j[k] >= 0 ? p.scale[j[k]] : T(0);
+      x[k] = j[k] >= 0 ? vector_at<T, width>(p.x + static_cast<size_t>(j[k]) * p.d + c)
+                       : Vector<T, width>{};
     }
+#pragma unroll
+    for (int k = 0; k < n; ++k)
+      for (int i = 0; i < width; ++i) sum.x[i] += s[k] * x[k].x[i];
   }
   return sum;
 }
 
-/// y = a s_r sum + b z in the lane's columns of a row.
-template <int width, class T>
-__device__ void finish_row(const Propagation<T>& p, int64_t node, size_t c, Vector<T, width> sum) {
+/// y = a s_r sum() + b z in the lane's columns of a row; z is loaded while the sum is formed.
+template <int width, class T, class Sum>
+__device__ void write_row(const Propagation<T>& p, int64_t node, size_t c, const Sum& sum) {
   if (c >= p.d) return;
   const size_t at = static_cast<size_t>(node) * p.d + c;
   const T a_r = p.a * p.scale[node], b = node < p.n_users ? p.b_user : p.b_item;
   const Vector<T, width> z = vector_at<T, width>(p.z + at);
-  for (int i = 0; i < width; ++i) sum.x[i] = a_r * sum.x[i] + b * z.x[i];
-  vector_at<T, width>(p.y + at) = sum;
+  Vector<T, width> y = sum();
+  for (int i = 0; i < width; ++i) y.x[i] = a_r * y.x[i] + b * z.x[i];
+  vector_at<T, width>(p.y + at) = y;
 }
 
 /// A warp a row; then all warps together each of the block's long rows. The last rows come first:
 /// items have the longest lists, and one that starts late would keep the GPU waiting.
 template <int width, class T>
-__global__ void propagate_kernel(Propagation<T> p) {
+__global__ void __launch_bounds__(block_threads, 4) propagate_kernel(Propagation<T> p) {
   __shared__ Vector<T, width> part[warps_of_block][warp];
   const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
   const int64_t top = p.n_nodes - 1 - static_cast<int64_t>(blockIdx.x) * warps_of_block;
@@ -71,9 +80,10 @@ __global__ void propagate_kernel(Propagation<T> p) {
   for (size_t tile = 0; tile < p.d; tile += warp * width) {
     const size_t c = tile + lane * width;
     if (node >= 0 && (long_rows >> own & 1) == 0)
-      finish_row(p, node, c, p.a != T(0)
-                                 ? neighbour_sum<width>(p, p.begin[node], p.begin[node + 1], c)
-                                 : Vector<T, width>{});
+      write_row<width>(p, node, c, [&] {
+        return p.a != T(0) ? neighbour_sum<width>(p, p.begin[node], p.begin[node + 1], c)
+                           : Vector<T, width>{};
+      });
     for (unsigned left = long_rows; left != 0; left &= left - 1) {
       const int64_t r = top - (__ffs(static_cast<int>(left)) - 1);
       const int64_t first = p.begin[r], last = p.begin[r + 1];
@@ -81,12 +91,13 @@ __global__ void propagate_kernel(Propagation<T> p) {
       const int64_t from = first + own * each;
       part[own][lane] = neighbour_sum<width>(p, from, min(from + each, last), c);
       __syncthreads();
-      if (own == 0) {
-        Vector<T, width> sum = part[0][lane];
-        for (unsigned k = 1; k < warps_of_block; ++k)
-          for (int i = 0; i < width; ++i) sum.x[i] += part[k][lane].x[i];
-        finish_row(p, r, c, sum);
-      }
+      if (own == 0)
+        write_row<width>(p, r, c, [&] {
+          Vector<T, width> sum = part[0][lane];
+          for (unsigned k = 1; k < warps_of_block; ++k)
+            for (int i = 0; i < width; ++i) sum.x[i] += part[k][lane].x[i];
+          return sum;
+        });
       __syncthreads();
     }
   }
