@@ -208,6 +208,16 @@ TYPED_TEST(CudaTest, OutOfMemorySaysWhereAndHowMuchWasAskedFor) {
          "cudaHostAlloc of 1073741824 MiB for features too large for the GPU");
 }
 
+/// A warp keeps a row of 1024 numbers in its registers, no more.
+TYPED_TEST(CudaTest, CosinesOfWiderRowsAreRefused) {
+  const auto cosines = [&](size_t d) {
+    this->ops->cosine_loss(nullptr, nullptr, nullptr, {nullptr, nullptr, 1}, {0, nullptr, nullptr},
+                           1.0, d);
+  };
+  EXPECT_NO_THROW(cosines(1024));
+  EXPECT_THROW(cosines(1025), Error);
+}
+
 /// TF32 keeps 11 bits of each factor, where it is asked for and there.
 TEST(CudaTf32, RoundsTheFactors) {
   std::string why;

@@ -7,8 +7,20 @@ namespace {
 
 using namespace cuda;
 
-/// A warp a row: view, norms, dot product, loss and gradient while the rows lie in cache.
-template <class T>
+constexpr unsigned widest_row = 1024;  // of a cosine, in numbers
+
+/// The lane's columns of a row of d numbers, 0 beyond its end.
+template <unsigned columns, class E>
+__device__ void load_columns(E (&to)[columns], const E* row, size_t d) {
+  for (unsigned i = 0; i < columns; ++i) {
+    const size_t c = threadIdx.x % warp + i * warp;
+    to[i] = c < d ? row[c] : E(0);
+  }
+}
+
+/// A warp a row: view, norms, dot product, loss and gradient. The row, its gradient and the target
+/// at hand stay in registers, a lane's `columns` of each; d is up to columns * warp.
+template <unsigned columns, class T>
 __global__ void cosine_loss_kernel(double* loss, T* d_a, const T* a, View<T> b, Pairs pairs,
                                    double scale, size_t d, GridSum memory) {
   const unsigned lane = threadIdx.x % warp;
@@ -19,26 +31,38 @@ __global__ void cosine_loss_kernel(double* loss, T* d_a, const T* a, View<T> b, 
     if (begin == all) continue;
     const int32_t end = pairs.target ? all : begin + 1;
     const T times = static_cast<T>(pairs.target ? 1 : all - begin);
-    const T* a_r = a + r * d;
-    const T aa = warp_square(a_r, d);
-    for (int32_t k = begin; k < end; ++k) {
+    T a_r[columns], d_a_r[columns] = {}, h[columns];  // h and mask: of the next target
+    uint8_t mask[columns];
+    const auto load_target = [&](int32_t k) {
       const View<T> b_k = b.from((pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d);
-      T ab = 0, bb = 0;
-      for (size_t c = lane; c < d; c += warp) {
-        const T b_kc = b_k[c];
-        ab += a_r[c] * b_kc;
-        bb += b_kc * b_kc;
+      load_columns(h, b_k.h, d);
+      load_columns(mask, b_k.mask, d);
+    };
+    load_columns(a_r, a + r * d, d);
+    if (d_a) load_columns(d_a_r, d_a + r * d, d);
+    load_target(begin);
+    T aa = 0;
+    for (const T x : a_r) aa += x * x;
+    aa = warp_sum(aa);
+    for (int32_t k = begin; k < end; ++k) {
+      T b_k[columns], ab = 0, bb = 0;
+      for (unsigned i = 0; i < columns; ++i) {
+        b_k[i] = view_entry(h[i], mask[i], b.kept);
+        ab += a_r[i] * b_k[i];
+        bb += b_k[i] * b_k[i];
       }
+      if (k + 1 < end) load_target(k + 1);  // under way while this pair is finished
       ab = warp_sum(ab);
       bb = warp_sum(bb);
       sum += static_cast<double>(times) * (1.0 + static_cast<double>(cosine_forward(ab, aa, bb)));
-      if (!d_a) continue;
       T on_b, on_a;
       cosine_backward(on_b, on_a, ab, aa, bb);
       on_b *= times * static_cast<T>(scale);
       on_a *= times * static_cast<T>(scale);
-      for (size_t c = lane; c < d; c += warp) d_a[r * d + c] += on_b * b_k[c] + on_a * a_r[c];
+      for (unsigned i = 0; i < columns; ++i) d_a_r[i] += on_b * b_k[i] + on_a * a_r[i];
     }
+    for (unsigned i = 0; d_a && i < columns; ++i)
+      if (lane + i * warp < d) d_a[r * d + lane + i * warp] = d_a_r[i];
   }
   // Every lane has its row's sum: one of them speaks for the warp.
   sum_over_grid(lane == 0 ? sum : 0.0, memory, [&](double total) { *loss += scale * total; });
@@ -91,8 +115,14 @@ __global__ void norm_backward_kernel(T* d_x, const double* norm, const T* x, dou
 template <class T>
 void CudaOps<T>::cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b,
                              const Pairs& pairs, double scale, size_t d) {
-  launch(stream(), blocks_of_sum(pairs.n, warps_of_block), cosine_loss_kernel<T>, loss, d_a, a, b,
-         pairs, scale, d, grid_sum());
+  if (d > widest_row)
+    throw Error("cosines of rows of " + std::to_string(d) + " numbers: a GPU takes up to " +
+                std::to_string(widest_row) + "; take a smaller --dim or --device cpu");
+  const auto kernel = d <= 2 * warp   ? cosine_loss_kernel<2, T>
+                      : d <= 8 * warp ? cosine_loss_kernel<8, T>
+                                      : cosine_loss_kernel<widest_row / warp, T>;
+  launch(stream(), blocks_of_sum(pairs.n, warps_of_block), kernel, loss, d_a, a, b, pairs, scale, d,
+         grid_sum());
 }
 
 // loss = scale * sum over pairs of |x|^2
