@@ -56,7 +56,7 @@ size_t working_memory_of_cpu(const DataSizes& data, const Sizes& s, const Device
 }
 
 /// cuBLAS's workspace and partial sums of both lanes, and a block of scores with its users and
-/// their best items.
+/// their lists.
 size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   using namespace cuda;
   const auto parts = [](size_t rows) {
@@ -67,7 +67,7 @@ size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   const size_t of_metrics =
       std::max(blocks_of_sum(data.n_ranked, warps_of_block), 1u) * n_metrics * sizeof(double);
   return of_lanes + of_metrics +
-         user_block * ((item_block + s.d) * real + most_best * (real + sizeof(int32_t)));
+         user_block * ((item_block + s.d) * real + list_size * (real + sizeof(int32_t)));
 }
 
 }  // namespace

@@ -108,8 +108,8 @@ class CudaOps final : public Ops<T> {
   cuda::Runtime runtime_;
   bool tf32_, cusparse_wanted_;
   Lane main_{runtime_, runtime_.stream(false)}, side_{runtime_, runtime_.stream(true)};
-  cuda::Workspace scores_{runtime_}, best_{runtime_};  // of `top_k`, which nothing does beside
-  cuda::Workspace metric_parts_{runtime_};             // of `metrics`, likewise
+  cuda::Workspace scores_{runtime_}, lists_{runtime_};  // of `top_k`, which nothing does beside
+  cuda::Workspace metric_parts_{runtime_};              // of `metrics`, likewise
   cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse_;
   std::vector<std::unique_ptr<cuda::SparseProduct<T>>> sparse_products_;
 };

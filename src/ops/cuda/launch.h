@@ -17,9 +17,10 @@ constexpr unsigned sum_blocks = 1024;       // most blocks of a kernel that sums
 constexpr size_t row_padding = 128;       // of a batch
 constexpr size_t rows_of_sum = 32;        // rows that a block sums at a time, column by column
 constexpr unsigned most_row_parts = 128;  // partial sums of a column
-constexpr size_t user_block = 2048;       // scores of a block: 32 MiB in float32, so that they
-constexpr size_t item_block = 4096;       // stay in the level-2 cache of a large GPU
-constexpr unsigned most_best = 64;        // longest list of best items
+constexpr size_t user_block = 4096;       // scores of a block: 32 MiB in float32, so that they
+constexpr size_t item_block = 2048;       // stay in the level-2 cache of a large GPU
+constexpr unsigned most_best = 64;        // longest list of best items,
+constexpr unsigned list_size = 128;       // and with the candidates that wait beside it
 
 /// cuBLAS's workspace by NVIDIA's advice, for GPUs of this major architecture.
 constexpr size_t blas_workspace(int major) { return size_t{major >= 9 ? 32u : 4u} << 20; }

@@ -11,7 +11,6 @@ namespace {
 
 using namespace cuda;
 
-constexpr unsigned list_size = 2 * most_best;  // as many candidates wait beside the list
 constexpr unsigned entries_of_lane = list_size / warp;
 constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
 constexpr int32_t no_item = 2147483647;
@@ -19,7 +18,7 @@ template <class T>
 constexpr T minus_infinity = -std::numeric_limits<T>::infinity();
 
 template <class T>
-struct Entry {
+struct alignas(2 * sizeof(T)) Entry {  // read and written at once
   T score;
   int32_t item;
 };
@@ -48,19 +47,26 @@ class BestList {
   __device__ BestList(Memory& memory, unsigned k)
       : memory_(memory), k_(k), lane_(threadIdx.x % warp) {}
 
-  /// Starts from `best` [most_best], or from nothing.
-  __device__ void begin(const Entry<T>* best) {
-    for (unsigned i = lane_; i < list_size; i += warp)
-      memory_.list[i] = best && i < most_best ? best[i] : nothing<T>();
+  /// Starts from what `save` left in `from` [list_size], or from nothing.
+  __device__ void begin(const Entry<T>* from) {
+    for (unsigned i = lane_; i < list_size; i += warp) {
+      const Entry<T> entry = from ? from[i] : nothing<T>();
+      memory_.list[i] = entry;
+      waiting_ += __popc(__ballot_sync(full_warp, i >= most_best && entry.item != no_item));
+    }
     __syncwarp();
     threshold_ = memory_.list[k_ - 1].score;
+  }
+  /// The list with what waits, unsorted: between blocks of items a sort would cost more.
+  __device__ void save(Entry<T>* to) const {
+    for (unsigned i = lane_; i < list_size; i += warp) to[i] = memory_.list[i];
   }
   /// Takes each lane's item with its score; -infinity marks one to leave out. Items come in
   /// ascending order from call to call, so they must beat the k-th, not equal it.
   __device__ void push(T score, int32_t item) {
     unsigned takers = __ballot_sync(full_warp, score > threshold_);
     if (takers == 0) return;
-    if (waiting_ + __popc(takers) > most_best) {
+    if (waiting_ + __popc(takers) > list_size - most_best) {
       sort();
       takers = __ballot_sync(full_warp, score > threshold_);
     }
@@ -98,7 +104,7 @@ struct Selection {
   int32_t* item;         // [n, k], written after the last items
   T* score;              // [n, k]
   T* scores;             // [n, item_block], of items first .. first + width
-  Entry<T>* best;        // [n, most_best], from block to block
+  Entry<T>* lists;       // [n, list_size], from block to block
   const int32_t* users;  // [n]
   const int64_t* begin;  // the graph's rows
   const int32_t* neighbour;
@@ -129,7 +135,7 @@ __global__ void __launch_bounds__(sort_threads) select_kernel(Selection<T> s) {
   T* scores = s.scores + r * item_block;
   mask_seen(scores, s, s.users[r]);
   List list(memory[own], static_cast<unsigned>(s.k));
-  list.begin(s.first_items ? nullptr : s.best + r * most_best);
+  list.begin(s.first_items ? nullptr : s.lists + r * list_size);
   constexpr unsigned strips = 4;  // loads that are under way at once
   for (size_t i0 = 0; i0 < s.width; i0 += strips * warp) {
     T strip[strips];
@@ -140,11 +146,8 @@ __global__ void __launch_bounds__(sort_threads) select_kernel(Selection<T> s) {
     for (unsigned j = 0; j < strips; ++j)
       list.push(strip[j], static_cast<int32_t>(s.first + i0 + j * warp + lane));
   }
+  if (!s.last_items) return list.save(s.lists + r * list_size);
   const Entry<T>* best = list.sort();
-  if (!s.last_items) {
-    for (unsigned i = lane; i < most_best; i += warp) s.best[r * most_best + i] = best[i];
-    return;
-  }
   for (size_t j = lane; j < s.k; j += warp) {
     const bool there = best[j].item != no_item;
     s.item[r * s.k + j] = there ? best[j].item : -1;
@@ -164,7 +167,7 @@ void CudaOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, cons
   if (n == 0 || k == 0) return;
   T* scores = scores_.room<T>(user_block * (item_block + d));
   T* h = scores + user_block * item_block;
-  auto* best = best_.room<Entry<T>>(user_block * most_best);
+  auto* lists = lists_.room<Entry<T>>(user_block * list_size);
   for (size_t u0 = 0; u0 < n; u0 += user_block) {
     const size_t block = std::min(user_block, n - u0);
     gather_rows(h, h_u, users + u0, block, d);
@@ -174,7 +177,7 @@ void CudaOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, cons
       const size_t width = std::min(item_block, n_items - i0);
       gemm(false, true, user_block, width, d, h, d, h_i + i0 * d, d, T(0), scores, item_block);
       const Selection<T> selection{
-          item + u0 * k, score + u0 * k, scores, best, users + u0, graph.begin.data(),
+          item + u0 * k, score + u0 * k, scores, lists, users + u0, graph.begin.data(),
           graph.neighbour.data(), graph.n_users, block, k, i0, width, i0 == 0,
           i0 + width == n_items};
       start(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
