@@ -55,7 +55,7 @@ size_t working_memory_of_cpu(const DataSizes& data, const Sizes& s, const Device
   return (scratch * static_cast<size_t>(device.threads) + shared) * real + sums * sizeof(double);
 }
 
-/// cuBLAS's workspace and partial sums of both lanes, and a block of scores with its users and
+/// cuBLAS's workspace and partial sums of both lanes, and their blocks of scores with the users and
 /// their lists.
 size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   using namespace cuda;
@@ -67,7 +67,7 @@ size_t working_memory_of_gpu(const DataSizes& data, const Sizes& s) {
   const size_t of_metrics =
       std::max(blocks_of_sum(data.n_ranked, warps_of_block), 1u) * n_metrics * sizeof(double);
   return of_lanes + of_metrics +
-         user_block * ((item_block + s.d) * real + list_size * (real + sizeof(int32_t)));
+         2 * user_block * ((item_block + s.d) * real + list_size * (real + sizeof(int32_t)));
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace bm3 {
 
 /// Slots of work beside (Device::beside): the next batch's, in its place 0 or 1, and a part of a
-/// step.
+/// step or of a ranking.
 constexpr size_t part_of_step = 2, n_slots = 3;
 
 /// Where the operations run. Work is done in the order in which it is asked for, but for `beside`;

@@ -165,11 +165,12 @@ void CudaOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, cons
                 std::to_string(most_best) + ": take a smaller K or --device cpu");
   const auto n_items = static_cast<size_t>(graph.n_items);
   if (n == 0 || k == 0) return;
-  T* scores = scores_.room<T>(user_block * (item_block + d));
-  T* h = scores + user_block * item_block;
-  auto* lists = lists_.room<Entry<T>>(user_block * list_size);
-  for (size_t u0 = 0; u0 < n; u0 += user_block) {
+  T* const memory = scores_.room<T>(2 * user_block * (item_block + d));
+  auto* const lists = lists_.room<Entry<T>>(2 * user_block * list_size);
+  const auto rank_block = [&](size_t u0, size_t half) {  // in that half of the memory
     const size_t block = std::min(user_block, n - u0);
+    T* const scores = memory + half * user_block * (item_block + d);
+    T* const h = scores + user_block * item_block;
     gather_rows(h, h_u, users + u0, block, d);
     // Always a product of the same size: a user's scores do not depend on who else is ranked.
     runtime_.zero(h + block * d, (user_block - block) * d * sizeof(T));
@@ -177,13 +178,21 @@ void CudaOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, cons
       const size_t width = std::min(item_block, n_items - i0);
       gemm(false, true, user_block, width, d, h, d, h_i + i0 * d, d, T(0), scores, item_block);
       const Selection<T> selection{
-          item + u0 * k, score + u0 * k, scores, lists, users + u0, graph.begin.data(),
-          graph.neighbour.data(), graph.n_users, block, k, i0, width, i0 == 0,
-          i0 + width == n_items};
+          item + u0 * k, score + u0 * k, scores, lists + half * user_block * list_size,
+          users + u0, graph.begin.data(), graph.neighbour.data(), graph.n_users, block, k, i0,
+          width, i0 == 0, i0 + width == n_items};
       start(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
             selection);
     }
+  };
+  // Every second block beside the one before it: one's products run while the other's scores are
+  // compared.
+  for (size_t u0 = 0; u0 < n; u0 += 2 * user_block) {
+    const size_t next = u0 + user_block;
+    if (next < n) runtime_.beside(part_of_step, [&] { rank_block(next, 1); });
+    rank_block(u0, 0);
   }
+  if (n > user_block) runtime_.join(part_of_step);
 }
 
 template class CudaOps<float>;
