@@ -35,7 +35,7 @@ extern dim3 blockDim, gridDim;
 namespace cuda_on_cpu {
 /// Puts `bits` where the other lanes of the warp see it and waits for all of them: each lane's, in
 /// memory that is good until the second next call. Ends the program where a lane has ended, or
-/// waits elsewhere: on a GPU that is undefined.
+/// waits for its block: on a GPU that is undefined.
 const uint64_t* exchange(unsigned mask, uint64_t bits);
 
 template <class T>
@@ -81,6 +81,7 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorNoDevice = 100,
+  cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureUnjoined = 904,
   cudaErrorStreamCaptureIsolation = 905,
 };

@@ -48,7 +48,14 @@ namespace {
 
 std::unique_ptr<CUgraph_st> capture;
 size_t captures = 0;                         // so far
+cudaError_t spoiled = cudaSuccess;           // what a call did to the capture
 std::vector<cudaStream_t> captured_streams;  // the first is where it began
+
+cudaError_t spoil(cudaError_t error) { return spoiled = error; }
+/// Of calls that a thread which captures may not make.
+cudaError_t refused_in_capture() {
+  return capture ? spoil(cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+}
 
 void run_one(CUstream_st& stream) {
   const Work work = std::move(stream.work.front());
@@ -60,6 +67,7 @@ void finish(const Mark& mark) {
 }
 
 cudaError_t allocate(void** at, size_t bytes, bool counts) {
+  if (const cudaError_t error = refused_in_capture()) return error;
   if (bytes > total_bytes - (counts ? allocated : 0)) return cudaErrorMemoryAllocation;
   if (posix_memalign(at, 256, bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*at, 0xff, bytes);
@@ -93,6 +101,7 @@ const char* cudaGetErrorName(cudaError_t error) {
     case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidConfiguration: return "cudaErrorInvalidConfiguration";
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorStreamCaptureUnjoined: return "cudaErrorStreamCaptureUnjoined";
     case cudaErrorStreamCaptureIsolation: return "cudaErrorStreamCaptureIsolation";
   }
@@ -112,6 +121,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int) {
 cudaError_t cudaMalloc(void** at, size_t bytes) { return allocate(at, bytes, true); }
 cudaError_t cudaMallocHost(void** at, size_t bytes) { return allocate(at, bytes, false); }
 cudaError_t cudaFree(void* at) {
+  if (const cudaError_t error = refused_in_capture()) return error;
   const auto block = blocks.find(at);
   if (block == blocks.end()) return at ? cudaErrorInvalidValue : cudaSuccess;
   allocated -= block->second;
@@ -119,7 +129,10 @@ cudaError_t cudaFree(void* at) {
   std::free(at);
   return cudaSuccess;
 }
-cudaError_t cudaFreeHost(void* at) { return std::free(at), cudaSuccess; }
+cudaError_t cudaFreeHost(void* at) {
+  if (const cudaError_t error = refused_in_capture()) return error;
+  return std::free(at), cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *free = total_bytes - allocated;
   *total = total_bytes;
@@ -139,7 +152,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  if (stream->graph) return cudaErrorStreamCaptureIsolation;
+  if (stream->graph) return spoil(cudaErrorStreamCaptureUnsupported);
   while (!stream->work.empty()) run_one(*stream);
   return cudaSuccess;
 }
@@ -155,7 +168,8 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  const auto mark = std::make_shared<Mark>(Mark{stream, stream->graph ? captures : 0, stream->captured});
+  const size_t of_capture = stream->graph ? captures : 0;
+  const auto mark = std::make_shared<Mark>(Mark{stream, of_capture, stream->captured});
   event->mark = mark;
   if (!mark->capture)
     cuda_on_cpu::ask(stream, [mark] {
@@ -179,11 +193,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   const auto mark = event->mark;
   if (!mark) return cudaSuccess;
   if (!mark->capture) {
-    if (stream->graph) return cudaErrorStreamCaptureIsolation;  // waits for work outside its graph
+    if (stream->graph) return spoil(cudaErrorStreamCaptureIsolation);  // for work outside its graph
     cuda_on_cpu::ask(stream, [mark] { finish(*mark); });
     return cudaSuccess;
   }
-  if (!capture || mark->capture != captures) return cudaErrorStreamCaptureIsolation;  // it has ended
+  if (!capture || mark->capture != captures) return cudaErrorStreamCaptureIsolation;  // ended
   if (!stream->graph) {
     stream->graph = capture.get();
     captured_streams.push_back(stream);
@@ -196,28 +210,29 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int) {
   capture = std::make_unique<CUgraph_st>();
   ++captures;
+  spoiled = cudaSuccess;
   captured_streams = {stream};
   stream->graph = capture.get();
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t first, cudaGraph_t* graph) {
-  bool joined = true;
   for (const cudaStream_t stream : captured_streams) {
-    joined &= stream == first || stream->joined == stream->captured;
+    if (stream != first && stream->joined != stream->captured)
+      spoil(cudaErrorStreamCaptureUnjoined);
     stream->graph = nullptr;
     stream->captured = stream->joined = 0;
   }
-  *graph = joined ? capture.release() : nullptr;
+  *graph = spoiled ? nullptr : capture.release();
   capture.reset();
-  return joined ? cudaSuccess : cudaErrorStreamCaptureUnjoined;
+  return spoiled;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned) {
   *out = new CUgraph_st(*graph);
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
-  cuda_on_cpu::ask(stream, [work = graph->work] {
-    for (const Work& each : work) each();
+  cuda_on_cpu::ask(stream, [graph] {
+    for (const Work& each : graph->work) each();
   });
   return cudaSuccess;
 }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <deque>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -39,6 +40,9 @@ Group block;
 std::vector<Group> warps;
 unsigned next_thread;
 const Work* kernel;
+// Random in each grid, so that a kernel which relies on an order shows.
+bool backwards;     // from the last block and thread on
+bool newest_first;  // of threads that may go on
 Fiber* now;
 std::deque<Fiber*> ready;
 std::vector<std::unique_ptr<Fiber>> fibers;
@@ -50,6 +54,8 @@ void* scheduler[5];
                threadIdx.x, threadIdx.y, blockIdx.x, blockIdx.y);
   std::abort();
 }
+
+unsigned in_turn(unsigned k, unsigned n) { return backwards ? n - 1 - k : k; }
 
 void be_thread(unsigned thread) {
   threadIdx = {thread % blockDim.x, thread / blockDim.x, 0};
@@ -85,7 +91,7 @@ void fiber_main() {
   Fiber& own = *now;
   for (;;) {
     while (next_thread < block.size) {
-      own.thread = next_thread++;
+      own.thread = in_turn(next_thread++, block.size);
       be_thread(own.thread);
       (*kernel)();
       end_thread(own.thread);
@@ -117,8 +123,8 @@ void run_block() {
   next_thread = 0;
   while (block.ended < threads) {
     if (!ready.empty()) {
-      Fiber& fiber = *ready.front();
-      ready.pop_front();
+      Fiber& fiber = newest_first ? *ready.back() : *ready.front();
+      newest_first ? ready.pop_back() : ready.pop_front();
       be_thread(fiber.thread);
       resume(fiber);
     } else if (next_thread < threads) {
@@ -154,8 +160,14 @@ void run_grid(dim3 blocks, dim3 threads, const Work& of_kernel) {
   kernel = &of_kernel;
   blockDim = threads;
   gridDim = blocks;
-  for (blockIdx.y = 0; blockIdx.y < blocks.y; ++blockIdx.y)
-    for (blockIdx.x = 0; blockIdx.x < blocks.x; ++blockIdx.x) run_block();
+  static std::minstd_rand random;
+  backwards = random() % 2 == 0;
+  newest_first = random() % 2 == 0;
+  for (unsigned y = 0; y < blocks.y; ++y)
+    for (unsigned x = 0; x < blocks.x; ++x) {
+      blockIdx = {in_turn(x, blocks.x), in_turn(y, blocks.y), 0};
+      run_block();
+    }
 }
 
 }  // namespace cuda_on_cpu
