@@ -35,8 +35,8 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   data.modalities = std::move(chosen);
 }
 
-/// The data set that was asked for, with the modalities that were; the built-in stand-in where
-/// `baby` is not there.
+/// The data set that was asked for, with the modalities that were; the built-in stand-in for `baby`
+/// where nobody said where it is.
 Dataset find_dataset(const TrainOptions& options) {
   const fs::path folder = options.data.empty() ? "data" : options.data;
   const std::string& name = options.name;
@@ -44,7 +44,7 @@ Dataset find_dataset(const TrainOptions& options) {
     throw Error("no folder " + folder.string() + ": expected --data to hold " + name);
   std::error_code status;
   const bool there = fs::symlink_status(folder / name, status).type() != fs::file_type::not_found;
-  if (!there && name != "baby")
+  if (!there && (name != "baby" || !options.data.empty()))
     throw Error("no data set " + (folder / name).string() + ": expected a folder with " + name +
                 ".inter (see data/README.md; --data says where)");
   Dataset data = there ? load_dataset(folder, name, options.train.seed)

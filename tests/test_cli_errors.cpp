@@ -53,6 +53,10 @@ TEST_F(Cli, RefusesCombinations) {
 TEST_F(Cli, RefusesAFolderThatIsNotThere) {
   expect_refused({"baby", "--data", "nowhere", "--out", "run"},
                  "no folder nowhere: expected --data to hold baby");
+  fs::create_directories(folder_ / "mine/baby");
+  expect_refused({"baby", "--data", "mine/baby", "--out", "run"},
+                 "no data set mine/baby/baby: expected a folder with baby.inter (see "
+                 "data/README.md; --data says where)");
   fs::create_symlink("nowhere", folder_ / "data/baby");
   expect_refused({"baby", "--out", "run"},
                  "cannot open data/baby/baby.inter (No such file or directory): expected an .inter "
