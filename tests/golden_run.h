@@ -306,7 +306,7 @@ class GoldenRun {
     forward(s, batch);
     model_.take_losses();
     backward_over_magnitudes(
-        model_, batch,
+        ops_, model_, batch,
         cosine_terms(g_.config, g_.batch(s), tables(batch), model_.predicted().host()));
     put_gradients(batch, [&](const std::string& name, const std::vector<T>& sums) {
       terms[Golden::in_step(s, name)] = largest_magnitude(sums);

@@ -45,7 +45,7 @@ std::vector<T> magnitudes(std::vector<T> values) {
 /// The backward pass over the magnitudes of all its factors, after a forward pass: in the place of
 /// each gradient it leaves the sums of its terms' magnitudes. Parameters stay as they are.
 template <class T>
-void backward_over_magnitudes(Bm3<T>& model, const Batch& batch,
+void backward_over_magnitudes(Ops<T>& ops, Bm3<T>& model, const Batch& batch,
                               const std::vector<T>& d_predicted) {
   const auto values = model.values().host();
   const auto H = magnitudes(model.H().host()), z = magnitudes(model.z().host());
@@ -56,6 +56,7 @@ void backward_over_magnitudes(Bm3<T>& model, const Batch& batch,
   }
   model.values().upload(magnitudes(values));
   model.encode(batch);  // copies the batch's features, where the device wants a copy
+  ops.synchronize();    // what it does beside writes z, too
   model.H().upload(H);
   model.z().upload(z);
   model.d_predicted().upload(d_predicted);
