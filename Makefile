@@ -32,8 +32,8 @@ sanitize: ## the same tests with address and undefined-behaviour sanitizers, the
 	cmake --build $(BUILD)-sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)-sanitize --output-on-failure -j $(JOBS)
 
-GPU_TESTS := choose cuda_host determinism evaluate goldens gradients memory model ops tables
-SLOW := *FiniteDifferences*
+GPU_TESTS := choose cuda_host determinism evaluate goldens memory model ops tables
+SLOW := *FiniteDifferences*:GradientTest*
 OURS := --kernel-name kernel_substring=bm3
 sanitize-gpu: tests ## the GPU's tests under compute-sanitizer's four tools (needs a GPU, takes long)
 	@for tool in memcheck initcheck "synccheck $(OURS)" "racecheck $(OURS)"; do \

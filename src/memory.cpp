@@ -102,7 +102,7 @@ std::vector<MemoryPart> training_memory(const DataSizes& data, const TrainConfig
       {"features", features, true},
       {"features: Adam's m and v", tuned ? 2 * features : 0, true},
       {"features: steps of their last updates", tuned ? data.n_items * s.modalities * 4 : 0},
-      {"features: copies of a batch's rows", copies * of_batch},
+      {"features: copies of batches' rows", copies * of_batch},
       {"features: copies of these rows' m and v",
        tuned && device.fetches_ahead ? 4 * of_batch : 0},
       {"features: gradients of a batch's rows", tuned ? of_batch : 0},

@@ -67,8 +67,8 @@ class Training {
         loader_(ops, graph_.n_users, graph_.n_items, config.batch),
         model_(ops, graph_, config.model, shapes(data), loader_),
         adam_(ops, model_, config.adam, config.epochs * batches()) {
-    // Frozen rows are the same beside the step before; tuned ones change in it, and are carried
-    // over only where there is no other way.
+    // Frozen rows do not change in the step before; tuned ones do, and are fetched ahead (and carried
+    // over) only where their table lies in the host's memory.
     if (ops.fetches_ahead() || (ops.copies_rows() && !config.model.tuned)) {
       model_.fetch_ahead();
       adam_.fetch_ahead();
@@ -107,7 +107,8 @@ class Training {
     return out;
   }
 
-  /// Draws the epoch's order from the one before, while the device works and nobody writes that.
+  /// Draws the epoch's order from the one before, on a thread of its own: until it is taken, pairs_
+  /// is only read.
   void draw_order(size_t epoch) {
     next_order_ = std::async(std::launch::async, [this, epoch] {
       std::vector<Interaction> pairs = pairs_;

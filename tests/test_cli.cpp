@@ -157,7 +157,7 @@ TEST_F(Cli, MemoryOfThisProgramAlone) {
   EXPECT_EQ(figures, 2U);
 }
 
-/// Numbers that the training lacks, as where they start at 1, are told: such items are ranked.
+/// Users and items without training interactions are counted: number 0 where numbers start at 1.
 TEST_F(Cli, CountsWhatTheTrainingLacks) {
   const std::string start = "\nisolated     ";
   EXPECT_EQ(run(short_run("one")).err.find(start), std::string::npos);
@@ -171,7 +171,7 @@ TEST_F(Cli, CountsWhatTheTrainingLacks) {
       << outcome.err;
 }
 
-/// A column that is misspelt would else leave nobody a sign that the split is another.
+/// Nothing else would tell that a misspelt column led to another split.
 TEST_F(Cli, TellsThatTheSplitIsDrawn) {
   const std::string start = "\nsplit        8:1:1 for each user, drawn by --seed";
   EXPECT_EQ(run(short_run("one")).err.find(start), std::string::npos);

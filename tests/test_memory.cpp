@@ -128,7 +128,7 @@ FeatureBytes feature_bytes(Bm3<float>& model) {
 void expect_model(Parts& parts, Bm3<float>& model, const TrainConfig& config) {
   const FeatureBytes of = feature_bytes(model);
   parts.expect("features", of.features);
-  parts.expect("features: copies of a batch's rows", of.copies);
+  parts.expect("features: copies of batches' rows", of.copies);
   parts.expect("features: gradients of a batch's rows", of.gradients);
   parts.expect("parameters", model.values().size() * sizeof(float));
   parts.expect("parameters: gradients", model.gradients().size() * sizeof(float));

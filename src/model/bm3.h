@@ -69,8 +69,8 @@ class Bm3 {
   /// Xavier-uniform embeddings, Xavier-normal W, biases uniform in +-1/sqrt(fan-in), from `seed`.
   void initialise(uint64_t seed);
 
-  /// Takes memory for copies of two batches' rows of features: from now on `fetch` copies a batch's
-  /// rows, beside the step before, and the passes read them.
+  /// Takes memory for a second copy of a batch's rows of features: from now on `fetch` copies a
+  /// batch's rows, beside the step before, and the passes read them.
   void fetch_ahead();
   void fetch(Batch& batch);
 

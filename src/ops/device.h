@@ -54,7 +54,8 @@ class Device {
   /// numbers: a product that wants its operand in one piece would gather it forward and backward.
   virtual bool copies_rows() const = 0;
 
-  /// Whether tables lie in the host's memory, so that a batch's rows are better fetched ahead.
+  /// Whether tables lie in the host's memory, so that a batch's tuned rows, too, are better fetched
+  /// ahead (frozen ones are wherever `copies_rows` holds).
   virtual bool fetches_ahead() const { return false; }
   /// Does `work` after all that has been asked for and beside what is asked for next, at the latest
   /// at `join` of the same slot. The batches' slots share one order of work; what is beside in a

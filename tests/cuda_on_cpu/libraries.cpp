@@ -14,7 +14,7 @@ struct cublasContext {
 const char* cublasGetStatusName(cublasStatus_t status) {
   return status == CUBLAS_STATUS_NOT_INITIALIZED ? "CUBLAS_STATUS_NOT_INITIALIZED"
          : status == CUBLAS_STATUS_ALLOC_FAILED  ? "CUBLAS_STATUS_ALLOC_FAILED"
-                                                 : "CUBLAS_STATUS_SUCCESS";
+                                                 : "unknown";
 }
 const char* cublasGetStatusString(cublasStatus_t) { return "on the CPU"; }
 cublasStatus_t cublasCreate(cublasHandle_t* handle) {
@@ -80,8 +80,9 @@ struct cusparseDnMatDescr {
 
 const char* cusparseGetErrorName(cusparseStatus_t status) {
   return status == CUSPARSE_STATUS_NOT_INITIALIZED ? "CUSPARSE_STATUS_NOT_INITIALIZED"
-         : status == CUSPARSE_STATUS_SUCCESS       ? "CUSPARSE_STATUS_SUCCESS"
-                                                   : "CUSPARSE_STATUS_INSUFFICIENT_RESOURCES";
+         : status == CUSPARSE_STATUS_INSUFFICIENT_RESOURCES
+             ? "CUSPARSE_STATUS_INSUFFICIENT_RESOURCES"
+             : "unknown";
 }
 const char* cusparseGetErrorString(cusparseStatus_t) { return "on the CPU"; }
 cusparseStatus_t cusparseCreate(cusparseHandle_t* handle) {

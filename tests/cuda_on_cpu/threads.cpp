@@ -16,7 +16,7 @@ dim3 blockDim, gridDim;
 namespace cuda_on_cpu {
 namespace {
 
-constexpr size_t stack_bytes = 1049 * 64;  // no power of two: stacks would share the cache's lines
+constexpr size_t stack_bytes = 1049 * 64;  // no power of two, for the cache
 constexpr unsigned warp = 32;
 
 /// Runs threads of the block one after another; where one waits, others run on other fibers.

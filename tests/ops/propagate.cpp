@@ -29,9 +29,9 @@ TYPED_TEST(PropagateTest, EqualsADenseProduct) {
     size_t users, items, edges, d;
   };
   for (const auto [users, items, edges, d] :
-       {Case{0, 0, 0, 3}, Case{1, 1, 1, 1}, Case{1, 1, 0, 3}, Case{3, 2, 4, 2}, Case{20, 30, 100, 17},
-        Case{70, 50, 900, 64}, Case{40, 90, 800, 72}, Case{300, 200, 3000, 100},
-        Case{600, 3, 3000, 100}})  // with items of some 300 neighbours
+       {Case{0, 0, 0, 3}, Case{1, 1, 1, 1}, Case{1, 1, 0, 3}, Case{3, 2, 4, 2},
+        Case{20, 30, 100, 17}, Case{70, 50, 900, 64}, Case{40, 90, 800, 72},
+        Case{300, 200, 3000, 100}, Case{600, 3, 3000, 100}})  // with items of some 300 neighbours
     for (double epsilon : {0.0, 1e-7}) {
       SCOPED_TRACE(testing::Message() << users << " users, d = " << d << ", epsilon " << epsilon);
       const auto train = random_edges(random, users, items, edges);

@@ -16,8 +16,8 @@ struct GridSum;
 
 /// The operations with cuBLAS, cuSPARSE, cuRAND and kernels; see ops.h for what each computes. Sums
 /// are added without atomics, in an order that depends on sizes alone. Nothing waits for the GPU
-/// but `download`, `synchronize`, `seconds_of`, `upload` into a table in the host's memory or once the
-/// ring of pinned memory is full, and the release of memory or of a record.
+/// but `download`, `synchronize`, `seconds_of`, `upload` into a table in the host's memory or once
+/// the ring of pinned memory is full, and the release of memory or of a record.
 template <class T>
 class CudaOps final : public Ops<T> {
  public:
@@ -108,8 +108,8 @@ class CudaOps final : public Ops<T> {
   cuda::Runtime runtime_;
   bool tf32_, cusparse_wanted_;
   Lane main_{runtime_, runtime_.stream(false)}, side_{runtime_, runtime_.stream(true)};
-  cuda::Workspace scores_{runtime_}, lists_{runtime_};  // of `top_k`, which nothing does beside
-  cuda::Workspace metric_parts_{runtime_};              // of `metrics`, likewise
+  cuda::Workspace scores_{runtime_}, lists_{runtime_};  // of `top_k`, half for each lane
+  cuda::Workspace metric_parts_{runtime_};              // of `metrics`, which nothing does beside
   cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse_;
   std::vector<std::unique_ptr<cuda::SparseProduct<T>>> sparse_products_;
 };

@@ -1,5 +1,5 @@
 #pragma once
-// The GPU's memory, its one stream of work, and the record of a step that is replayed: what of a
+// The GPU's memory, its two streams of work, and the records of steps that are replayed: what of a
 // Device does not depend on the type of the numbers.
 #include <functional>
 #include <memory>
