@@ -80,6 +80,33 @@ TYPED_TEST(AdamTest, EachStepIsAPlainLoop) {
   }
 }
 
+/// Arrays that begin between two vectors of a GPU's accesses have the bits of those that do not.
+TYPED_TEST(AdamTest, AtAnyAddress) {
+  using T = typename TypeParam::Real;
+  Random random(2);
+  constexpr size_t n = 1001;
+  const auto schedule = this->device(this->schedule(1));
+  const auto step = this->device(std::vector<uint32_t>{1});
+  std::vector<Array<T>> there, shifted;  // p, m, v, g
+  for (size_t k = 0; k < 4; ++k) {
+    auto values = random.numbers<T>(n);
+    if (k == 2)
+      for (T& v : values) v = std::abs(v);
+    there.push_back(this->device(values));
+    values.insert(values.begin(), T(7));
+    shifted.push_back(this->device(values));
+  }
+  this->ops->adam(there[0].data(), there[1].data(), there[2].data(), there[3].data(),
+                  this->constants, schedule.data(), step.data(), n);
+  this->ops->adam(shifted[0].data() + 1, shifted[1].data() + 1, shifted[2].data() + 1,
+                  shifted[3].data() + 1, this->constants, schedule.data(), step.data(), n);
+  for (size_t k = 0; k < 4; ++k) {
+    auto expected = there[k].host();
+    expected.insert(expected.begin(), T(7));
+    EXPECT_TRUE(this->same_bits(shifted[k].host(), expected)) << k;
+  }
+}
+
 /// p, m and v of tuned rows as the lazy form keeps them, and of the same rows under a dense Adam.
 template <class Test>
 class LazyAndDense {

@@ -25,6 +25,20 @@ double at(const std::vector<T>& x, const std::vector<int32_t>& rows, size_t r, s
   return rows[r] < 0 ? 0.0 : static_cast<double>(x[static_cast<size_t>(rows[r]) * d + j]);
 }
 
+/// What both passes read: x, W and, when `gathered`, numbers of x's rows and padding.
+template <class T>
+struct Inputs {
+  std::vector<T> x, W;
+  std::vector<int32_t> rows;
+};
+template <class T>
+Inputs<T> inputs(Random& random, LinearShape shape, bool gathered) {
+  const auto [n, in, out] = shape;
+  const size_t height = gathered ? n / 2 + 3 : n;
+  return {random.numbers<T>(height * in), random.numbers<T>(in * out),
+          gathered ? random.padded_rows(n, height) : std::vector<int32_t>()};
+}
+
 /// y = x[rows] W + b [Eq. 1, 6]
 TYPED_TEST(LinearTest, Forward) {
   using T = typename TypeParam::Real;
@@ -34,10 +48,8 @@ TYPED_TEST(LinearTest, Forward) {
       if (this->too_many(n)) continue;
       SCOPED_TRACE(testing::Message()
                    << n << " x " << in << " x " << out << (gathered ? ", rows" : ""));
-      const size_t height = gathered ? n / 2 + 3 : n;
-      const auto x = random.numbers<T>(height * in), W = random.numbers<T>(in * out);
+      const auto [x, W, rows] = inputs<T>(random, {n, in, out}, gathered);
       const auto b = random.numbers<T>(out);
-      const auto rows = gathered ? random.padded_rows(n, height) : std::vector<int32_t>();
       std::vector<Sum> y(n * out);
       for (size_t r = 0; r < n; ++r)
         for (size_t k = 0; k < out; ++k) {
@@ -63,10 +75,8 @@ TYPED_TEST(LinearTest, Backward) {
       if (this->too_many(n)) continue;
       SCOPED_TRACE(testing::Message()
                    << n << " x " << in << " x " << out << (gathered ? ", rows" : ""));
-      const size_t height = gathered ? n / 2 + 3 : n;
-      const auto x = random.numbers<T>(height * in), W = random.numbers<T>(in * out);
+      const auto [x, W, rows] = inputs<T>(random, {n, in, out}, gathered);
       const auto d_y = random.numbers<T>(n * out);
-      const auto rows = gathered ? random.padded_rows(n, height) : std::vector<int32_t>();
       std::vector<Sum> d_x(n * in), d_W(in * out), d_b(out);
       for (size_t r = 0; r < n; ++r)
         for (size_t k = 0; k < out; ++k) {
