@@ -71,6 +71,13 @@ enum class RegForm {
   squared,  // |x|_F^2, as the papers write it
 };
 
+/// The factor of x in the gradient of scale * |x|_F, d|x|/dx = x / |x|, or of scale * |x|_F^2; 0
+/// where the norm, which is not smooth there, is 0.
+BM3_HD double penalty_factor(RegForm form, double scale, double norm) {
+  if (form == RegForm::squared) return 2 * scale;
+  return norm > 0 ? scale / norm : 0.0;
+}
+
 // ------------------------------------------------------------------------------------------- Adam
 
 /// Adam's constants, and what of step t does not depend on the element (Kingma & Ba, 2015).

@@ -9,11 +9,14 @@
 namespace bm3::shapes {
 
 #ifdef NDEBUG
-#define BM3_SHAPE(condition) static_cast<void>(0)
+constexpr bool checked = false;
 #else
-#define BM3_SHAPE(condition) \
-  if (!(condition)) throw std::logic_error(std::string(__func__) + ": not so: " #condition)
+constexpr bool checked = true;
 #endif
+
+#define BM3_SHAPE(condition)                    \
+  if (::bm3::shapes::checked && !(condition)) \
+  throw std::logic_error(std::string(__func__) + ": expected " #condition)
 
 template <class A, class B>
 bool same(const Matrix<A>& a, const Matrix<B>& b) {
