@@ -140,7 +140,8 @@ class Ops : public Device {
   virtual void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
                          ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) = 0;
   /// y [n, d] += scale * sum over the row's pairs k of w_edge[k] x_target[k]. With w = c it gives
-  /// the positives' gradient, d_i += sum of c u; with scale = -1 the negatives'. w [*, 1], x [*, d].
+  /// the positives' gradient, d_i += sum of c u; with scale = -1 the negatives'. w [*, 1],
+  /// x [*, d].
   virtual void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                             double scale) = 0;
   /// The regulariser on a batch's rows x [n, d], each counted once for each of its pairs:

@@ -1,6 +1,6 @@
 #pragma once
-// The shapes that operands must have, as ops.h states them: checked in debug builds, where each body
-// begins with a call.
+// The shapes that operands must have, as ops.h states them. A debug build checks them where an
+// operation's body begins.
 #include <stdexcept>
 #include <string>
 

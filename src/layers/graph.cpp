@@ -1,4 +1,4 @@
-#include "model/lightgcn.h"
+#include "layers/graph.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,17 +8,18 @@
 namespace bm3 {
 
 template <class T>
-Graph<T> make_graph(Device& device, int64_t n_users, int64_t n_items,
+Graph<T> make_graph(Device& device, size_t n_users, size_t n_items,
                     const std::vector<Interaction>& train, double degree_epsilon) {
-  const auto n_nodes = static_cast<size_t>(n_users + n_items);
+  const size_t n_nodes = n_users + n_items;
   std::vector<std::vector<int32_t>> neighbours(n_nodes);
   for (const auto& [user, item] : train) {
-    if (user < 0 || user >= n_users || item < 0 || item >= n_items)
+    const auto u = static_cast<size_t>(user), i = static_cast<size_t>(item);
+    if (user < 0 || u >= n_users || item < 0 || i >= n_items)
       throw Error("interaction (" + std::to_string(user) + ", " + std::to_string(item) +
                   ") lies outside the graph of " + std::to_string(n_users) + " users and " +
                   std::to_string(n_items) + " items");
-    neighbours[static_cast<size_t>(user)].push_back(static_cast<int32_t>(n_users + item));
-    neighbours[static_cast<size_t>(n_users + item)].push_back(user);
+    neighbours[u].push_back(static_cast<int32_t>(n_users + i));
+    neighbours[n_users + i].push_back(user);
   }
   std::vector<int64_t> begin(n_nodes + 1);
   std::vector<int32_t> neighbour;
@@ -37,9 +38,9 @@ Graph<T> make_graph(Device& device, int64_t n_users, int64_t n_items,
           Array<T>(device, scale)};
 }
 
-template Graph<float> make_graph<float>(Device&, int64_t, int64_t,
+template Graph<float> make_graph<float>(Device&, size_t, size_t,
                                         const std::vector<Interaction>&, double);
-template Graph<double> make_graph<double>(Device&, int64_t, int64_t,
+template Graph<double> make_graph<double>(Device&, size_t, size_t,
                                           const std::vector<Interaction>&, double);
 
 }  // namespace bm3
