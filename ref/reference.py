@@ -19,7 +19,12 @@ DIMS = [1, 2, 3, 5, 7, 8, 13, 17, 33]
 
 
 class Model:
-    """What the models share. `choices` maps each setting to the values that random goldens take."""
+    """What the models share. `choices` maps each setting to the values that random goldens take.
+
+    A model adds encode(p), which returns `out`; losses(p, out, batch), which returns each named
+    loss without its weight and may add to `out`; total(loss), their weighted sum; and
+    embeddings(p, out), the users' and the items' vectors, whose inner products rank.
+    """
     has_negatives = True  # a batch has negative items
     has_features = False  # items have features e_m [n_items, widths[m]] of each modality m
 
@@ -184,7 +189,8 @@ class Bpr(Model):
 
 
 class LightGcn(Bpr):
-    """He et al., "LightGCN: Simplifying and Powering Graph Convolution Network", SIGIR 2020."""
+    """He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for
+    Recommendation", SIGIR 2020."""
     choices = {**Bpr.choices, "layers": [0, 1, 2, 3, 4], "degree_epsilon": [0.0, 1e-7]}
 
     def encode(self, p):
