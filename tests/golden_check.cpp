@@ -1,53 +1,145 @@
-// golden_check DIR: compares the C++ on the CPU, in float64 and in float32, with a golden directory
-// (format: ref/README.md). Exit status 0 when all agree, 1 otherwise.
+// golden_check FILE...: compares the C++ on the CPU, in float64 and in float32, with goldens
+// (format: ref/README.md). Exit status 0 when all agree, 1 otherwise. golden_check --show FILE walks
+// through one in the order of the equations.
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 
 #include "error.h"
 #include "golden.h"
+#include "text.h"
 
 namespace {
 
-using bm3::test::Golden;
+using namespace bm3;
+using namespace bm3::test;
 
+/// "[2, 0]", the place of a value in an array of this shape.
+std::string place_words(const std::vector<size_t>& shape, size_t k) {
+  return shape.size() < 2 ? shape_words({k}) : shape_words({k / shape[1], k % shape[1]});
+}
+
+/// Prints the first array that differs, and a summary.
 template <class T>
-bool check(const Golden& golden, const char* precision) {
-  const auto ops = bm3::make_cpu_ops<T>(0);
-  const auto report = bm3::test::check_golden(*ops, golden);
-  const bm3::test::Comparison* worst = nullptr;  // in units of its bound
+bool check(const std::string& file, const Golden& g, const char* precision) {
+  const GoldenReport report = check_golden(*make_cpu_ops<T>(0), g);
+  if (const Comparison* c = report.first_wrong()) {
+    const FileArray* array = g.find(c->name);
+    std::printf("%s: %s: %s differs first: at %s found %.9g, expected %.9g; off by %.1e of the "
+                "largest magnitude, bound %.1e\n",
+                file.c_str(), precision, c->name.c_str(),
+                place_words(array ? array->shape : std::vector<size_t>{1}, c->worst).c_str(),
+                c->found, c->expected, c->agreement.error, c->bound);
+  }
   size_t values = 0, failed = 0;
-  for (const auto& c : report.compared) {
-    std::printf("%s  %-34s %7zu values  error %.1e  bound %.1e%s\n", precision, c.name.c_str(),
-                c.agreement.count, c.agreement.error, c.bound, c.ok() ? "" : "  DIFFERS");
+  const Comparison* worst = &report.compared.front();  // in units of its bound
+  for (const Comparison& c : report.compared) {
     values += c.agreement.count;
     failed += !c.ok();
-    if (!worst || c.agreement.error / c.bound > worst->agreement.error / worst->bound) worst = &c;
+    if (c.ratio() > worst->ratio()) worst = &c;
   }
   if (!report.left_out.empty())
-    std::printf("%s  not compared: %zu, from %s on: expected the gradients of every step\n",
-                precision, report.left_out.size(), report.left_out.front().c_str());
-  std::printf("%s: %s: %zu arrays and metrics, %zu values compared, %zu differ", precision,
-              report.ok() ? "agrees" : "DIFFERS", report.compared.size(), values, failed);
-  if (worst)
-    std::printf("; worst %s, error %.1e, bound %.1e", worst->name.c_str(), worst->agreement.error,
-                worst->bound);
-  std::printf("\n");
+    std::printf("%s: %s: not compared: %zu, from %s on: expected the gradients of every step\n",
+                file.c_str(), precision, report.left_out.size(), report.left_out.front().c_str());
+  std::printf("%s: %s: %s: %zu arrays and metrics, %zu values compared, %zu differ; worst %s, error "
+              "%.1e, bound %.1e\n",
+              file.c_str(), precision, report.ok() ? "agrees" : "DIFFERS", report.compared.size(),
+              values, failed, worst->name.c_str(), worst->agreement.error, worst->bound);
   return report.ok();
+}
+
+constexpr size_t few = 24;  // numbers that are shown
+
+/// Prints rows of numbers, each row `cols` long and after its number in the array; beside those of
+/// the file, if it has them, the C++'s.
+void print_rows(const Result* ours, const FileArray* golden, size_t cols) {
+  const size_t count = ours ? ours->values.size() : golden->values.size();
+  if (count > few) return;
+  for (size_t first = 0; first < count; first += cols) {
+    const size_t place = ours ? ours->place(first) : first;
+    std::printf("  %4zu ", place / cols);
+    for (size_t k = 0; golden && k < cols; ++k) std::printf(" %12.8g", golden->values[place + k]);
+    if (ours) std::printf("   C++");
+    for (size_t k = 0; ours && k < cols; ++k) std::printf(" %12.8g", ours->values[first + k]);
+    std::printf("\n");
+  }
+}
+
+void print_input(const std::string& name, const FileArray& array) {
+  std::printf("%s  %s  given\n", name.c_str(), shape_words(array.shape).c_str());
+  print_rows(nullptr, &array, array.shape.size() == 2 ? array.shape[1] : array.values.size());
+}
+
+void print_result(const Result& r, const FileArray* golden, const GoldenReport& report) {
+  const std::vector<size_t> shape = {r.values.size() / r.cols, r.cols};
+  std::printf("%s  %s%s%s%s", r.name.c_str(), shape_words(golden ? golden->shape : shape).c_str(),
+              r.equation.empty() ? "" : "  [", r.equation.c_str(), r.equation.empty() ? "" : "]");
+  for (const Comparison& c : report.compared)
+    if (c.name == r.name)
+      std::printf("  error %.1e, bound %.1e%s", c.agreement.error, c.bound,
+                  c.ok() ? "" : "  DIFFERS");
+  std::printf("%s\n", golden ? "" : "  not in the file");
+  const bool vector = golden && golden->shape.size() == 1 && r.rows.empty();
+  print_rows(&r, golden, vector ? r.values.size() : r.cols);
+}
+
+/// Prints a golden's settings, then all arrays: inputs first, then by the order of computation.
+void show(const Golden& g) {
+  const GoldenReport report = check_golden(*make_cpu_ops<double>(0), g);
+  std::printf("%s: %zu users, %zu items, %zu steps", g.kind->name.c_str(), g.n_users(),
+              g.n_items(), g.n_steps);
+  for (const Setting& s : g.settings.known())
+    std::printf(", %s %s", s.name.c_str(), g.settings.text(s.name).c_str());
+  std::printf(", lr %s\n", shortest(g.adam.lr).c_str());
+  const auto print_inputs = [&](const std::string& part) {  // of a step, or of none
+    for (const auto& [name, array] : g.arrays) {
+      const bool computed = std::any_of(report.results.begin(), report.results.end(),
+                                        [&, n = &name](const Result& r) { return r.name == *n; });
+      const bool of_step = name.rfind("step_", 0) == 0;
+      if (!computed && (of_step ? part == name.substr(0, part.size()) && !part.empty() : part.empty()))
+        print_input(name, array);
+    }
+  };
+  print_inputs("");
+  std::string part;
+  for (const Result& r : report.results) {
+    const std::string now = r.name.substr(0, r.name.find('/') + 1);
+    if (now != part) print_inputs(now);
+    part = now;
+    print_result(r, g.find(r.name), report);
+  }
+  for (const auto& [name, value] : g.metrics) std::printf("metrics/%s  %g\n", name.c_str(), value);
+}
+
+int run(const std::vector<std::string>& files, bool showing) {
+  bool all = true;
+  for (const std::string& file : files) {
+    const Golden g = read_golden(file);
+    for (const auto& name : g.unknown)
+      std::cerr << file << ": ignored: " << one_line(name) << " is no array of a golden\n";
+    if (showing) {
+      show(g);
+      continue;
+    }
+    const bool in64 = check<double>(file, g, "float64"), in32 = check<float>(file, g, "float32");
+    all = all && in64 && in32;
+  }
+  return all ? 0 : 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2 || argv[1][0] == '-') {
-    std::cerr << "usage: golden_check DIR, a golden directory as ref/README.md describes it\n";
+  std::vector<std::string> files(argv + 1, argv + argc);
+  const bool showing = !files.empty() && files[0] == "--show";
+  if (showing) files.erase(files.begin());
+  if (files.empty() || files[0][0] == '-' || (showing && files.size() > 1)) {
+    std::cerr << "usage: golden_check FILE... or golden_check --show FILE, goldens as ref/README.md "
+                 "describes them\n";
     return 1;
   }
   try {
-    const Golden golden = bm3::test::read_golden(argv[1]);
-    for (const auto& name : golden.unknown)
-      std::cerr << "ignored: " << name << " is no array of a golden directory\n";
-    const bool in64 = check<double>(golden, "float64"), in32 = check<float>(golden, "float32");
-    return in64 && in32 ? 0 : 1;
+    return run(files, showing);
   } catch (const std::exception& e) {
     std::cerr << "golden_check: " << e.what() << "\n";
     return 1;

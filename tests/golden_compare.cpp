@@ -1,4 +1,4 @@
-// The comparison of the C++ with a golden directory, and its bounds.
+// The comparison of the C++ with a golden, and its bounds.
 #include <set>
 
 #include "golden_run.h"
@@ -16,121 +16,142 @@ Agreement never(size_t count) { return {count, std::numeric_limits<double>::infi
 
 /// The longest sum behind a value: a row of a product, a column of a batch's rows, a node's edges.
 size_t longest_sum(const Golden& g) {
-  size_t n = std::max(g.config.d, static_cast<size_t>(g.data.n_users + g.data.n_items));
+  size_t n = std::max(g.settings.whole("dim"), g.n_users() + g.n_items());
   for (const auto& m : g.modalities) n = std::max(n, m.dim);
   for (size_t s = 0; s < g.n_steps; ++s)
-    n = std::max(n, g.batch(s).size() * (2 + g.modalities.size()));
+    n = std::max(n, g.batch_size(s) * (2 + g.modalities.size()));
   return n;
 }
 
-/// By array, how far float32 may be off: see `check_golden`.
-std::map<std::string, double> float32_bounds(const Golden& g) {
-  const auto ops = make_cpu_ops<double>(1);
-  const auto run = [&](double jitter, uint64_t seed) {
-    Results results;
-    GoldenRun<double>(*ops, g, Untouched::caught_up, true, jitter, seed).run(results);
-    return results.arrays;
-  };
-  const auto exact = run(0, 0);
-  std::map<std::string, double> moves;
-  for (uint64_t seed = 1; seed <= 4; ++seed)  // one change alone may leave an array where it is
-    for (const auto& [name, moved] : run(unit, seed)) {
-      const double move = compare(exact.at(name), moved, least_scale).error;
-      moves[name] = std::max(moves[name], move);
+/// How far an array may be off in a precision: see `check_golden`.
+class Bounds {
+ public:
+  Bounds(const Golden& g, bool any_float32) : n_(longest_sum(g)) {
+    MagnitudeOps ops;
+    const GoldenRun<double> exact(ops, g, {false, any_float32}, &ops);
+    terms_ = exact.terms;
+    if (!any_float32) return;
+    for (const Result& r : exact.results) moves_[r.name] = 0;
+    for (uint64_t seed = 1; seed <= 4; ++seed) {  // one change alone may leave an array where it is
+      const GoldenRun<double> moved(ops, g, {false, true, unit, seed});
+      for (size_t k = 0; k < exact.results.size(); ++k) {
+        double& move = moves_.at(exact.results[k].name);
+        move = std::max(move, compare(exact.results[k].values, moved.results[k].values,
+                                      least_scale).error);
+      }
     }
-  for (auto& [name, move] : moves) move = rounding<float>(longest_sum(g)) * (1 + move / unit);
-  if (moves.count("final/scores")) moves["final/top_k"] = 2 * moves["final/scores"];  // of a gap
-  return moves;
+  }
+  /// `roundings`: how many of the two sides are float32.
+  double of(const std::string& name, int roundings) const {
+    if (roundings == 0) return golden_bound;
+    if (name == "final/top_k") return 2 * of("final/scores", roundings);  // of a gap
+    return roundings * rounding<float>(n_) * (1 + moves_.at(name) / unit);
+  }
+  /// The magnitude that an array's error is relative to, at least.
+  double floor(const std::string& name, int roundings) const {
+    const double of_terms =
+        roundings == 0 ? rounding<double>(n_) : roundings * rounding<float>(n_);
+    const auto terms = terms_.find(name);
+    return terms == terms_.end()
+               ? least_scale
+               : std::max(least_scale, terms->second * of_terms / of(name, roundings));
+  }
+
+ private:
+  size_t n_;
+  std::map<std::string, double> terms_, moves_;  // moves: by a change of the inputs by u
+};
+
+Comparison compare_values(const Result& result, const FileArray& golden, double floor,
+                          double bound) {
+  std::vector<double> expected;
+  for (size_t k = 0; k < result.values.size(); ++k)
+    expected.push_back(golden.values.at(result.place(k)));
+  if (result.rows.empty()) expected = golden.values;
+  const auto off = [&](size_t k) {
+    const double difference = std::abs(result.values[k] - expected[k]);
+    return std::isfinite(difference) ? difference : std::numeric_limits<double>::infinity();
+  };
+  size_t worst = 0;
+  for (size_t k = 1; k < expected.size(); ++k)
+    if (off(k) > off(worst)) worst = k;
+  return {result.name, compare(result.values, expected, floor), bound, result.place(worst),
+          result.values.at(worst), expected.at(worst)};
 }
 
-/// The score of entry `at` of the lists [n_users, k]; its item is there.
-double score_of(const Golden& g, const Results& results, const std::vector<int32_t>& lists,
-                size_t at) {
-  const size_t k = lists.size() / static_cast<size_t>(g.data.n_users);
-  const auto items = static_cast<size_t>(g.data.n_items), item = static_cast<size_t>(lists[at]);
-  return results.arrays.at("final/scores")[at / k * items + item];
-}
-
-/// Whether the lists are in order by their own scores, equal ones by the lower item number.
-bool in_order(const Golden& g, const Results& results) {
-  const auto& lists = results.lists;
-  const size_t k = lists.size() / static_cast<size_t>(g.data.n_users);
+/// Whether these are lists without an item of the user's training or one twice, and whether they
+/// end where the golden ones do.
+bool are_lists(const Golden& g, const std::vector<double>& lists, const std::vector<double>& golden,
+               size_t k) {
+  std::set<std::pair<size_t, double>> seen;
+  for (const auto& [user, item] : g.data.train) seen.emplace(static_cast<size_t>(user), item);
   for (size_t at = 0; at < lists.size(); ++at) {
-    if (at % k == 0 || lists[at] < 0) continue;
-    if (lists[at - 1] < 0) return false;
-    const double before = score_of(g, results, lists, at - 1);
-    const double score = score_of(g, results, lists, at);
-    if (!(before > score || (before == score && lists[at - 1] < lists[at]))) return false;
+    const double item = lists[at];
+    if (item < -1 || item >= static_cast<double>(g.n_items())) return false;
+    if ((item < 0) != (golden[at] < 0)) return false;
+    if (item >= 0 && !seen.emplace(at / k, item).second) return false;
   }
   return true;
 }
 
 /// The lists beside the golden ones. Where an item differs, the error is the difference of the two
 /// items' scores, relative to the largest of all: within rounding, either order is right.
-Agreement compare_lists(const Golden& g, const Results& results) {
-  const std::vector<double>& golden = g.at("final/top_k").values;
-  const std::vector<int32_t>& ours = results.lists;
-  const std::vector<int32_t> theirs(golden.begin(), golden.end());
-  const size_t k = g.at("final/top_k").shape[1];
-  if (!in_order(g, results)) return never(ours.size());
-  std::set<std::pair<size_t, int32_t>> seen;  // no training item may be listed, none twice
-  for (const auto& [user, item] : g.data.train) seen.emplace(static_cast<size_t>(user), item);
-  Agreement result{ours.size(), 0};
-  for (size_t at = 0; at < ours.size(); ++at) {
-    if (ours[at] < -1 || (theirs[at] < 0) != (ours[at] < 0)) return never(ours.size());
-    if (theirs[at] < 0) continue;
-    if (!seen.emplace(at / k, theirs[at]).second) return never(ours.size());
-    const double gap = score_of(g, results, theirs, at) - score_of(g, results, ours, at);
-    result.error = std::max(result.error, std::abs(gap));
+Comparison compare_lists(const Golden& g, const Result& lists, const std::vector<double>& scores,
+                         double bound) {
+  const std::vector<double>& golden = g.at(lists.name).values;
+  const size_t k = lists.cols;
+  Comparison out{lists.name, {golden.size(), 0}, bound, 0, lists.values[0], golden[0]};
+  const auto score = [&](double item, size_t at) {
+    return item < 0 ? 0 : scores[at / k * g.n_items() + static_cast<size_t>(item)];
+  };
+  const double scale = std::max(least_scale, largest_magnitude(scores));
+  for (size_t at = 0; at < golden.size(); ++at) {
+    const double gap = std::abs(score(golden[at], at) - score(lists.values[at], at)) / scale;
+    if (gap > out.agreement.error)
+      out = {lists.name, {golden.size(), gap}, bound, at, lists.values[at], golden[at]};
   }
-  result.error /= std::max(least_scale, largest_magnitude(results.arrays.at("final/scores")));
-  return result;
+  if (!are_lists(g, lists.values, golden, k) || !are_lists(g, golden, golden, k))
+    out.agreement = never(golden.size());
+  return out;
 }
 
-/// The metrics of the golden lists, which rounding does not touch; without them, of ours.
+/// The metrics of the lists [n_users, k].
 template <class T>
-void compare_metrics(Ops<T>& ops, const Golden& g, const std::vector<int32_t>& lists,
+void compare_metrics(Ops<T>& ops, const Golden& g, const std::vector<double>& lists,
                      GoldenReport& report) {
-  const GoldenArray* golden = g.find("final/top_k");
-  Ranking ranking;
-  if (golden)
-    for (double item : golden->values) ranking.item.push_back(static_cast<int32_t>(item));
-  else
-    ranking.item = lists;
-  ranking.k = ranking.item.size() / static_cast<size_t>(g.data.n_users);
+  Ranking ranking{lists.size() / g.n_users(), {}, {}};
+  for (double item : lists) ranking.item.push_back(static_cast<int32_t>(item));
   for (int32_t u = 0; u < g.data.n_users; ++u) ranking.users.push_back(u);
-  const Metrics of_valid = evaluate(ops, ranking, held_out(g.data.valid, g.data));
-  const Metrics of_test = evaluate(ops, ranking, held_out(g.data.test, g.data));
+  const auto of_valid = by_name(evaluate(ops, ranking, held_out(g.data.valid, g.data)));
+  const auto of_test = by_name(evaluate(ops, ranking, held_out(g.data.test, g.data)));
   for (const auto& [name, value] : g.metrics) {
-    const Metrics& m = name.rfind("valid/", 0) == 0 ? of_valid : of_test;
-    const auto at = name.find('@'), start = name.find('/') + 1;
-    const std::string kind = name.substr(start, at - start);
-    const auto& values = kind == "recall"      ? m.recall
-                         : kind == "ndcg"      ? m.ndcg
-                         : kind == "precision" ? m.precision
-                                               : m.map;
-    const auto cutoff = std::find(cutoffs.begin(), cutoffs.end(), std::stoul(name.substr(at + 1)));
-    const double ours = values[static_cast<size_t>(cutoff - cutoffs.begin())];
-    report.compared.push_back({"metrics/" + name,
-                               compare(std::vector<double>{ours}, std::vector<double>{value},
-                                       least_scale),
-                               golden_bound});
+    const auto slash = name.find('/');
+    const auto& ours = name.substr(0, slash) == "valid" ? of_valid : of_test;
+    report.compared.push_back(compare_values(
+        {"metrics/" + name, "", 1, {}, {ours.at(name.substr(slash + 1))}}, {{1}, {value}},
+        least_scale, golden_bound));
   }
 }
 
 bool is_output(const std::string& name) {
-  if (name.rfind("final/", 0) == 0) return true;
-  const size_t slash = name.find('/');
-  const std::string rest = slash == std::string::npos ? "" : name.substr(slash + 1);
-  return name.rfind("step_", 0) == 0 && rest != "users" && rest != "items" &&
-         rest.rfind("mask.", 0) != 0;
+  const std::string rest = name.substr(name.find('/') + 1);
+  return name.rfind("final/", 0) == 0 ||
+         (name.rfind("step_", 0) == 0 && rest != "users" && rest != "items" &&
+          rest != "negatives" && rest.rfind("mask.", 0) != 0);
+}
+
+const Result* find(const std::vector<Result>& results, const std::string& name) {
+  for (const Result& r : results)
+    if (r.name == name) return &r;
+  return nullptr;
 }
 
 }  // namespace
 
-bool GoldenReport::ok() const {
-  return !compared.empty() &&
-         std::all_of(compared.begin(), compared.end(), [](const auto& c) { return c.ok(); });
+const Comparison* GoldenReport::first_wrong() const {
+  for (const Comparison& c : compared)
+    if (!c.ok()) return &c;
+  return nullptr;
 }
 
 template <class T>
@@ -139,35 +160,30 @@ GoldenReport check_golden(Ops<T>& ops, const Golden& g) {
   const bool any_float32 = in_float32 || std::any_of(g.arrays.begin(), g.arrays.end(), [](auto& a) {
     return is_output(a.first) && a.second.single;
   });
-  Results results;
-  for (Untouched untouched : {Untouched::caught_up, Untouched::wait})
-    GoldenRun<T>(ops, g, untouched, any_float32).run(results);
-  const auto float32 = any_float32 ? float32_bounds(g) : std::map<std::string, double>();
-  const size_t n = longest_sum(g);
+  const Bounds bounds(g, any_float32);
+  const GoldenRun<T> waits(ops, g, {true, any_float32}), caught_up(ops, g, {false, any_float32});
 
-  GoldenReport report;
-  for (const auto& [name, array] : g.arrays) {
-    if (!is_output(name)) continue;
-    const bool lists = name == "final/top_k";
-    const auto found = results.arrays.find(name);
-    if (lists ? results.lists.empty() : found == results.arrays.end()) {
-      report.left_out.push_back(name);
-      continue;
-    }
-    const int roundings = int{in_float32} + int{array.single};
-    const double bound = roundings == 0 ? golden_bound : roundings * float32.at(name);
-    const double of_terms = roundings == 0 ? rounding<double>(n) : roundings * rounding<float>(n);
-    const auto terms = results.terms.find(name);
-    const double scale = terms == results.terms.end()
-                             ? least_scale
-                             : std::max(least_scale, terms->second * of_terms / bound);
-    report.compared.push_back({name,
-                               lists ? compare_lists(g, results)
-                                     : compare(found->second, array.values, scale),
-                               bound});
+  GoldenReport report{{}, {}, caught_up.results};
+  for (size_t k = 0; k < report.results.size(); ++k) {
+    const std::string& name = report.results[k].name;
+    const FileArray* golden = g.find(name);
+    if (!golden) continue;
+    const int roundings = int{in_float32} + int{golden->single};
+    const double bound = bounds.of(name, roundings), floor = bounds.floor(name, roundings);
+    const auto beside = [&](const std::vector<Result>& results) {
+      return name == "final/top_k"
+                 ? compare_lists(g, results[k], find(results, "final/scores")->values, bound)
+                 : compare_values(results[k], *golden, floor, bound);
+    };
+    const Comparison a = beside(caught_up.results), b = beside(waits.results);
+    report.compared.push_back(a.agreement.error < b.agreement.error ? b : a);
   }
-  if (g.find("final/top_k") || (!results.lists.empty() && !any_float32))
-    compare_metrics(ops, g, results.lists, report);
+  for (const auto& [name, array] : g.arrays)
+    if (is_output(name) && !find(report.results, name)) report.left_out.push_back(name);
+  const FileArray* golden_lists = g.find("final/top_k");  // rounding does not touch them
+  const Result* lists = find(report.results, "final/top_k");
+  if (golden_lists || (lists && !any_float32))
+    compare_metrics(ops, g, golden_lists ? golden_lists->values : lists->values, report);
   else
     for (const auto& [name, value] : g.metrics) report.left_out.push_back("metrics/" + name);
   return report;

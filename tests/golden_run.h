@@ -1,358 +1,242 @@
 #pragma once
-// The steps of a golden directory by the C++.
-#include "evaluate.h"
-#include "golden_terms.h"
+// The steps of a golden by the C++.
+#include "golden.h"
+#include "magnitude_ops.h"
+#include "random.h"
 
 namespace bm3::test {
 
-/// What the C++ has beside a golden directory.
-struct Results {
-  std::map<std::string, std::vector<double>> arrays;  // by their names, all rows
-  /// By the names of gradients and losses: the largest magnitude of what they are sums of.
-  std::map<std::string, double> terms;
-  std::vector<int32_t> lists;  // [n_users, k]; empty when the run ended before
+/// How to run a golden's steps.
+struct How {
+  bool wait = false;             // rows of tuned features that a batch does not touch
+  bool needs_gradients = false;  // end where the golden lacks gradients, or go on with our own
+  double jitter = 0;             // change parameters and features by a relative +-jitter, at random
+  uint64_t seed = 0;
 };
-
-/// Rows of tuned features that a batch does not touch wait with their momentum, as in training, or
-/// are caught up after every step.
-enum class Untouched { wait, caught_up };
-
-template <class T>
-std::vector<double> as_double(const std::vector<T>& values) {
-  return {values.begin(), values.end()};
-}
-
-/// `values` as T, each times 1 +- jitter.
-template <class T>
-std::vector<T> jittered(const std::vector<double>& values, double jitter, Random& random) {
-  std::vector<T> out;
-  for (double x : values)
-    out.push_back(static_cast<T>(x * (1 + (random.below(2) ? jitter : -jitter))));
-  return out;
-}
 
 template <class T>
 class GoldenRun {
  public:
-  /// Parameters and features are changed by a relative +-jitter, at random by `seed`. Without
-  /// golden gradients Adam gets the model's own or, when it `needs_gradients`, the run ends.
-  GoldenRun(Ops<T>& ops, const Golden& g, Untouched untouched, bool needs_gradients,
-            double jitter = 0, uint64_t seed = 0)
+  /// With `magnitudes`, which are then the `ops`, `terms` are filled, too.
+  GoldenRun(Ops<T>& ops, const Golden& g, const How& how, MagnitudeOps* magnitudes = nullptr)
       : ops_(ops),
         g_(g),
-        untouched_(untouched),
-        needs_gradients_(needs_gradients),
-        graph_(make_graph<T>(ops, g.data.n_users, g.data.n_items, g.data.train, g.degree_epsilon)),
-        loader_(ops, g.data.n_users, g.data.n_items, largest_batch(g)),
-        model_(ops, graph_, g.config, g.modalities, loader_),
-        adam_(ops, model_, g.adam, g.n_steps) {
-    Random random(seed);
-    std::vector<T> all;
-    for (const auto& slot : model_.slots()) {
-      const auto values = jittered<T>(g.at("init/" + slot.name).values, jitter, random);
-      all.insert(all.end(), values.begin(), values.end());
-    }
-    model_.values().upload(all);
-    for (auto& e : model_.modalities())
-      e.features.upload(jittered<T>(g.at("init/feature." + e.name).values, jitter, random));
+        how_(how),
+        magnitudes_(magnitudes),
+        at_(ops, g),
+        adam_(ops, at_.model->parameters(), at_.model->tuned_features(), g.adam, g.n_steps) {
+    Random random(how.seed);
+    const auto set = [&](Matrix<T> to, const std::string& name) {
+      std::vector<T> values;
+      for (double x : g.at("init/" + name).values)
+        values.push_back(static_cast<T>(x * (1 + (random.below(2) ? how.jitter : -how.jitter))));
+      upload(to, values);
+    };
+    for (const auto& p : at_.model->parameters().all()) set(p.value, p.name);
+    for (const auto& e : at_.model->features()) set(e.value, "feature." + e.name);
+    for (size_t s = 0; s < g.n_steps; ++s)
+      if (!step(s)) return;
+    finish();
   }
 
-  /// All steps and, unless a step lacked gradients that were needed, the final scores and lists. A
-  /// run in which rows wait has the model's results for the batch's rows alone and puts them in the
-  /// place of those in `results`.
-  void run(Results& results) {
-    for (size_t s = 0; s < g_.n_steps; ++s)
-      if (!step(s, results)) return;
-    finish(results);
-  }
+  std::vector<Result> results;          // in the order of computation
+  std::map<std::string, double> terms;  // of losses and gradients: the largest sum of magnitudes
 
  private:
-  static size_t largest_batch(const Golden& g) {
-    size_t largest = 0;
-    for (size_t s = 0; s < g.n_steps; ++s) largest = std::max(largest, g.batch(s).size());
-    return largest;
-  }
-
-  bool step(size_t s, Results& results) {
-    const auto pairs = g_.batch(s);
-    const Batch batch = loader_.load(pairs.data(), pairs.size());
-    const auto put = [&](const std::string& name, const std::vector<T>& values,
-                         const std::vector<int32_t>& rows = {}) {
-      const std::string in_step = Golden::in_step(s, name);
-      if (g_.find(in_step)) put_rows_of(results.arrays[in_step], g_.at(in_step), values, rows);
-    };
+  bool step(size_t s) {
+    step_ = s;
+    Model<T>& model = *at_.model;
+    const Batch batch = at_.load(g_, s);
+    items_ = host_rows(batch.items);
     adam_.begin_step(batch);
-    put_terms(s, batch, results.terms);
-    layers(put);
-    forward(s, batch);
-    put("H", model_.H().host());
-    if (untouched_ == Untouched::wait)
-      put_rows(batch, put);
-    else
-      put_all_rows(s, put);
-    model_.backward(batch);
-    put_losses(s, results);
-    put_gradients(batch, put);
-    if (!inject(s, batch) && needs_gradients_) return false;
+    set_masks(batch);
+    if (magnitudes_) put_terms(batch);
+    model.forward(batch);
+    for (Trace& t : model.trace(batch)) put_trace(t, batch);
+    put_losses(results);
+    model.backward(batch);
+    put_gradients(batch, results);
+    if (!inject(batch) && how_.needs_gradients) return false;
     adam_.step(batch);
-    put_parameters(batch, s + 1 == g_.n_steps, put);
+    put_parameters(s + 1 == g_.n_steps);
     return true;
   }
 
-  void forward(size_t s, const Batch& batch) {
-    model_.encode(batch);
-    upload_masks(s, batch);
-    model_.losses(batch);
+  void upload(Matrix<T> to, const std::vector<T>& values) {
+    ops_.upload(to.at, values.data(), values.size() * sizeof(T));
   }
+  std::vector<int32_t> host_rows(Rows rows) { return host<int32_t>(ops_, {rows.at, 1, rows.n}); }
 
-  /// Puts `values` into these rows of an array, or all of it; rows that nobody puts are NaN.
-  static void put_rows_of(std::vector<double>& array, const GoldenArray& golden,
-                          const std::vector<T>& values, const std::vector<int32_t>& rows) {
-    if (rows.empty()) return void(array = as_double(values));
-    array.resize(golden.values.size(), std::numeric_limits<double>::quiet_NaN());
-    const size_t cols = golden.shape[1];
-    for (size_t k = 0; k < values.size(); ++k)
-      array[static_cast<size_t>(rows[k / cols]) * cols + k % cols] = values[k];
-  }
-
-  /// The layers one by one; the model itself sums them by Horner's rule.
-  template <class Put>
-  void layers(const Put& put) {
-    const size_t d = g_.config.d, n = (model_.n_users() + model_.n_items()) * d;
-    Array<T> x(ops_, n), y(ops_, n);
-    const T* from = model_.values().data();  // E: users' rows, then items'
-    for (size_t l = 1; l <= g_.config.n_layers; ++l) {
-      ops_.propagate(y.data(), from, from, T(1), T(0), T(0), graph_, d);
-      put("layer_" + std::to_string(l), y.host());
-      std::swap(x, y);
-      from = x.data();
+  /// Masks of a batch's rows out of the golden's whole ones; where it has none all is kept.
+  void set_masks(const Batch& batch) {
+    for (const Mask& m : at_.model->masks(batch)) {
+      const FileArray* golden = g_.find(Golden::in_step(step_, "mask." + m.name));
+      std::vector<uint8_t> values;
+      for (int32_t row : host_rows(m.rows))
+        for (size_t c = 0; c < m.mask.cols; ++c)
+          values.push_back(row >= 0 && (!golden || golden->values[static_cast<size_t>(row) *
+                                                                      m.mask.cols + c] != 0));
+      ops_.upload(m.mask.at, values.data(), values.size());
     }
   }
 
-  std::vector<int32_t> rows_of(const int32_t* on_device, size_t n) const {
-    std::vector<int32_t> rows(n);
-    ops_.download(rows.data(), on_device, n * sizeof(int32_t));
-    return rows;
+  static void put(std::vector<Result>& to, const std::string& name, const std::string& equation,
+                  size_t cols, const std::vector<T>& values) {
+    to.push_back({name, equation, cols, {}, {values.begin(), values.end()}});
+  }
+  /// Puts rows of an array, without padding.
+  static void put_rows(std::vector<Result>& to, const std::string& name,
+                       const std::string& equation, size_t cols, const std::vector<int32_t>& rows,
+                       const double* values) {
+    Result result{name, equation, cols, {}, {}};
+    for (size_t r = 0; r < rows.size(); ++r) {
+      if (rows[r] < 0) continue;
+      result.rows.push_back(rows[r]);
+      result.values.insert(result.values.end(), values + r * cols, values + (r + 1) * cols);
+    }
+    to.push_back(std::move(result));
   }
 
-  /// The tables of a batch's matrices.
-  std::vector<BatchTable> tables(const Batch& batch) const {
-    const auto items = rows_of(batch.items, batch.n_items);
-    std::vector<BatchTable> out{{"user", rows_of(batch.users, batch.n_users), 0},
-                                {"item", items, batch.n_users}};
-    for (const auto& m : g_.modalities)
-      out.push_back({m.name, items, out.back().first + batch.n_items});
-    return out;
+  void put_trace(Trace& t, const Batch& batch) {
+    const std::string name = Golden::in_step(step_, t.name);
+    const FileArray* golden = g_.find(name);
+    if (golden && golden->shape.size() == 1) t.rows = order_of_pairs(batch);
+    if (t.rows.empty())
+      results.push_back({name, t.equation, t.cols, {}, std::move(t.values)});
+    else
+      put_rows(results, name, t.equation, t.cols, t.rows, t.values.data());
   }
 
-  bool kept(size_t s, const std::string& name, size_t entry) const {
-    const GoldenArray* mask = g_.find(Golden::in_step(s, "mask." + name));
-    return !mask || mask->values[entry] != 0;
-  }
-
-  void upload_masks(size_t s, const Batch& batch) {
-    const size_t d = g_.config.d;
-    std::vector<uint8_t> masks;
-    for (const BatchTable& table : tables(batch))
-      for (int32_t row : table.rows)
-        for (size_t c = 0; c < d; ++c)
-          masks.push_back(row >= 0 && kept(s, table.name, static_cast<size_t>(row) * d + c));
-    model_.masks().upload(masks);
-  }
-
-  void put_losses(size_t s, Results& results) {
-    const LossParts loss = model_.take_losses();
-    const auto put = [&](const std::string& name, double value) {
-      results.arrays[Golden::in_step(s, "loss." + name)] = {value};
+  /// The places of by_user's pairs in the batch: by users' first occurrence.
+  std::vector<int32_t> order_of_pairs(const Batch& batch) const {
+    const auto& users = g_.at(Golden::in_step(step_, "users")).values;
+    std::vector<int32_t> order(batch.size);
+    for (size_t k = 0; k < order.size(); ++k) order[k] = static_cast<int32_t>(k);
+    const auto first = [&](int32_t k) {
+      return std::find(users.begin(), users.end(), users[static_cast<size_t>(k)]);
     };
-    put("rec", loss.rec);
-    put("align", loss.align);
-    put("mask", loss.mask);
-    put("reg", loss.reg);
-    put("total", loss.total());
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int32_t a, int32_t b) { return first(a) < first(b); });
+    return order;
   }
 
-  /// Projections, predictions and views of all rows, by the model's operations over whole tables.
-  template <class Put>
-  void put_all_rows(size_t s, const Put& put) {
-    const size_t d = g_.config.d, users = model_.n_users(), items = model_.n_items();
-    put_table(s, "user", model_.H().data(), users, put);
-    put_table(s, "item", model_.H().data() + users * d, items, put);
-    for (const auto& e : model_.modalities()) {
-      Array<T> projection(ops_, items * d);
-      ops_.linear_forward(projection.data(), e.features.data(), nullptr, value(e.name + ".weight"),
-                          value(e.name + ".bias"), items, e.dim, d);
-      put_table(s, e.name, projection.data(), items, put);
+  void put_losses(std::vector<Result>& to) {
+    const std::vector<Loss> losses = at_.model->take_losses();
+    for (const Loss& loss : losses)
+      to.push_back({Golden::in_step(step_, "loss." + loss.name), "", 1, {}, {loss.value}});
+    to.push_back({Golden::in_step(step_, "loss.total"), "", 1, {}, {total(losses)}});
+  }
+
+  /// Gradients from the last parameter to the first, as a backward pass meets them.
+  void put_gradients(const Batch& batch, std::vector<Result>& to) {
+    const std::string grad = Golden::in_step(step_, "grad/");
+    for (auto* e : at_.model->tuned_features()) {
+      const std::vector<T> rows = host<T>(ops_, e->gradient(batch.items.n));
+      std::vector<T> all(e->value.size());  // rows that the batch does not touch have none
+      for (size_t k = 0; k < rows.size(); ++k)
+        if (items_[k / e->value.cols] >= 0) all[place(*e, k)] = rows[k];
+      put(to, grad + "feature." + e->name, "", e->value.cols, all);
     }
+    const auto& parameters = at_.model->parameters().all();
+    for (auto p = parameters.rbegin(); p != parameters.rend(); ++p)
+      put(to, grad + p->name, "", p->gradient.cols, host<T>(ops_, p->gradient));
   }
-  const T* value(const std::string& parameter) {
-    return model_.values().data() + model_.slot(parameter).offset;
-  }
-
-  /// What follows from rows z [n, d] of H or of a projection.
-  template <class Put>
-  void put_table(size_t s, const std::string& name, const T* z, size_t n, const Put& put) {
-    const size_t d = g_.config.d;
-    Array<T> h(ops_, n * d);
-    ops_.linear_forward(h.data(), z, nullptr, value("predictor.weight"), value("predictor.bias"), n,
-                        d, d);
-    std::vector<T> rows(n * d), seen(n * d);
-    ops_.download(rows.data(), z, n * d * sizeof(T));
-    for (size_t k = 0; k < n * d; ++k)
-      seen[k] = view_entry(rows[k], kept(s, name, k), scale_of_kept());
-    put("projection." + name, rows);
-    put("predicted." + name, h.host());
-    put("view." + name, seen);
-  }
-  T scale_of_kept() const { return static_cast<T>(1 / (1 - g_.config.dropout)); }
-
-  /// Projections, predictions and views of the batch's rows, as the model left them.
-  template <class Put>
-  void put_rows(const Batch& batch, const Put& put) {
-    const size_t d = g_.config.d;
-    const auto z = model_.z().host(), h = model_.predicted().host();
-    const auto mask = model_.masks().host();
-    const View<T> view{z.data(), mask.data(), scale_of_kept()};
-    for (const BatchTable& table : tables(batch)) {
-      std::vector<int32_t> rows;
-      std::vector<T> projection, predicted, seen;
-      for (size_t r = 0; r < table.rows.size(); ++r) {
-        if (table.rows[r] < 0) continue;
-        rows.push_back(table.rows[r]);
-        const auto at = static_cast<std::ptrdiff_t>((table.first + r) * d);
-        const auto end = at + static_cast<std::ptrdiff_t>(d);
-        projection.insert(projection.end(), z.begin() + at, z.begin() + end);
-        predicted.insert(predicted.end(), h.begin() + at, h.begin() + end);
-        for (size_t c = 0; c < d; ++c) seen.push_back(view[(table.first + r) * d + c]);
-      }
-      put("projection." + table.name, projection, rows);
-      put("predicted." + table.name, predicted, rows);
-      put("view." + table.name, seen, rows);
-    }
+  /// Where the k-th value of the batch's rows is in all features.
+  size_t place(const Features<T>& e, size_t k) const {
+    const size_t cols = e.value.cols;
+    return static_cast<size_t>(items_[k / cols]) * cols + k % cols;
   }
 
-  template <class Put>
-  void put_gradients(const Batch& batch, const Put& put) {
-    const auto gradients = model_.gradients().host();
-    for (const auto& slot : model_.slots()) put("grad/" + slot.name, slice(gradients, slot));
-    if (!g_.config.tuned) return;
-    const auto items = rows_of(batch.items, batch.n_items);
-    for (auto& e : model_.modalities()) {
-      const auto of_rows = e.d_features.host();
-      std::vector<T> all(e.features.size());  // rows that the batch does not touch have none
-      for (size_t r = 0; r < items.size(); ++r)
-        for (size_t j = 0; j < e.dim && items[r] >= 0; ++j)
-          all[static_cast<size_t>(items[r]) * e.dim + j] = of_rows[r * e.dim + j];
-      put("grad/feature." + e.name, all);
-    }
+  /// Puts the terms of this step's losses and gradients.
+  void put_terms(const Batch& batch) {
+    Model<T>& model = *at_.model;
+    std::vector<Matrix<T>> inputs = {model.parameters().values()};
+    for (auto& e : model.features()) inputs.push_back(e.value);
+    std::vector<std::vector<T>> values;
+    for (const auto& input : inputs) values.push_back(host<T>(ops_, input));
+    std::vector<Result> sums;
+    if constexpr (sizeof(T) == sizeof(double))
+      magnitudes_->over_magnitudes(inputs, [&] { model.forward(batch); },
+                                   [&] { model.backward(batch); });
+    put_losses(sums);
+    put_gradients(batch, sums);
+    for (const Result& sum : sums) terms[sum.name] = largest_magnitude(sum.values);
+    for (size_t k = 0; k < inputs.size(); ++k) upload(inputs[k], values[k]);
   }
 
-  /// Puts the golden gradients in the place of the model's; false where one is absent.
-  bool inject(size_t s, const Batch& batch) {
-    for (const std::string& name : g_.trainable())
-      if (!g_.find(Golden::in_step(s, "grad/" + name))) return false;
+  /// Replaces the model's gradients by the golden ones; false where one is absent.
+  bool inject(const Batch& batch) {
     const auto golden = [&](const std::string& name) {
-      const auto& values = g_.at(Golden::in_step(s, "grad/" + name)).values;
-      return std::vector<T>(values.begin(), values.end());
+      return g_.find(Golden::in_step(step_, "grad/" + name));
     };
-    std::vector<T> all;
-    for (const auto& slot : model_.slots()) {
-      const auto gradient = golden(slot.name);
-      all.insert(all.end(), gradient.begin(), gradient.end());
+    const auto tuned = at_.model->tuned_features();
+    for (const auto& p : at_.model->parameters().all())
+      if (!golden(p.name)) return false;
+    for (const auto* e : tuned)
+      if (!golden("feature." + e->name)) return false;
+    for (const auto& p : at_.model->parameters().all()) {
+      const auto& values = golden(p.name)->values;
+      upload(p.gradient, {values.begin(), values.end()});
     }
-    model_.gradients().upload(all);
-    if (!g_.config.tuned) return true;
-    const auto items = rows_of(batch.items, batch.n_items);
-    for (auto& e : model_.modalities()) {
-      const auto gradient = golden("feature." + e.name);
-      std::vector<T> of_rows(items.size() * e.dim);
-      for (size_t r = 0; r < items.size(); ++r)
-        for (size_t j = 0; j < e.dim && items[r] >= 0; ++j)
-          of_rows[r * e.dim + j] = gradient[static_cast<size_t>(items[r]) * e.dim + j];
-      e.d_features.upload(of_rows);
+    for (auto* e : tuned) {
+      const auto& values = golden("feature." + e->name)->values;
+      std::vector<T> rows(batch.items.n * e->value.cols);
+      for (size_t k = 0; k < rows.size(); ++k)
+        if (items_[k / e->value.cols] >= 0) rows[k] = static_cast<T>(values[place(*e, k)]);
+      upload(e->gradient(batch.items.n), rows);
     }
     return true;
   }
 
   /// Parameters after the step. Of features that wait, the batch's rows; all are caught up at the
   /// end.
-  template <class Put>
-  void put_parameters(const Batch& batch, bool last, const Put& put) {
-    const auto values = model_.values().host();
-    for (const auto& slot : model_.slots()) put("after/" + slot.name, slice(values, slot));
-    if (!g_.config.tuned) return;
-    const bool all = last || untouched_ == Untouched::caught_up;
+  void put_parameters(bool last) {
+    const std::string after = Golden::in_step(step_, "after/");
+    for (const auto& p : at_.model->parameters().all())
+      put(results, after + p.name, "", p.value.cols, host<T>(ops_, p.value));
+    const bool all = last || !how_.wait;
     if (all) adam_.catch_up();
-    std::vector<int32_t> rows = rows_of(batch.items, batch.n_items);
-    rows.erase(std::remove(rows.begin(), rows.end(), -1), rows.end());
-    for (auto& e : model_.modalities()) {
-      const auto features = e.features.host();
-      if (all) {
-        put("after/feature." + e.name, features);
-        continue;
-      }
-      std::vector<T> of_rows;
-      for (int32_t row : rows) {
-        const auto at = features.begin() + static_cast<std::ptrdiff_t>(row) *
-                                               static_cast<std::ptrdiff_t>(e.dim);
-        of_rows.insert(of_rows.end(), at, at + static_cast<std::ptrdiff_t>(e.dim));
-      }
-      put("after/feature." + e.name, of_rows, rows);
+    for (auto* e : at_.model->tuned_features()) {
+      const std::vector<T> values = host<T>(ops_, e->value);
+      put(results, after + "feature." + e->name, "", e->value.cols, values);
+      if (all) continue;
+      Result& result = results.back();
+      std::copy_if(items_.begin(), items_.end(), std::back_inserter(result.rows),
+                   [](int32_t row) { return row >= 0; });
+      result.values.clear();
+      for (size_t k = 0; k < result.rows.size() * result.cols; ++k)
+        result.values.push_back(values[result.place(k)]);
     }
   }
 
-  /// Puts the terms of this step's losses and gradients.
-  void put_terms(size_t s, const Batch& batch, std::map<std::string, double>& terms) {
-    forward(s, batch);
-    model_.take_losses();
-    backward_over_magnitudes(
-        ops_, model_, batch,
-        cosine_terms(g_.config, g_.batch(s), tables(batch), model_.predicted().host()));
-    put_gradients(batch, [&](const std::string& name, const std::vector<T>& sums) {
-      terms[Golden::in_step(s, name)] = largest_magnitude(sums);
-    });
-    const double mm = g_.config.mm_weight * static_cast<double>(g_.modalities.size());
-    const std::pair<const char*, double> losses[] = {  // means of 1 + C
-        {"rec", 2}, {"align", mm}, {"mask", mm}, {"total", 2 + 2 * mm}};
-    for (const auto& [name, sum] : losses) terms[Golden::in_step(s, "loss.") + name] = sum;
-  }
-
-  void finish(Results& results) {
-    const size_t d = g_.config.d, users = model_.n_users(), items = model_.n_items();
-    const T* h = model_.predict_all();
-    std::vector<T> host((users + items) * d);
-    ops_.download(host.data(), h, host.size() * sizeof(T));
-    const auto middle = host.begin() + static_cast<std::ptrdiff_t>(users * d);
-    const auto &h_u = results.arrays["final/predicted.user"] = {host.begin(), middle},
-               &h_i = results.arrays["final/predicted.item"] = {middle, host.end()};
+  void finish() {
+    const Embeddings<T> ranked = at_.model->embeddings();
+    const size_t w = ranked.user.cols, users = g_.n_users(), items = g_.n_items();
+    const std::vector<T> user = host<T>(ops_, ranked.user), item = host<T>(ops_, ranked.item);
+    put(results, "final/user", "", w, user);
+    put(results, "final/item", "", w, item);
     std::vector<double> scores(users * items);  // [Eq. 13]
     for (size_t k = 0; k < scores.size(); ++k)
-      for (size_t c = 0; c < d; ++c) scores[k] += h_u[k / items * d + c] * h_i[k % items * d + c];
+      for (size_t c = 0; c < w; ++c)
+        scores[k] += double{user[k / items * w + c]} * double{item[k % items * w + c]};
+    results.push_back({"final/scores", "s(u, i)", items, {}, std::move(scores)});
 
-    const GoldenArray* golden = g_.find("final/top_k");
+    const FileArray* golden = g_.find("final/top_k");
     const size_t k = golden ? golden->shape[1] : std::min(items, longest_list);
     std::vector<int32_t> everyone(users);
     for (size_t u = 0; u < users; ++u) everyone[u] = static_cast<int32_t>(u);
-    const Array<int32_t> rows(ops_, everyone);
-    Array<int32_t> item(ops_, std::vector<int32_t>(users * k, -2));
-    Array<T> score(ops_, users * k);
-    ops_.top_k(item.data(), score.data(), h, h + users * d, rows.data(), graph_, k, users, d);
-    results.lists = item.host();
-    const auto listed = score.host();  // the ranking's own scores in the place of the host's
-    for (size_t at = 0; at < listed.size(); ++at)
-      if (results.lists[at] >= 0)
-        scores[at / k * items + static_cast<size_t>(results.lists[at])] = listed[at];
-    results.arrays["final/scores"] = std::move(scores);
+    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, everyone, at_.graph, k);
+    results.push_back({"final/top_k", "", k, {}, {lists.item.begin(), lists.item.end()}});
   }
 
   Ops<T>& ops_;
   const Golden& g_;
-  Untouched untouched_;
-  bool needs_gradients_;
-  Graph<T> graph_;
-  BatchLoader loader_;
-  Bm3<T> model_;
+  const How how_;
+  MagnitudeOps* const magnitudes_;
+  GoldenModel<T> at_;
   Adam<T> adam_;
+  size_t step_ = 0;
+  std::vector<int32_t> items_;  // rows of the batch at hand
 };
 
 }  // namespace bm3::test

@@ -110,7 +110,7 @@ FileArray read_array(const Place& place, const char* bytes, const std::string& f
 
 std::string shape_words(const std::vector<size_t>& shape) {
   std::vector<std::string> words;
-  for (size_t n : shape) words.push_back(std::to_string(n));
+  for (size_t n : shape) words.push_back(n == any ? "*" : std::to_string(n));
   return "[" + join(words, ", ") + "]";
 }
 

@@ -25,7 +25,9 @@ struct Safetensors {
 /// another type, a value that is not finite.
 Safetensors read_safetensors(const std::filesystem::path& path);
 
-/// "[3, 2]"
+constexpr size_t any = static_cast<size_t>(-1);  // an extent that a file decides
+
+/// Returns "[3, 2]" or, with any number of rows, "[*, 2]".
 std::string shape_words(const std::vector<size_t>& shape);
 
 }  // namespace bm3::test
