@@ -47,18 +47,17 @@ class GoldenRun {
     step_ = s;
     Model<T>& model = *at_.model;
     const Batch batch = at_.load(g_, s);
-    items_ = host_rows(batch.items);
     adam_.begin_step(batch);
     set_masks(batch);
     if (magnitudes_) put_terms(batch);
     model.forward(batch);
-    for (Trace& t : model.trace(batch)) put_trace(t, batch);
+    for (const Trace& t : model.trace(batch)) put_trace(t, batch);
     put_losses(results);
     model.backward(batch);
     put_gradients(batch, results);
     if (!inject(batch) && how_.needs_gradients) return false;
     adam_.step(batch);
-    put_parameters(s + 1 == g_.n_steps);
+    put_parameters(batch, s + 1 == g_.n_steps);
     return true;
   }
 
@@ -66,6 +65,10 @@ class GoldenRun {
     ops_.upload(to.at, values.data(), values.size() * sizeof(T));
   }
   std::vector<int32_t> host_rows(Rows rows) { return host<int32_t>(ops_, {rows.at, 1, rows.n}); }
+  static std::vector<int32_t> without_padding(std::vector<int32_t> rows) {
+    while (!rows.empty() && rows.back() < 0) rows.pop_back();
+    return rows;
+  }
 
   /// Masks of a batch's rows out of the golden's whole ones; where it has none all is kept.
   void set_masks(const Batch& batch) {
@@ -80,31 +83,13 @@ class GoldenRun {
     }
   }
 
-  static void put(std::vector<Result>& to, const std::string& name, const std::string& equation,
-                  size_t cols, const std::vector<T>& values) {
-    to.push_back({name, equation, cols, {}, {values.begin(), values.end()}});
-  }
-  /// Puts rows of an array, without padding.
-  static void put_rows(std::vector<Result>& to, const std::string& name,
-                       const std::string& equation, size_t cols, const std::vector<int32_t>& rows,
-                       const double* values) {
-    Result result{name, equation, cols, {}, {}};
-    for (size_t r = 0; r < rows.size(); ++r) {
-      if (rows[r] < 0) continue;
-      result.rows.push_back(rows[r]);
-      result.values.insert(result.values.end(), values + r * cols, values + (r + 1) * cols);
-    }
-    to.push_back(std::move(result));
-  }
-
-  void put_trace(Trace& t, const Batch& batch) {
-    const std::string name = Golden::in_step(step_, t.name);
-    const FileArray* golden = g_.find(name);
-    if (golden && golden->shape.size() == 1) t.rows = order_of_pairs(batch);
-    if (t.rows.empty())
-      results.push_back({name, t.equation, t.cols, {}, std::move(t.values)});
-    else
-      put_rows(results, name, t.equation, t.cols, t.rows, t.values.data());
+  void put_trace(const Trace& t, const Batch& batch) {
+    Result result{Golden::in_step(step_, t.name), t.equation, t.cols, without_padding(t.rows),
+                  t.values};
+    const FileArray* golden = g_.find(result.name);
+    if (golden && golden->shape.size() == 1) result.rows = order_of_pairs(batch);
+    if (!result.rows.empty()) result.values.resize(result.rows.size() * t.cols);
+    results.push_back(std::move(result));
   }
 
   /// The places of by_user's pairs in the batch: by users' first occurrence.
@@ -127,24 +112,34 @@ class GoldenRun {
     to.push_back({Golden::in_step(step_, "loss.total"), "", 1, {}, {total(losses)}});
   }
 
-  /// Gradients from the last parameter to the first, as a backward pass meets them.
-  void put_gradients(const Batch& batch, std::vector<Result>& to) {
-    const std::string grad = Golden::in_step(step_, "grad/");
-    for (auto* e : at_.model->tuned_features()) {
-      const std::vector<T> rows = host<T>(ops_, e->gradient(batch.items.n));
-      std::vector<T> all(e->value.size());  // rows that the batch does not touch have none
-      for (size_t k = 0; k < rows.size(); ++k)
-        if (items_[k / e->value.cols] >= 0) all[place(*e, k)] = rows[k];
-      put(to, grad + "feature." + e->name, "", e->value.cols, all);
-    }
+  /// What Adam updates, from the last to the first, as a backward pass meets them.
+  struct Trained {
+    std::string name;
+    Matrix<T> value, gradient;
+    std::vector<int32_t> rows;  // of the gradient, which has no others; empty: all
+  };
+  std::vector<Trained> trained(const Batch& batch) {
+    std::vector<Trained> out;
+    for (auto* e : at_.model->tuned_features())
+      out.push_back({"feature." + e->name, e->value, e->gradient(batch.items.n),
+                     without_padding(host_rows(batch.items))});
     const auto& parameters = at_.model->parameters().all();
     for (auto p = parameters.rbegin(); p != parameters.rend(); ++p)
-      put(to, grad + p->name, "", p->gradient.cols, host<T>(ops_, p->gradient));
+      out.push_back({p->name, p->value, p->gradient, {}});
+    return out;
   }
-  /// Where the k-th value of the batch's rows is in all features.
-  size_t place(const Features<T>& e, size_t k) const {
-    const size_t cols = e.value.cols;
-    return static_cast<size_t>(items_[k / cols]) * cols + k % cols;
+
+  /// Puts gradients, 0 in rows of features that the batch does not touch.
+  void put_gradients(const Batch& batch, std::vector<Result>& to) {
+    for (const Trained& p : trained(batch)) {
+      const std::vector<T> values = host<T>(ops_, p.gradient);
+      Result result{Golden::in_step(step_, "grad/" + p.name), "", p.value.cols, p.rows,
+                    std::vector<double>(p.value.size())};
+      const size_t n = p.rows.empty() ? values.size() : p.rows.size() * result.cols;
+      for (size_t k = 0; k < n; ++k) result.values[result.place(k)] = values[k];
+      result.rows.clear();
+      to.push_back(std::move(result));
+    }
   }
 
   /// Puts the terms of this step's losses and gradients.
@@ -166,46 +161,33 @@ class GoldenRun {
 
   /// Replaces the model's gradients by the golden ones; false where one is absent.
   bool inject(const Batch& batch) {
-    const auto golden = [&](const std::string& name) {
-      return g_.find(Golden::in_step(step_, "grad/" + name));
+    const std::vector<Trained> all = trained(batch);
+    const auto golden = [&](const Trained& p) {
+      return g_.find(Golden::in_step(step_, "grad/" + p.name));
     };
-    const auto tuned = at_.model->tuned_features();
-    for (const auto& p : at_.model->parameters().all())
-      if (!golden(p.name)) return false;
-    for (const auto* e : tuned)
-      if (!golden("feature." + e->name)) return false;
-    for (const auto& p : at_.model->parameters().all()) {
-      const auto& values = golden(p.name)->values;
-      upload(p.gradient, {values.begin(), values.end()});
-    }
-    for (auto* e : tuned) {
-      const auto& values = golden("feature." + e->name)->values;
-      std::vector<T> rows(batch.items.n * e->value.cols);
-      for (size_t k = 0; k < rows.size(); ++k)
-        if (items_[k / e->value.cols] >= 0) rows[k] = static_cast<T>(values[place(*e, k)]);
-      upload(e->gradient(batch.items.n), rows);
+    if (!std::all_of(all.begin(), all.end(), golden)) return false;
+    for (const Trained& p : all) {
+      const Result at{"", "", p.value.cols, p.rows, {}};
+      std::vector<T> values(p.gradient.size());
+      const size_t n = p.rows.empty() ? values.size() : p.rows.size() * at.cols;
+      for (size_t k = 0; k < n; ++k) values[k] = static_cast<T>(golden(p)->values[at.place(k)]);
+      upload(p.gradient, values);
     }
     return true;
   }
 
-  /// Parameters after the step. Of features that wait, the batch's rows; all are caught up at the
-  /// end.
-  void put_parameters(bool last) {
-    const std::string after = Golden::in_step(step_, "after/");
-    for (const auto& p : at_.model->parameters().all())
-      put(results, after + p.name, "", p.value.cols, host<T>(ops_, p.value));
+  /// Puts parameters after the step. Of features that wait, the batch's rows; all are caught up at
+  /// the end.
+  void put_parameters(const Batch& batch, bool last) {
     const bool all = last || !how_.wait;
     if (all) adam_.catch_up();
-    for (auto* e : at_.model->tuned_features()) {
-      const std::vector<T> values = host<T>(ops_, e->value);
-      put(results, after + "feature." + e->name, "", e->value.cols, values);
-      if (all) continue;
-      Result& result = results.back();
-      std::copy_if(items_.begin(), items_.end(), std::back_inserter(result.rows),
-                   [](int32_t row) { return row >= 0; });
-      result.values.clear();
-      for (size_t k = 0; k < result.rows.size() * result.cols; ++k)
-        result.values.push_back(values[result.place(k)]);
+    for (const Trained& p : trained(batch)) {
+      const std::vector<T> values = host<T>(ops_, p.value);
+      Result result{Golden::in_step(step_, "after/" + p.name), "", p.value.cols, {}, {}};
+      if (!all) result.rows = p.rows;
+      const size_t n = result.rows.empty() ? values.size() : result.rows.size() * result.cols;
+      for (size_t k = 0; k < n; ++k) result.values.push_back(values[result.place(k)]);
+      results.push_back(std::move(result));
     }
   }
 
@@ -213,12 +195,12 @@ class GoldenRun {
     const Embeddings<T> ranked = at_.model->embeddings();
     const size_t w = ranked.user.cols, users = g_.n_users(), items = g_.n_items();
     const std::vector<T> user = host<T>(ops_, ranked.user), item = host<T>(ops_, ranked.item);
-    put(results, "final/user", "", w, user);
-    put(results, "final/item", "", w, item);
     std::vector<double> scores(users * items);  // [Eq. 13]
     for (size_t k = 0; k < scores.size(); ++k)
       for (size_t c = 0; c < w; ++c)
         scores[k] += double{user[k / items * w + c]} * double{item[k % items * w + c]};
+    results.push_back({"final/user", "", w, {}, {user.begin(), user.end()}});
+    results.push_back({"final/item", "", w, {}, {item.begin(), item.end()}});
     results.push_back({"final/scores", "s(u, i)", items, {}, std::move(scores)});
 
     const FileArray* golden = g_.find("final/top_k");
@@ -236,7 +218,6 @@ class GoldenRun {
   GoldenModel<T> at_;
   Adam<T> adam_;
   size_t step_ = 0;
-  std::vector<int32_t> items_;  // rows of the batch at hand
 };
 
 }  // namespace bm3::test

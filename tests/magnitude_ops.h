@@ -76,6 +76,16 @@ class MagnitudeOps final : public CpuOps<double> {
         if (form == PairForm::epsilon) terms_[loss] += mean;
       }
   }
+  /// Regularisers have positive terms: no sum of these is larger than their value.
+  void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
+                       RegForm form, double mean) override {
+    Base::penalty_forward(loss, norm, x, pairs, form, mean);
+    terms_[loss] = 0;
+  }
+  void norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) override {
+    Base::norm_forward(loss, norm, x, mean);
+    terms_[loss] = 0;
+  }
   void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                     double scale) override {
     Base::add_weighted(y, w, x, pairs, backward_ ? std::abs(scale) : scale);
