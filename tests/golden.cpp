@@ -181,6 +181,7 @@ class Reader {
     read("users", any, g_.n_users());
     read("items", g_.batch_size(s), g_.n_items());
     if (g_.kind->draws_negatives) read("negatives", g_.batch_size(s), g_.n_items());
+    g_.largest_batch = std::max(g_.largest_batch, g_.batch_size(s));
   }
 
   /// Takes a table of which a step has these rows, of all users or of all items.
@@ -269,13 +270,7 @@ std::map<std::string, double> by_name(const Metrics& metrics) {
 template <class T>
 GoldenModel<T>::GoldenModel(Ops<T>& ops, const Golden& g)
     : graph(make_graph<T>(ops, g.n_users(), g.n_items(), g.data.train, g.degree_epsilon)),
-      loader(ops, g.n_users(), g.n_items(),
-             [&] {
-               size_t largest = 0;
-               for (size_t s = 0; s < g.n_steps; ++s) largest = std::max(largest, g.batch_size(s));
-               return largest;
-             }(),
-             g.kind->draws_negatives),
+      loader(ops, g.n_users(), g.n_items(), g.largest_batch, g.kind->draws_negatives),
       model(make_model<T>(*g.kind, {ops, graph, g.settings, g.modalities, loader})) {}
 
 template <class T>

@@ -17,7 +17,7 @@ struct Golden {
   double degree_epsilon = 0;
   AdamConfig adam;
   std::vector<ModalityShape> modalities;
-  size_t n_steps = 0;
+  size_t n_steps = 0, largest_batch = 0;
   std::map<std::string, FileArray> arrays;
   std::map<std::string, double> metrics;  // "test/recall@20"
   std::vector<std::string> unknown;       // arrays whose names the format does not know

@@ -2,7 +2,6 @@
 // (format: ref/README.md). Exit status 0 when all agree, 1 otherwise. golden_check --show FILE walks
 // through one in the order of the equations.
 #include <cstdio>
-#include <cstring>
 #include <iostream>
 
 #include "error.h"
@@ -50,65 +49,72 @@ bool check(const std::string& file, const Golden& g, const char* precision) {
 
 constexpr size_t few = 24;  // numbers that are shown
 
-/// Prints rows of numbers, each row `cols` long and after its number in the array; beside those of
-/// the file, if it has them, the C++'s.
-void print_rows(const Result* ours, const FileArray* golden, size_t cols) {
-  const size_t count = ours ? ours->values.size() : golden->values.size();
-  if (count > few) return;
-  for (size_t first = 0; first < count; first += cols) {
-    const size_t place = ours ? ours->place(first) : first;
-    std::printf("  %4zu ", place / cols);
+/// Prints rows of an array, each behind its number: the file's numbers, if it has them, and the
+/// C++'s, if it computes them.
+void print_rows(const FileArray* golden, const Result& at, bool computed) {
+  const size_t cols = at.cols, count = computed ? at.values.size() : golden->values.size();
+  for (size_t first = 0; first < count && count <= few; first += cols) {
+    const size_t place = at.place(first);
+    std::printf("%6zu ", place / cols);
     for (size_t k = 0; golden && k < cols; ++k) std::printf(" %12.8g", golden->values[place + k]);
-    if (ours) std::printf("   C++");
-    for (size_t k = 0; ours && k < cols; ++k) std::printf(" %12.8g", ours->values[first + k]);
+    if (computed) std::printf("   C++");
+    for (size_t k = 0; computed && k < cols; ++k) std::printf(" %12.8g", at.values[first + k]);
     std::printf("\n");
   }
 }
 
-void print_input(const std::string& name, const FileArray& array) {
-  std::printf("%s  %s  given\n", name.c_str(), shape_words(array.shape).c_str());
-  print_rows(nullptr, &array, array.shape.size() == 2 ? array.shape[1] : array.values.size());
-}
-
 void print_result(const Result& r, const FileArray* golden, const GoldenReport& report) {
   const std::vector<size_t> shape = {r.values.size() / r.cols, r.cols};
-  std::printf("%s  %s%s%s%s", r.name.c_str(), shape_words(golden ? golden->shape : shape).c_str(),
-              r.equation.empty() ? "" : "  [", r.equation.c_str(), r.equation.empty() ? "" : "]");
+  std::printf("%s  %s", r.name.c_str(), shape_words(golden ? golden->shape : shape).c_str());
+  if (!r.equation.empty()) std::printf("  [%s]", r.equation.c_str());
   for (const Comparison& c : report.compared)
     if (c.name == r.name)
       std::printf("  error %.1e, bound %.1e%s", c.agreement.error, c.bound,
                   c.ok() ? "" : "  DIFFERS");
   std::printf("%s\n", golden ? "" : "  not in the file");
-  const bool vector = golden && golden->shape.size() == 1 && r.rows.empty();
-  print_rows(&r, golden, vector ? r.values.size() : r.cols);
+  print_rows(golden, r, true);
 }
 
-/// Prints a golden's settings, then all arrays: inputs first, then by the order of computation.
+/// "step_0/", or nothing where an array is of no step.
+std::string step_of(const std::string& name) {
+  return name.rfind("step_", 0) == 0 ? name.substr(0, name.find('/') + 1) : "";
+}
+
+/// Prints the inputs of a step, or of none.
+void print_inputs(const Golden& g, const GoldenReport& report, const std::string& step) {
+  for (const auto& [name, array] : g.arrays) {
+    const bool computed = std::any_of(report.results.begin(), report.results.end(),
+                                      [n = name](const Result& r) { return r.name == n; });
+    if (computed || step_of(name) != step) continue;
+    const size_t cols = array.shape.size() == 2 ? array.shape[1] : array.values.size();
+    std::printf("%s  %s  given\n", name.c_str(), shape_words(array.shape).c_str());
+    print_rows(&array, {name, "", cols, {}, {}}, false);
+  }
+}
+
+/// Prints a golden's settings, then all arrays: inputs first, then in the order of computation.
 void show(const Golden& g) {
   const GoldenReport report = check_golden(*make_cpu_ops<double>(0), g);
-  std::printf("%s: %zu users, %zu items, %zu steps", g.kind->name.c_str(), g.n_users(),
-              g.n_items(), g.n_steps);
+  std::printf("%s: n_users %zu, n_items %zu", g.kind->name.c_str(), g.n_users(), g.n_items());
   for (const Setting& s : g.settings.known())
-    std::printf(", %s %s", s.name.c_str(), g.settings.text(s.name).c_str());
-  std::printf(", lr %s\n", shortest(g.adam.lr).c_str());
-  const auto print_inputs = [&](const std::string& part) {  // of a step, or of none
-    for (const auto& [name, array] : g.arrays) {
-      const bool computed = std::any_of(report.results.begin(), report.results.end(),
-                                        [&, n = &name](const Result& r) { return r.name == *n; });
-      const bool of_step = name.rfind("step_", 0) == 0;
-      if (!computed && (of_step ? part == name.substr(0, part.size()) && !part.empty() : part.empty()))
-        print_input(name, array);
-    }
-  };
-  print_inputs("");
-  std::string part;
+    if (s.name != recipe_setting().name)
+      std::printf(", %s %s", s.name.c_str(), g.settings.text(s.name).c_str());
+  std::printf(", lr %g, beta1 %g, beta2 %g, eps %g, degree_epsilon %g\n", g.adam.lr, g.adam.beta1,
+              g.adam.beta2, g.adam.epsilon, g.degree_epsilon);
+  std::printf("Rows by their numbers, where an array has at most %zu numbers: the file's, then the "
+              "C++'s.\n", few);
+  print_inputs(g, report, "");
+  std::string step;
   for (const Result& r : report.results) {
-    const std::string now = r.name.substr(0, r.name.find('/') + 1);
-    if (now != part) print_inputs(now);
-    part = now;
+    const std::string now = step_of(r.name);
+    if (now != step && !now.empty()) print_inputs(g, report, now);
+    step = now;
     print_result(r, g.find(r.name), report);
   }
-  for (const auto& [name, value] : g.metrics) std::printf("metrics/%s  %g\n", name.c_str(), value);
+  for (const Comparison& c : report.compared)
+    if (c.name.rfind("metrics/", 0) == 0)
+      std::printf("%s  %.8g  C++ %.8g%s\n", c.name.c_str(), c.expected, c.found,
+                  c.ok() ? "" : "  DIFFERS");
 }
 
 int run(const std::vector<std::string>& files, bool showing) {

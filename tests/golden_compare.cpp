@@ -79,17 +79,19 @@ Comparison compare_values(const Result& result, const FileArray& golden, double 
           result.values.at(worst), expected.at(worst)};
 }
 
-/// Whether these are lists without an item of the user's training or one twice, and whether they
-/// end where the golden ones do.
-bool are_lists(const Golden& g, const std::vector<double>& lists, const std::vector<double>& golden,
-               size_t k) {
-  std::set<std::pair<size_t, double>> seen;
-  for (const auto& [user, item] : g.data.train) seen.emplace(static_cast<size_t>(user), item);
-  for (size_t at = 0; at < lists.size(); ++at) {
-    const double item = lists[at];
+/// Whether both have lists without an item of the user's training or one twice, of one length.
+bool are_lists(const Golden& g, const Result& lists, const std::vector<double>& golden) {
+  using Entries = std::set<std::pair<size_t, double>>;  // user and item
+  Entries ours, theirs;
+  for (const auto& [user, item] : g.data.train) ours.emplace(static_cast<size_t>(user), item);
+  theirs = ours;
+  for (size_t k = 0; k < golden.size(); ++k) {
+    const double item = lists.values[k];
     if (item < -1 || item >= static_cast<double>(g.n_items())) return false;
-    if ((item < 0) != (golden[at] < 0)) return false;
-    if (item >= 0 && !seen.emplace(at / k, item).second) return false;
+    if ((item < 0) != (golden[k] < 0)) return false;
+    if (item >= 0 && !(ours.emplace(k / lists.cols, item).second &&
+                       theirs.emplace(k / lists.cols, golden[k]).second))
+      return false;
   }
   return true;
 }
@@ -99,19 +101,20 @@ bool are_lists(const Golden& g, const std::vector<double>& lists, const std::vec
 Comparison compare_lists(const Golden& g, const Result& lists, const std::vector<double>& scores,
                          double bound) {
   const std::vector<double>& golden = g.at(lists.name).values;
-  const size_t k = lists.cols;
-  Comparison out{lists.name, {golden.size(), 0}, bound, 0, lists.values[0], golden[0]};
-  const auto score = [&](double item, size_t at) {
-    return item < 0 ? 0 : scores[at / k * g.n_items() + static_cast<size_t>(item)];
+  const auto scores_of = [&](const std::vector<double>& items) {
+    std::vector<double> out(items.size());
+    for (size_t k = 0; k < items.size(); ++k)
+      if (items[k] >= 0)
+        out[k] = scores[k / lists.cols * g.n_items() + static_cast<size_t>(items[k])];
+    return out;
   };
-  const double scale = std::max(least_scale, largest_magnitude(scores));
-  for (size_t at = 0; at < golden.size(); ++at) {
-    const double gap = std::abs(score(golden[at], at) - score(lists.values[at], at)) / scale;
-    if (gap > out.agreement.error)
-      out = {lists.name, {golden.size(), gap}, bound, at, lists.values[at], golden[at]};
-  }
-  if (!are_lists(g, lists.values, golden, k) || !are_lists(g, golden, golden, k))
-    out.agreement = never(golden.size());
+  Comparison out{lists.name, never(golden.size()), bound, 0, lists.values[0], golden[0]};
+  if (!are_lists(g, lists, golden)) return out;
+  out = compare_values({lists.name, "", lists.cols, {}, scores_of(lists.values)},
+                       {{}, scores_of(golden), false},
+                       std::max(least_scale, largest_magnitude(scores)), bound);
+  out.found = lists.values[out.worst];
+  out.expected = golden[out.worst];
   return out;
 }
 

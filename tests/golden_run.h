@@ -1,5 +1,7 @@
 #pragma once
 // The steps of a golden by the C++.
+#include <numeric>
+
 #include "golden.h"
 #include "magnitude_ops.h"
 #include "random.h"
@@ -95,8 +97,7 @@ class GoldenRun {
   /// The places of by_user's pairs in the batch: by users' first occurrence.
   std::vector<int32_t> order_of_pairs(const Batch& batch) const {
     const auto& users = g_.at(Golden::in_step(step_, "users")).values;
-    std::vector<int32_t> order(batch.size);
-    for (size_t k = 0; k < order.size(); ++k) order[k] = static_cast<int32_t>(k);
+    std::vector<int32_t> order = first_rows(batch.size);
     const auto first = [&](int32_t k) {
       return std::find(users.begin(), users.end(), users[static_cast<size_t>(k)]);
     };
@@ -116,7 +117,7 @@ class GoldenRun {
   struct Trained {
     std::string name;
     Matrix<T> value, gradient;
-    std::vector<int32_t> rows;  // of the gradient, which has no others; empty: all
+    std::vector<int32_t> rows;  // of the gradient, which may lack those of untouched features
   };
   std::vector<Trained> trained(const Batch& batch) {
     std::vector<Trained> out;
@@ -125,8 +126,13 @@ class GoldenRun {
                      without_padding(host_rows(batch.items))});
     const auto& parameters = at_.model->parameters().all();
     for (auto p = parameters.rbegin(); p != parameters.rend(); ++p)
-      out.push_back({p->name, p->value, p->gradient, {}});
+      out.push_back({p->name, p->value, p->gradient, first_rows(p->value.rows)});
     return out;
+  }
+  static std::vector<int32_t> first_rows(size_t n) {
+    std::vector<int32_t> rows(n);
+    std::iota(rows.begin(), rows.end(), 0);
+    return rows;
   }
 
   /// Puts gradients, 0 in rows of features that the batch does not touch.
@@ -135,8 +141,8 @@ class GoldenRun {
       const std::vector<T> values = host<T>(ops_, p.gradient);
       Result result{Golden::in_step(step_, "grad/" + p.name), "", p.value.cols, p.rows,
                     std::vector<double>(p.value.size())};
-      const size_t n = p.rows.empty() ? values.size() : p.rows.size() * result.cols;
-      for (size_t k = 0; k < n; ++k) result.values[result.place(k)] = values[k];
+      for (size_t k = 0; k < p.rows.size() * result.cols; ++k)
+        result.values[result.place(k)] = values[k];
       result.rows.clear();
       to.push_back(std::move(result));
     }
@@ -169,8 +175,8 @@ class GoldenRun {
     for (const Trained& p : all) {
       const Result at{"", "", p.value.cols, p.rows, {}};
       std::vector<T> values(p.gradient.size());
-      const size_t n = p.rows.empty() ? values.size() : p.rows.size() * at.cols;
-      for (size_t k = 0; k < n; ++k) values[k] = static_cast<T>(golden(p)->values[at.place(k)]);
+      for (size_t k = 0; k < p.rows.size() * at.cols; ++k)
+        values[k] = static_cast<T>(golden(p)->values[at.place(k)]);
       upload(p.gradient, values);
     }
     return true;
@@ -183,10 +189,10 @@ class GoldenRun {
     if (all) adam_.catch_up();
     for (const Trained& p : trained(batch)) {
       const std::vector<T> values = host<T>(ops_, p.value);
-      Result result{Golden::in_step(step_, "after/" + p.name), "", p.value.cols, {}, {}};
-      if (!all) result.rows = p.rows;
-      const size_t n = result.rows.empty() ? values.size() : result.rows.size() * result.cols;
-      for (size_t k = 0; k < n; ++k) result.values.push_back(values[result.place(k)]);
+      Result result{Golden::in_step(step_, "after/" + p.name), "", p.value.cols,
+                    all ? first_rows(p.value.rows) : p.rows, {}};
+      for (size_t k = 0; k < result.rows.size() * result.cols; ++k)
+        result.values.push_back(values[result.place(k)]);
       results.push_back(std::move(result));
     }
   }
@@ -205,9 +211,7 @@ class GoldenRun {
 
     const FileArray* golden = g_.find("final/top_k");
     const size_t k = golden ? golden->shape[1] : std::min(items, longest_list);
-    std::vector<int32_t> everyone(users);
-    for (size_t u = 0; u < users; ++u) everyone[u] = static_cast<int32_t>(u);
-    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, everyone, at_.graph, k);
+    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, first_rows(users), at_.graph, k);
     results.push_back({"final/top_k", "", k, {}, {lists.item.begin(), lists.item.end()}});
   }
 

@@ -48,7 +48,14 @@ const Type& type_of(const Place& place, const std::string& file) {
               ": expected F64, F32, I64, I32, U8 or BOOL");
 }
 
-json parse_header(const std::string& text, const std::string& file) {
+/// Returns the header and where the data begin.
+std::pair<json, size_t> read_header(const std::string& bytes, const std::string& file) {
+  uint64_t length = 0;
+  for (size_t k = std::min<size_t>(8, bytes.size()); k-- > 0;)
+    length = length << 8 | static_cast<uint8_t>(bytes[k]);
+  if (bytes.size() < 8 || length > bytes.size() - 8)
+    throw Error(file + " has " + std::to_string(bytes.size()) +
+                " bytes, fewer than its header: expected a whole .safetensors file");
   std::vector<std::set<std::string>> names;  // of the objects around the place at hand
   const auto once = [&](int, json::parse_event_t event, json& value) {
     if (event == json::parse_event_t::object_start) names.emplace_back();
@@ -58,9 +65,9 @@ json parse_header(const std::string& text, const std::string& file) {
                   " twice: expected different names");
     return true;
   };
-  const json header = json::parse(text, once, false);
+  json header = json::parse(bytes.substr(8, length), once, false);
   if (!header.is_object()) throw Error(file + ": its header is not a JSON object: expected one");
-  return header;
+  return {std::move(header), 8 + length};
 }
 
 std::vector<size_t> whole_numbers(const json& list, const std::string& what) {
@@ -86,6 +93,32 @@ Place place_of(const std::string& name, const json& entry, const std::string& fi
   const json& dtype = entry["dtype"];
   return {one_line(name), dtype.is_string() ? dtype.get<std::string>() : dtype.dump(), shape,
           offsets[0], offsets[1]};
+}
+
+/// Returns the places of the arrays, which must follow one another through `size` bytes of data.
+std::vector<Place> places_of(const json& header, size_t size, const std::string& file) {
+  std::vector<Place> places;
+  for (const auto& [name, entry] : header.items())
+    if (name != "__metadata__") places.push_back(place_of(name, entry, file));
+  std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
+    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
+  });
+  size_t end = 0;  // of the previous array
+  for (const Place& place : places) {
+    if (place.begin != end)
+      throw Error(file + ": " + place.name + " begins at byte " + std::to_string(place.begin) +
+                  " of the data: expected " + std::to_string(end) +
+                  ", where the previous array ends");
+    end = place.end;
+    if (end > size)
+      throw Error(file + ": " + place.name + " ends at byte " + std::to_string(end) +
+                  " of the data: expected at most " + std::to_string(size) +
+                  "; the file may be truncated");
+  }
+  if (end != size)
+    throw Error(file + " has " + std::to_string(size) + " bytes of data: expected " +
+                std::to_string(end) + ", where its arrays end");
+  return places;
 }
 
 FileArray read_array(const Place& place, const char* bytes, const std::string& file) {
@@ -118,49 +151,20 @@ Safetensors read_safetensors(const std::filesystem::path& path) {
   const std::string file = path.string();
   std::ifstream stream(path, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream || bytes.empty()) throw Error("cannot read " + file + ": expected a .safetensors file");
-  uint64_t length = 0;
-  for (size_t k = 8; k-- > 0;)
-    length = length << 8 | (k < bytes.size() ? static_cast<uint8_t>(bytes[k]) : 0xFF);
-  if (bytes.size() < 8 || length > bytes.size() - 8)
-    throw Error(file + " has " + std::to_string(bytes.size()) +
-                " bytes, fewer than its header: expected a whole .safetensors file");
-  const json header = parse_header(bytes.substr(8, length), file);
+  if (!stream || bytes.empty())
+    throw Error("cannot read " + file + ": expected a .safetensors file");
+  const auto [header, data] = read_header(bytes, file);
 
   Safetensors out;
-  std::vector<Place> places;
-  for (const auto& [name, entry] : header.items()) {
-    if (name != "__metadata__") {
-      places.push_back(place_of(name, entry, file));
-      continue;
-    }
-    for (const auto& [key, value] : entry.items()) {
-      if (!value.is_string())
-        throw Error(file + ": its metadata's " + in_quotes(key) + " is " + one_line(value.dump()) +
-                    ": expected a text");
-      out.metadata[key] = value;
-    }
+  const json metadata = header.value("__metadata__", json::object());
+  for (const auto& [key, value] : metadata.items()) {
+    if (!value.is_string())
+      throw Error(file + ": its metadata's " + in_quotes(key) + " is " + one_line(value.dump()) +
+                  ": expected a text");
+    out.metadata[key] = value;
   }
-  std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
-    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
-  });
-  const size_t data = 8 + length, size = bytes.size() - data;
-  size_t end = 0;  // of the previous array
-  for (const Place& place : places) {
-    if (place.begin != end)
-      throw Error(file + ": " + place.name + " begins at byte " + std::to_string(place.begin) +
-                  " of the data: expected " + std::to_string(end) +
-                  ", where the previous array ends");
-    end = place.end;
-    if (end > size)
-      throw Error(file + ": " + place.name + " ends at byte " + std::to_string(end) +
-                  " of the data: expected at most " + std::to_string(size) +
-                  "; the file may be truncated");
+  for (const Place& place : places_of(header, bytes.size() - data, file))
     out.arrays[place.name] = read_array(place, bytes.data() + data + place.begin, file);
-  }
-  if (end != size)
-    throw Error(file + " has " + std::to_string(size) + " bytes of data: expected " +
-                std::to_string(end) + ", where its arrays end");
   return out;
 }
 
