@@ -113,7 +113,8 @@ class GoldenRun {
     to.push_back({Golden::in_step(step_, "loss.total"), "", 1, {}, {total(losses)}});
   }
 
-  /// What Adam updates, from the last to the first, as a backward pass meets them.
+  /// What Adam updates. The embedding tables, which come first among the parameters, come last in a
+  /// backward pass.
   struct Trained {
     std::string name;
     Matrix<T> value, gradient;
@@ -121,12 +122,12 @@ class GoldenRun {
   };
   std::vector<Trained> trained(const Batch& batch) {
     std::vector<Trained> out;
+    for (const auto& p : at_.model->parameters().all())
+      out.push_back({p.name, p.value, p.gradient, first_rows(p.value.rows)});
     for (auto* e : at_.model->tuned_features())
       out.push_back({"feature." + e->name, e->value, e->gradient(batch.items.n),
                      without_padding(host_rows(batch.items))});
-    const auto& parameters = at_.model->parameters().all();
-    for (auto p = parameters.rbegin(); p != parameters.rend(); ++p)
-      out.push_back({p->name, p->value, p->gradient, first_rows(p->value.rows)});
+    std::rotate(out.begin(), out.begin() + 2, out.end());
     return out;
   }
   static std::vector<int32_t> first_rows(size_t n) {
