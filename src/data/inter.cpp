@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "data/open_file.h"
-#include "ops/scalar.h"
+#include "random.h"
 #include "text.h"
 
 namespace bm3 {

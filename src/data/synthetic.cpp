@@ -7,7 +7,7 @@
 #include <unordered_set>
 
 #include "error.h"
-#include "ops/scalar.h"
+#include "random.h"
 
 namespace bm3 {
 namespace {

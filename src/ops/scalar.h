@@ -1,68 +1,12 @@
 #pragma once
 // Formulas on single numbers, shared by the CPU and the CUDA operations: each stands here once.
 #include <cmath>
-#include <cstdint>
 
-#if defined(__CUDACC__)
-#define BM3_HD __host__ __device__ inline
-#else
-#define BM3_HD inline
-#endif
+#include "random.h"
 
 namespace bm3 {
 
-// ---------------------------------------------------------------------------------- randomness
-
-/// What a random number is drawn for; with the seed, the step and the element it is the key of a
-/// draw, so that no draw depends on the order in which the program asks for it.
-enum class Stream : uint32_t {
-  split = 1,       // 8:1:1 split of a data set without x_label
-  shuffle = 2,     // order of the interactions; step = epoch
-  parameter = 16,  // initial values; + index of the parameter
-  synthetic = 64,  // built-in data; + index of the table
-  view = 256,      // dropout masks [Eq. 5]; + table (0 nodes of the graph, 1 + m modality m)
-};
-
-struct Random4 {
-  uint32_t x[4];
-};
-
-/// One round of Philox4x32 on the counter c with the round's key k.
-BM3_HD void philox_round(uint32_t& c0, uint32_t& c1, uint32_t& c2, uint32_t& c3, uint32_t k0,
-                         uint32_t k1) {
-  const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
-  c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-  c1 = static_cast<uint32_t>(p1);
-  c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-  c3 = static_cast<uint32_t>(p0);
-}
-constexpr uint32_t philox_rounds = 10;
-constexpr uint32_t philox_step0 = 0x9E3779B9u, philox_step1 = 0xBB67AE85u;  // from key to key
-
-/// Philox4x32-10 (Salmon et al., SC 2011): four random words as a pure function of the key `seed`
-/// and the counter (block, step, stream). cuRAND's `curand_init(seed, stream << 32 | step, 4 *
-/// block)` draws the same words.
-BM3_HD Random4 philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t block) {
-  uint32_t c0 = static_cast<uint32_t>(block), c1 = static_cast<uint32_t>(block >> 32);
-  uint32_t c2 = step, c3 = stream;
-  const auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-  for (uint32_t round = 0; round < philox_rounds; ++round)
-    philox_round(c0, c1, c2, c3, k0 + round * philox_step0, k1 + round * philox_step1);
-  return {{c0, c1, c2, c3}};
-}
-
-BM3_HD Random4 philox(uint64_t seed, Stream stream, uint32_t step, uint64_t block) {
-  return philox(seed, static_cast<uint32_t>(stream), step, block);
-}
-
-/// The block that holds the draws of columns 4*column_block .. 4*column_block + 3 of a table's row.
-BM3_HD uint64_t mask_block(int64_t row, int64_t column_block) {
-  return static_cast<uint64_t>(row) << 32 | static_cast<uint64_t>(column_block);
-}
-
-/// An entry is dropped when its random word is below this: p in units of 2^-32, an integer, so that
-/// every device draws the same mask. p in [0, 1).
-BM3_HD uint32_t drop_threshold(double p) { return static_cast<uint32_t>(p * 4294967296.0); }
+// ----------------------------------------------------------------------------------- views [Eq. 5]
 
 /// An entry of the view h' = h * mask / (1 - p), with kept = 1 / (1 - p). [Eq. 5]
 template <class T>
@@ -70,9 +14,6 @@ BM3_HD T view_entry(T h, uint8_t mask, T kept) {
   const T scaled = h * kept;  // also where it is dropped: no load depends on the mask
   return mask ? scaled : T(0);
 }
-
-/// A uniform number in (0, 1) from a random word.
-BM3_HD double uniform01(uint32_t word) { return (word + 0.5) * (1.0 / 4294967296.0); }
 
 // ------------------------------------------------------------------------ negative cosine [Eq. 8]
 

@@ -8,7 +8,7 @@ constexpr size_t lanes = 16;  // blocks of Philox that are drawn side by side
 constexpr size_t columns_at_once = 4 * lanes;
 
 /// kept [columns_at_once] = 0 or 1 for the columns of blocks first_block, first_block + 1, ..: the
-/// words of scalar.h's `philox`, each round for all lanes.
+/// words of random.h's `philox`, each round for all lanes.
 void draw_columns(uint8_t* kept, uint32_t threshold, uint64_t seed, uint32_t stream, uint32_t step,
                   uint64_t first_block) {
   uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes];
