@@ -56,12 +56,12 @@ TEST(LoadDataset, EveryFeatureFileIsAModality) {
   write_file(folder / "toy/toy.inter", inter);
   write_matrix(folder / "toy/b_feat.npy", {7, 8, 9, 10}, 4, 1);  // a row too many
   write_matrix(folder / "toy/a_feat.npy", {1, 2, 3, 4, 5, 6}, 3, 2);
-  for (const char* other :
-       {"a.npy", "_feat.npy", "c_feat.npy.bak", "user_graph_dict.npy", "README"})
-    write_file(folder / ("toy/" + std::string(other)), "something else");
+  for (const std::string other : {"a.npy", "b_feat.csv", "user_graph_dict.npy", "README"})
+    write_file(folder / ("toy/" + other), "something else");
   const Dataset data = load_dataset(folder.path(), "toy", 1);
   EXPECT_EQ(data.name, "toy");
   EXPECT_FALSE(data.synthetic);
+  EXPECT_EQ(data.unread, std::vector<std::string>());
   EXPECT_EQ(data.interactions.n_items, 3);
   ASSERT_EQ(data.modalities.size(), 2U);
   EXPECT_EQ(data.modalities[0].name, "a");
@@ -71,10 +71,22 @@ TEST(LoadDataset, EveryFeatureFileIsAModality) {
   EXPECT_EQ(features(data.modalities[1], 3), (std::vector<float>{7, 8, 9}));
 }
 
-TEST(LoadDataset, WithoutFeatures) {
+TEST(LoadDataset, NamesFilesThatLookLikeFeatures) {
   const ScratchFolder folder;
   write_file(folder / "toy/toy.inter", inter);
-  EXPECT_TRUE(load_dataset(folder.path(), "toy", 1).modalities.empty());
+  const std::pair<const char*, const char*> files[] = {
+      {"Image-Feat.npy", "Image_feat.npy"},   {"_feat.npy", "NAME_feat.npy"},
+      {"audio_feat.npy.bak", "audio_feat.npy"}, {"features.npz", "NAME_feat.npy"},
+      {"sound.npy", "sound_feat.npy"},        {"text_feat.csv", "text_feat.npy"},
+      {"text_feats.npz", "text_feat.npy"}};
+  std::vector<std::string> expected;
+  for (const auto& [file, needed] : files) {
+    write_file(folder / ("toy/" + std::string(file)), "");
+    expected.push_back(file + std::string(": features are read from ") + needed);
+  }
+  const Dataset data = load_dataset(folder.path(), "toy", 1);
+  EXPECT_EQ(data.unread, expected);
+  EXPECT_TRUE(data.modalities.empty());
 }
 
 TEST(LoadDataset, RefusesFewerRowsThanItems) {
@@ -319,7 +331,7 @@ TEST(WriteDataset, KeepsWhatIsThere) {
   const auto path = std::filesystem::canonical(folder / "toy").string();
   EXPECT_ERROR(write_dataset(small_spec(), "toy", folder.path()),
                "cannot make the folder " + path + " (Directory not empty): expected a new or empty "
-                   "one (no mount point) in a folder that can be written to");
+                   "one (no mount point) where files can be written");
   EXPECT_EQ(names_below(folder.path()), (std::vector<std::string>{"toy", "toy/notes"}));
 }
 

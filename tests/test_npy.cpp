@@ -198,7 +198,8 @@ TEST(Npy, RefusesAHeader) {
   const std::string right = dictionary("<f4", "(2, 3)");
   std::string huge = header(right, 2);
   huge.replace(8, 4, "\xff\xff\xff\xff");
-  const std::string not_a_dictionary = ": expected a dictionary", lacks = ": the .npy header lacks ",
+  const std::string not_a_dictionary = ": expected a dictionary",
+                    lacks = ": the .npy header lacks ",
                     no_order = ": the .npy header's fortran_order is ";
   const auto without = [&](const std::string& key) {
     return header(std::string(right).replace(right.find(key), 1, "X"));
