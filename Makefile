@@ -56,11 +56,11 @@ bench: all ## time, floor and ratio of each stage on data of Baby's size, beside
 GOLDENS := $(BUILD)/goldens
 COUNT := 8
 SEED := $(shell date +%s)
-goldens: all ## new random golden directories (COUNT=8 SEED=now) by the PyTorch reference, checked
-	python3 ref/make_goldens.py --out $(GOLDENS)/$(SEED) --count $(COUNT) --seed $(SEED)
-	@for dir in $(GOLDENS)/$(SEED)/*/; do \
-	    report=$$($(BUILD)/golden_check $$dir) || { echo "$$report"; echo "$$dir differs"; exit 1; }; \
-	    echo "$$dir"; echo "$$report" | grep ': agrees: '; done
+goldens: all ## new random goldens (COUNT=8 SEED=now) by the PyTorch reference, checked
+	python3 ref/goldens.py --out $(GOLDENS)/$(SEED) --count $(COUNT) --seed $(SEED)
+	@for file in $(GOLDENS)/$(SEED)/*.safetensors; do \
+	    report=$$($(BUILD)/golden_check $$file) || { echo "$$report"; echo "$$file differs"; exit 1; }; \
+	    echo "$$file"; echo "$$report" | grep ': agrees: '; done
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-fuzz bm3

@@ -1,4 +1,4 @@
-"""Trains BM3 in plain PyTorch (plain_bm3.py) on DATA/NAME/NAME.inter, without features, and prints
+"""Trains a model in plain PyTorch (plain.py) on DATA/NAME/NAME.inter, without features, and prints
 Recall and NDCG at the best validation epoch: what ./bm3 NAME does, from other code.
 """
 import argparse
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plain_bm3 import Bm3
+from plain import MODELS, Batches, add_settings, settings_of
 
 TOP_K = (10, 20)
 BATCH, LEARNING_RATE, EPOCHS, PATIENCE = 2048, 1e-3, 1000, 20
@@ -41,12 +41,13 @@ def metrics(lists, held_out, train, n_items):
     return out
 
 
-def train_epoch(model, optimizer, pairs):
+def train_epoch(model, optimizer, batches):
     """One pass over the pairs in a new order; the mean loss of its batches."""
     losses = []
+    pairs = batches.pairs
     for pick in torch.randperm(pairs.shape[1], device=pairs.device).split(BATCH):
         optimizer.zero_grad()
-        loss = model.loss(pairs[0, pick], pairs[1, pick])
+        loss = model.loss(*batches(pick))
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
@@ -59,23 +60,25 @@ def main():
     parser.add_argument("name", help="of the data set")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder that holds NAME/")
     parser.add_argument("--seed", type=int, default=999, help="of all that is drawn")
-    parser.add_argument("--layers", type=int, default=1, help="L")
-    parser.add_argument("--dropout", type=float, default=0.5, help="p")
-    parser.add_argument("--reg", type=float, default=0.1, help="lambda")
+    parser.add_argument("--negatives", choices=["training", "all"], default="training",
+                        help="the items that negatives are drawn from")
+    add_settings(parser)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args()
+    settings = settings_of(parser, args)
+    if args.negatives == "all" and not MODELS[args.model].needs_negatives:
+        parser.error(f"{args.model} draws no negatives")
     torch.set_num_threads(1)  # the same sums on every machine
     torch.manual_seed(args.seed)
 
     train, valid, test = read_split(args.data / args.name / f"{args.name}.inter")
     n_users, n_items = (torch.cat([train, valid, test], dim=1).max(dim=1).values + 1).tolist()
-    model = Bm3(n_users, n_items, train, layers=args.layers, dropout=args.dropout,
-                reg=args.reg).to(args.device)
+    model = MODELS[args.model](n_users, n_items, train, settings).to(args.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    pairs = train.to(args.device)
+    batches = Batches(model, everything=args.negatives == "all")
     best_epoch, best_valid, best_test = 0, {"R@20": -1.0}, {}
     for epoch in range(1, EPOCHS + 1):
-        loss = train_epoch(model, optimizer, pairs)
+        loss = train_epoch(model, optimizer, batches)
         lists = model.top_k(max(TOP_K))
         now = metrics(lists, valid, train, n_items)
         print(f"epoch {epoch}  loss {loss:.4f}  validation R@20 {now['R@20']:.4f}", flush=True)
@@ -84,7 +87,7 @@ def main():
             best_test = metrics(lists, test, train, n_items)
         elif epoch - best_epoch >= PATIENCE:
             break
-    print(f"seed {args.seed}: best epoch {best_epoch}, test",
+    print(f"{args.model}, seed {args.seed}: best epoch {best_epoch}, test",
           ", ".join(f"{name} {best_test[name]:.4f}" for name in ("R@10", "R@20", "N@10", "N@20")))
 
 

@@ -68,37 +68,27 @@ Ranker<T>::Ranker(Ops<T>& ops, const Graph<T>& graph, const std::vector<int32_t>
       users_(users),
       k_(k),
       rows_(ops, users),
-      item_(ops, users.size() * k),
-      score_(ops, users.size() * k) {}
+      item_(ops, users.size() * k) {}
 
 template <class T>
-const int32_t* Ranker<T>::rank(const T* h_u, const T* h_i, size_t d) {
-  ops_.top_k(item_.data(), score_.data(), h_u, h_i, rows_.data(), graph_, k_, users_.size(), d);
-  return item_.data();
+Matrix<const int32_t> Ranker<T>::rank(ConstMatrix<T> h_u, ConstMatrix<T> h_i) {
+  const Matrix<int32_t> item = item_.matrix(users_.size(), k_);
+  ops_.top_k(item, h_u, h_i, rows_.rows(), graph_);
+  return item;
 }
 
 template <class T>
 Ranking Ranker<T>::lists() const {
-  const std::vector<T> scores = score_.host();
-  return {k_, users_, item_.host(), std::vector<float>(scores.begin(), scores.end())};
-}
-
-template <class T>
-Ranking rank(Ops<T>& ops, const T* h_u, const T* h_i, const std::vector<int32_t>& users,
-             const Graph<T>& graph, size_t k, size_t d) {
-  Ranker<T> ranker(ops, graph, users, k);
-  ranker.rank(h_u, h_i, d);
-  return ranker.lists();
+  return {k_, users_, item_.host()};
 }
 
 template <class T>
 Ranking rank_by_popularity(Ops<T>& ops, const Interactions& data, const std::vector<int32_t>& users,
                            const Graph<T>& graph, size_t k) {
-  std::vector<T> popularity(static_cast<size_t>(data.n_items));
+  std::vector<T> popularity(graph.n_items);
   for (const auto& [user, item] : data.train) popularity[static_cast<size_t>(item)] += T(1);
-  const Array<T> h_u(ops, std::vector<T>(static_cast<size_t>(data.n_users), T(1)));
-  const Array<T> h_i(ops, popularity);
-  return rank(ops, h_u.data(), h_i.data(), users, graph, k, 1);
+  const Array<T> h_u(ops, std::vector<T>(graph.n_users, T(1))), h_i(ops, popularity);
+  return rank<T>(ops, h_u.matrix(graph.n_users, 1), h_i.matrix(graph.n_items, 1), users, graph, k);
 }
 
 template <class T>
@@ -112,9 +102,9 @@ Evaluator<T>::Evaluator(Ops<T>& ops, const HeldOut& truth, const std::vector<int
       sums_(ops, n_metrics) {}
 
 template <class T>
-Metrics Evaluator<T>::metrics(const int32_t* item, size_t k) {
-  const Truth truth{n_users_, row_.data(), begin_.data(), item_.data()};
-  ops_.metrics(sums_.data(), item, truth, ideal_.data(), k);
+Metrics Evaluator<T>::metrics(Matrix<const int32_t> item) {
+  ops_.metrics(sums_.data(), item, {n_users_, row_.data(), begin_.data(), item_.data()},
+               ideal_.data());
   Metrics mean;
   mean.n_users = n_users_;
   const std::vector<double> sums = sums_.host();
@@ -128,17 +118,14 @@ Metrics Evaluator<T>::metrics(const int32_t* item, size_t k) {
 template <class T>
 Metrics evaluate(Ops<T>& ops, const Ranking& ranking, const HeldOut& truth) {
   const Array<int32_t> item(ops, ranking.item);
-  return Evaluator<T>(ops, truth, ranking.users).metrics(item.data(), ranking.k);
+  return Evaluator<T>(ops, truth, ranking.users)
+      .metrics(item.matrix(ranking.users.size(), ranking.k));
 }
 
 template class Ranker<float>;
 template class Ranker<double>;
 template class Evaluator<float>;
 template class Evaluator<double>;
-template Ranking rank(Ops<float>&, const float*, const float*, const std::vector<int32_t>&,
-                      const Graph<float>&, size_t, size_t);
-template Ranking rank(Ops<double>&, const double*, const double*, const std::vector<int32_t>&,
-                      const Graph<double>&, size_t, size_t);
 template Ranking rank_by_popularity(Ops<float>&, const Interactions&, const std::vector<int32_t>&,
                                     const Graph<float>&, size_t);
 template Metrics evaluate(Ops<float>&, const Ranking&, const HeldOut&);

@@ -27,7 +27,6 @@ struct Metrics {
 struct Ranking {
   size_t k = 0;
   std::vector<int32_t> users, item;
-  std::vector<float> score;
 };
 
 /// Held-out items by user: those of users[t] are items[begin[t]] .. items[begin[t + 1]], both
@@ -38,11 +37,11 @@ struct HeldOut {
   std::vector<int32_t> items;
 };
 
-/// The pairs of `part`, the validation or the test split of `all`, without users that the training
-/// lacks: they are not evaluated.
+/// Returns the pairs of `part`, the validation or the test split of `all`, without users that the
+/// training lacks: they are not evaluated.
 HeldOut held_out(const std::vector<Interaction>& part, const Interactions& all);
 
-/// Users that are in one of the two, ascending.
+/// Returns the users that are in one of the two, ascending.
 std::vector<int32_t> users_of(const HeldOut& a, const HeldOut& b);
 
 /// Ranks the same users after every epoch; its memory on the device is taken once.
@@ -51,11 +50,11 @@ class Ranker {
  public:
   Ranker(Ops<T>& ops, const Graph<T>& graph, const std::vector<int32_t>& users, size_t k);
 
-  /// item [users, k] on the device, until the next call: for each user the k items with the largest
-  /// s(u, i) = h~_u . h~_i [Eq. 13], without the items of the user's training. h_u [n_users, d] and
-  /// h_i [n_items, d] are on the device.
-  const int32_t* rank(const T* h_u, const T* h_i, size_t d);
-  /// The last lists on the host.
+  /// Returns item [users, k] on the device, until the next call: for each user the k items with the
+  /// largest s(u, i) = h_u . h_i [Eq. 13], without the items of the user's training. h_u
+  /// [n_users, w] and h_i [n_items, w] are on the device.
+  Matrix<const int32_t> rank(ConstMatrix<T> h_u, ConstMatrix<T> h_i);
+  /// Returns the last lists on the host.
   Ranking lists() const;
   const std::vector<int32_t>& users() const { return users_; }
 
@@ -65,29 +64,31 @@ class Ranker {
   std::vector<int32_t> users_;
   size_t k_;
   Array<int32_t> rows_, item_;
-  Array<T> score_;
 };
 
-/// The lists of a Ranker that is used once.
+/// Ranks once.
 template <class T>
-Ranking rank(Ops<T>& ops, const T* h_u, const T* h_i, const std::vector<int32_t>& users,
-             const Graph<T>& graph, size_t k, size_t d);
+Ranking rank(Ops<T>& ops, ConstMatrix<T> h_u, ConstMatrix<T> h_i, const std::vector<int32_t>& users,
+             const Graph<T>& graph, size_t k) {
+  Ranker<T> ranker(ops, graph, users, k);
+  ranker.rank(h_u, h_i);
+  return ranker.lists();
+}
 
-/// The same for ranking by popularity: the number of an item's training interactions.
+/// Ranks by popularity: the number of an item's training interactions.
 template <class T>
 Ranking rank_by_popularity(Ops<T>& ops, const Interactions& data, const std::vector<int32_t>& users,
                            const Graph<T>& graph, size_t k);
 
-/// What was held out, on the device, for the metrics of lists that are there too.
+/// What was held out, on the device, beside the lists that it is compared with.
 template <class T>
 class Evaluator {
  public:
-  /// Lists will be those of the users `ranked`, ascending. Error when one of `truth` is not among
-  /// them.
+  /// Takes lists of the users `ranked`, ascending. Throws when one of `truth` is not among them.
   Evaluator(Ops<T>& ops, const HeldOut& truth, const std::vector<int32_t>& ranked);
 
-  /// Metrics of the users of `truth`, from item [ranked, k] on the device; waits for it.
-  Metrics metrics(const int32_t* item, size_t k);
+  /// Returns the metrics of the users of `truth` for item [ranked, k] on the device; blocks.
+  Metrics metrics(Matrix<const int32_t> item);
 
  private:
   Ops<T>& ops_;
@@ -97,7 +98,7 @@ class Evaluator {
   Array<double> ideal_, sums_;
 };
 
-/// The metrics of lists on the host.
+/// Returns the metrics of lists on the host.
 template <class T>
 Metrics evaluate(Ops<T>& ops, const Ranking& ranking, const HeldOut& truth);
 

@@ -4,8 +4,12 @@
 #include <chrono>
 #include <cmath>
 #include <future>
+#include <limits>
+#include <optional>
 
 #include "error.h"
+#include "layers/adam.h"
+#include "layers/negatives.h"
 
 namespace bm3 {
 namespace {
@@ -15,7 +19,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// The order of `pairs` in an epoch: Fisher and Yates' shuffle, drawn from (seed, epoch, place).
+/// Shuffles `pairs` for an epoch, drawn from (seed, epoch, place) (Fisher and Yates).
 void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch) {
   for (size_t n = pairs.size(); n > 1; --n) {
     const Random4 random = philox(seed, Stream::shuffle, static_cast<uint32_t>(epoch), n);
@@ -30,23 +34,22 @@ bool all_finite(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
 }
 
-/// Features pass through in pieces, so that they are in memory once.
-void load_features(Ops<float>& ops, Bm3<float>& model, const Dataset& data) {
-  for (size_t m = 0; m < data.modalities.size(); ++m) {
-    const auto& source = data.modalities[m];
-    const auto n_items = static_cast<int64_t>(model.n_items()), piece = int64_t{256};
-    const auto dim = static_cast<size_t>(source.dim);
-    std::vector<float> rows(static_cast<size_t>(piece) * dim);
-    for (int64_t first = 0; first < n_items; first += piece) {
-      const int64_t count = std::min(piece, n_items - first);
-      source.read_rows(first, count, rows.data());
-      ops.upload(model.modalities()[m].features.data() + static_cast<size_t>(first) * dim,
-                 rows.data(), static_cast<size_t>(count) * dim * sizeof(float));
+/// Loads features in pieces, so that they are in memory once.
+void load_features(Ops<float>& ops, Model<float>& model, const Dataset& data) {
+  for (size_t m = 0; m < model.features().size(); ++m) {
+    const Matrix<float> e = model.features()[m].value;
+    constexpr size_t piece = 256;
+    std::vector<float> rows(piece * e.cols);
+    for (size_t first = 0; first < e.rows; first += piece) {
+      const size_t n = std::min(piece, e.rows - first);
+      data.modalities[m].read_rows(static_cast<int64_t>(first), static_cast<int64_t>(n),
+                                   rows.data());
+      ops.upload(e.row(first), rows.data(), n * e.cols * sizeof(float));
     }
   }
 }
 
-/// What is held out in the split `title`. Error when the training has none of its users.
+/// Returns what is held out in the split `title`. Throws when the training has none of its users.
 HeldOut evaluated(const Dataset& data, const std::vector<Interaction>& part, const char* title) {
   HeldOut out = held_out(part, data.interactions);
   if (out.users.empty())
@@ -55,154 +58,156 @@ HeldOut evaluated(const Dataset& data, const std::vector<Interaction>& part, con
   return out;
 }
 
+std::vector<ModalityShape> shapes(const Dataset& data, const ModelKind& kind) {
+  std::vector<ModalityShape> out;
+  for (const auto& m : data.modalities)
+    if (kind.reads_features) out.push_back({m.name, static_cast<size_t>(m.dim)});
+  return out;
+}
+
+/// Copies a matrix on the device.
+void copy(Ops<float>& ops, Array<float>& to, Matrix<const float> from) {
+  if (to.size() != from.size()) to = Array<float>(ops, from.size());
+  ops.gather_rows(to.matrix(from.rows, from.cols), from, {nullptr, from.rows});
+}
+
 /// What one training run holds on the device, and its steps.
 class Training {
  public:
-  Training(Ops<float>& ops, const Dataset& data, const TrainConfig& config)
+  Training(Ops<float>& ops, const Dataset& data, const ModelKind& kind, const Settings& settings)
       : ops_(ops),
-        config_(config),
-        pairs_(data.interactions.train),
-        graph_(
-            make_graph<float>(ops, data.interactions.n_users, data.interactions.n_items, pairs_)),
-        loader_(ops, graph_.n_users, graph_.n_items, config.batch),
-        model_(ops, graph_, config.model, shapes(data), loader_),
-        adam_(ops, model_, config.adam, config.epochs * batches()) {
-    // Frozen rows do not change in the step before; tuned ones do, and are fetched ahead (and carried
-    // over) only where their table lies in the host's memory.
-    if (ops.fetches_ahead() || (ops.copies_rows() && !config.model.tuned)) {
-      model_.fetch_ahead();
-      adam_.fetch_ahead();
-    }
-    model_.initialise(config.seed);
-    load_features(ops, model_, data);
+        seed_(settings.whole("seed")),
+        batch_size_(settings.whole("batch")),
+        epochs_(settings.whole("epochs")),
+        order_{data.interactions.train, {}},
+        graph_(make_graph<float>(ops, static_cast<size_t>(data.interactions.n_users),
+                                 static_cast<size_t>(data.interactions.n_items), order_.pairs)),
+        loader_(ops, graph_.n_users, graph_.n_items, batch_size_, kind.draws_negatives),
+        model_(make_model<float>(kind, {ops, graph_, settings, shapes(data, kind), loader_})),
+        adam_(ops, model_->parameters(), model_->tuned_features(), {settings.real("lr")},
+              epochs_ * batches()) {
+    if (kind.draws_negatives) negatives_.emplace(data.interactions);
+    model_->parameters().initialise(seed_);
+    load_features(ops, *model_, data);
   }
 
-  size_t batches() const { return (pairs_.size() + config_.batch - 1) / config_.batch; }
-  Bm3<float>& model() { return model_; }
+  size_t batches() const { return (order_.pairs.size() + batch_size_ - 1) / batch_size_; }
+  Model<float>& model() { return *model_; }
+  const Graph<float>& graph() const { return graph_; }
 
-  /// One pass over all interactions; the mean losses of its batches.
-  LossParts run_epoch(size_t epoch, const TrainProgress& progress) {
+  /// Passes once over all interactions. Returns the mean losses of its batches.
+  std::vector<Loss> run_epoch(size_t epoch, const TrainProgress& progress) {
     if (!next_order_.valid()) draw_order(epoch);
-    pairs_ = next_order_.get();
-    if (epoch < config_.epochs) draw_order(epoch + 1);
-    load(0);
+    order_ = next_order_.get();
+    if (epoch < epochs_) draw_order(epoch + 1);
     for (size_t k = 0; k < batches(); ++k) {
-      const Batch& batch = arrived();
-      if (k + 1 < batches()) load(k + 1);
-      step(batch);
+      const size_t first = k * batch_size_;
+      const size_t size = std::min(batch_size_, order_.pairs.size() - first);
+      const int32_t* negatives = negatives_ ? order_.negatives.data() + first : nullptr;
+      step(loader_.load(order_.pairs.data() + first, negatives, size));
       progress.on_batch(k + 1, batches());
     }
-    LossParts loss = model_.take_losses();
-    for (double* part : {&loss.rec, &loss.align, &loss.mask, &loss.reg})
-      *part /= static_cast<double>(batches());
-    if (!std::isfinite(loss.total()))
+    std::vector<Loss> losses = model_->take_losses();
+    for (Loss& loss : losses) loss.value /= static_cast<double>(batches());
+    if (!std::isfinite(total(losses)))
       throw Error("the loss of epoch " + std::to_string(epoch) + " is not finite" + what_to_try);
-    return loss;
+    return losses;
   }
 
  private:
-  static std::vector<ModalityShape> shapes(const Dataset& data) {
-    std::vector<ModalityShape> out;
-    for (const auto& m : data.modalities) out.push_back({m.name, static_cast<size_t>(m.dim)});
-    return out;
-  }
+  /// An epoch's interactions in their order, and the negatives of those that need some.
+  struct Order {
+    std::vector<Interaction> pairs;
+    std::vector<int32_t> negatives;
+  };
 
-  /// Draws the epoch's order from the one before, on a thread of its own: until it is taken, pairs_
-  /// is only read.
+  /// Draws an epoch's order from the previous one's, on a thread of its own: until it is taken,
+  /// order_ is only read.
   void draw_order(size_t epoch) {
     next_order_ = std::async(std::launch::async, [this, epoch] {
-      std::vector<Interaction> pairs = pairs_;
-      shuffle(pairs, config_.seed, epoch);
-      return pairs;
+      Order next{order_.pairs, {}};
+      shuffle(next.pairs, seed_, epoch);
+      if (negatives_)
+        for (size_t k = 0; k < next.pairs.size(); ++k)
+          next.negatives.push_back(negatives_->draw(next.pairs[k].user, seed_, epoch, k));
+      return next;
     });
-  }
-
-  /// Loads batch k of the epoch, in the other slot than the batch before, beside the step that is
-  /// under way.
-  void load(size_t k) {
-    const size_t first = k * config_.batch, size = std::min(config_.batch, pairs_.size() - first);
-    const size_t slot = loads_++ % 2;
-    ops_.beside(slot, [this, first, size, slot] {
-      Batch& batch = batch_[slot] = loader_.load(pairs_.data() + first, size, slot);
-      model_.fetch(batch);
-      adam_.fetch(batch);
-    });
-  }
-
-  /// The next batch, ready for its step; the other slot is free again.
-  const Batch& arrived() {
-    const size_t slot = steps_++ % 2;
-    ops_.join(slot);
-    adam_.carry(batch_[slot]);
-    return batch_[slot];
   }
 
   void step(const Batch& batch) {
-    const uint64_t key = batch.size | batch.n_users << 21 | batch.n_items << 42 | batch.slot << 63;
+    const uint64_t key = batch.size | batch.users.n << 21 | batch.items.n << 42;
     ops_.replay(key, [&] {
       adam_.begin_step(batch);
-      model_.encode(batch);
-      model_.draw_masks(batch, config_.seed, adam_.now());
-      model_.losses(batch);
-      model_.backward(batch);
+      model_->draw(batch, seed_, adam_.now());
+      model_->forward(batch);
+      model_->backward(batch);
       adam_.step(batch);
     });
-    adam_.write_back(batch);
   }
 
   Ops<float>& ops_;
-  const TrainConfig& config_;
-  std::vector<Interaction> pairs_;                          // in the epoch's order
-  std::future<std::vector<Interaction>> next_order_;
+  const uint64_t seed_;
+  const size_t batch_size_, epochs_;
+  Order order_;
+  std::optional<Negatives> negatives_;
   Graph<float> graph_;
   BatchLoader loader_;
-  Bm3<float> model_;
+  std::unique_ptr<Model<float>> model_;
   Adam<float> adam_;
-  Batch batch_[2];
-  size_t loads_ = 0, steps_ = 0;
+  std::future<Order> next_order_;  // last: its thread reads the members above
 };
 
 }  // namespace
 
-TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& config,
-                  const TrainProgress& progress) {
+std::vector<Setting> training_settings() {
+  return {{"lr", positive(), "0.001", "Adam's learning rate", {}, {"learning-rate"}},
+          {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch", {},
+           {"train-batch-size"}},
+          {"epochs", whole_from_to(1, 1000000), "1000", "epochs at most"},
+          {"patience", whole_from_to(1, 1000000), "20",
+           "stop after so many epochs without a better validation R@20", {}, {"stopping-step"}},
+          {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
+           "seed of every random number"}};
+}
+
+TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
+                  const Settings& settings, const TrainProgress& progress) {
   const HeldOut valid = evaluated(data, data.interactions.valid, "validation");
   const HeldOut test = evaluated(data, data.interactions.test, "test");
-  Training training(ops, data, config);
-  Bm3<float>& model = training.model();
+  Training training(ops, data, kind, settings);
+  Model<float>& model = training.model();
   // One ranking serves validation and test.
-  Ranker<float> ranker(ops, model.graph(), users_of(valid, test), longest_list);
+  Ranker<float> ranker(ops, training.graph(), users_of(valid, test), longest_list);
   Evaluator<float> of_valid(ops, valid, ranker.users()), of_test(ops, test, ranker.users());
-  const size_t d = config.model.d, users = model.n_users() * d, items = model.n_items() * d;
-  Array<float> best(ops, users + items);  // h~ of the best epoch
-  progress.on_ready(model.values().size());
+  Array<float> best_user, best_item;  // of the best epoch
+  progress.on_ready(model.parameters().values().size());
 
   TrainResult result;
-  for (size_t epoch = 1; epoch <= config.epochs && epoch <= result.best_epoch + config.patience;
-       ++epoch) {
+  const size_t epochs = settings.whole("epochs"), patience = settings.whole("patience");
+  for (size_t epoch = 1; epoch <= epochs && epoch <= result.best_epoch + patience; ++epoch) {
     Epoch report;
     report.number = epoch;
     const auto start = Clock::now();
-    report.loss = training.run_epoch(epoch, progress);
+    report.losses = training.run_epoch(epoch, progress);
     report.train_seconds = seconds_since(start);
     const auto valid_start = Clock::now();
-    const float* h = model.predict_all();
-    const int32_t* item = ranker.rank(h, h + users, d);
-    report.valid = of_valid.metrics(item, longest_list);
+    const Embeddings<float> h = model.embeddings();
+    const Matrix<const int32_t> lists = ranker.rank(h.user, h.item);
+    report.valid = of_valid.metrics(lists);
     report.valid_seconds = seconds_since(valid_start);
     report.best = result.best_epoch == 0 || report.valid.recall[at20] > result.valid.recall[at20];
     if (report.best) {
       result.best_epoch = epoch;
       result.valid = report.valid;
-      result.test = of_test.metrics(item, longest_list);
-      std::swap(best, model.all_predicted());
+      result.test = of_test.metrics(lists);
+      result.width = h.user.cols;
+      copy(ops, best_user, h.user);
+      copy(ops, best_item, h.item);
     }
     progress.on_epoch(report);
   }
-  result.user.resize(users);
-  result.item.resize(items);
-  ops.download(result.user.data(), best.data(), users * sizeof(float));
-  ops.download(result.item.data(), best.data() + users, items * sizeof(float));
+  result.user = best_user.host();
+  result.item = best_item.host();
   if (!all_finite(result.user) || !all_finite(result.item))
     throw Error("the embeddings after epoch " + std::to_string(result.best_epoch) +
                 " are not finite" + what_to_try);

@@ -5,22 +5,16 @@
 
 #include "data/dataset.h"
 #include "evaluate.h"
-#include "model/adam.h"
+#include "models/model.h"
 
 namespace bm3 {
 
-struct TrainConfig {
-  Bm3Config model;
-  AdamConfig adam;
-  size_t batch = 2048;
-  size_t epochs = 1000;   // at most
-  size_t patience = 20;   // epochs without a better validation R@20
-  uint64_t seed = 999;
-};
+/// The settings that every model's training has: lr, batch, epochs, patience, seed.
+std::vector<Setting> training_settings();
 
 struct Epoch {
-  size_t number = 0;  // from 1
-  LossParts loss;     // means over the epoch's batches
+  size_t number = 0;         // from 1
+  std::vector<Loss> losses;  // means over the epoch's batches
   Metrics valid;
   double train_seconds = 0, valid_seconds = 0;
   bool best = false;  // so far, by validation R@20
@@ -29,20 +23,21 @@ struct Epoch {
 struct TrainResult {
   size_t best_epoch = 0;
   Metrics valid, test;
-  std::vector<float> user, item;  // h~ [n_users, d], [n_items, d] of the best epoch
+  size_t width = 0;               // w
+  std::vector<float> user, item;  // final vectors [n_users, w], [n_items, w] of the best epoch
 };
 
 struct TrainProgress {
-  std::function<void(size_t n_parameters)> on_ready;             // everything loaded and allocated
+  std::function<void(size_t n_parameters)> on_ready;  // everything is loaded and allocated
   std::function<void(size_t batches_done, size_t batches)> on_batch;
   std::function<void(const Epoch&)> on_epoch;
 };
 
-/// Trains BM3 on `data`. Same seed, same device: same result, whatever the number of threads.
-/// Errors: a validation or test split without users of the training split; features that are not
-/// finite; a loss, or embeddings of the best epoch so far, that are not, with the epoch and what to
-/// try.
-TrainResult train(Ops<float>& ops, const Dataset& data, const TrainConfig& config,
-                  const TrainProgress& progress);
+/// Trains a model on `data` by `settings`, the model's and the training's. The same seed on the
+/// same device gives the same result, whatever the number of threads. Throws where the validation
+/// or test split has no user of the training split, features are not finite, or a loss or the best
+/// epoch's vectors are not, with the epoch and what to try.
+TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
+                  const Settings& settings, const TrainProgress& progress);
 
 }  // namespace bm3

@@ -1,5 +1,5 @@
 #pragma once
-// Memory of a device, and the order of work on it. The model never dereferences such memory.
+// Memory of a device, and the order of work on it. Models never dereference such memory.
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -7,14 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "ops/matrix.h"
+
 namespace bm3 {
 
-/// Slots of work beside (Device::beside): the next batch's, in its place 0 or 1, and a part of a
-/// step or of a ranking.
-constexpr size_t part_of_step = 2, n_slots = 3;
-
-/// Where the operations run. Work is done in the order in which it is asked for, but for `beside`;
-/// `download` and `synchronize` wait for it, and `upload` while earlier ones crowd the way.
+/// Where the operations run. Work runs in the order in which it is issued. `download` and
+/// `synchronize` block; `upload` blocks only while its staging memory is full.
 class Device {
  public:
   Device() = default;
@@ -22,50 +20,37 @@ class Device {
   Device& operator=(const Device&) = delete;
   virtual ~Device() = default;
 
-  /// The device in words, for a person.
+  /// Names the device for a person.
   virtual std::string name() const = 0;
-  /// `bytes` bytes of device memory, not initialised. Error when there is not enough.
+  /// Returns `bytes` bytes of device memory, not initialised. Throws when there is not enough.
   virtual void* allocate(size_t bytes) = 0;
-  /// The same for a large table whose rows are read and written by row lists. A device that is
-  /// short of memory may leave it in the host's: slower, with the same results.
-  virtual void* allocate_table(size_t bytes) { return allocate(bytes); }
   virtual void release(void* memory) noexcept = 0;
-  /// Bytes of device memory that are taken now, working memory of the operations included.
+  /// Returns the bytes of device memory in use, the operations' working memory included, and the
+  /// most that were ever in use.
   virtual size_t allocated() const = 0;
+  virtual size_t most_allocated() const = 0;
   /// dst[0..bytes) = 0.
   virtual void zero(void* dst, size_t bytes) = 0;
-  /// Copies host memory to the device; `src` may be changed when the call is back.
+  /// Copies host memory to the device; `src` may change as soon as the call returns.
   virtual void upload(void* dst, const void* src, size_t bytes) = 0;
-  /// Copies device memory to the host and waits until it is there.
+  /// Copies device memory to the host; blocks until it is there.
   virtual void download(void* dst, const void* src, size_t bytes) = 0;
-  /// Waits until all work asked for is done.
+  /// Blocks until all issued work is done.
   virtual void synchronize() = 0;
-  /// Seconds that the device takes for `work`, by its own clock and with nothing else to do; waits
-  /// for it.
+  /// Returns the seconds that the idle device takes for `work`, by its own clock.
   virtual double seconds_of(const std::function<void()>& work) = 0;
-  /// Does `work`, a fixed sequence of operations. Calls of one key always ask for the same
-  /// operations on the same memory and sizes, so that a device may record them once and replay the
-  /// record.
+  /// Does `work`, a fixed sequence of operations. Calls with one key must issue the same operations
+  /// on the same memory and sizes: a device may record them once and replay the record.
   virtual void replay(uint64_t key, const std::function<void()>& work) = 0;
-  /// Rows of a batch are padded to a multiple of this, so that few distinct sizes (keys of
-  /// `replay`) occur. 1: no padding.
-  virtual size_t row_padding() const = 0;
-  /// Whether a linear layer is better given a copy of a batch's rows than the table and the rows'
-  /// numbers: a product that wants its operand in one piece would gather it forward and backward.
-  virtual bool copies_rows() const = 0;
-
-  /// Whether tables lie in the host's memory, so that a batch's tuned rows, too, are better fetched
-  /// ahead (frozen ones are wherever `copies_rows` holds).
-  virtual bool fetches_ahead() const { return false; }
-  /// Does `work` after all that has been asked for and beside what is asked for next, at the latest
-  /// at `join` of the same slot. The batches' slots share one order of work; what is beside in a
-  /// `replay` is joined in it. A device with one order of work does everything at once.
-  virtual void beside(size_t slot, const std::function<void()>& work) {
-    static_cast<void>(slot);
-    work();
+  /// Does two pieces of work that do not depend on each other; a device may overlap them. What is
+  /// issued next follows both.
+  virtual void both(const std::function<void()>& f, const std::function<void()>& g) {
+    f();
+    g();
   }
-  /// What is asked for next comes after the last work beside of this slot.
-  virtual void join(size_t slot) { static_cast<void>(slot); }
+  /// Returns the number to a multiple of which a batch's rows are padded, so that few distinct
+  /// sizes (keys of `replay`) occur. 1: no padding.
+  virtual size_t row_padding() const = 0;
 };
 
 /// A zero-initialised array of n elements in a device's memory, released with it.
@@ -81,15 +66,6 @@ class Array {
     data_ = static_cast<E*>(device.allocate(size_ * sizeof(E)));
     device.upload(data_, host.data(), size_ * sizeof(E));
   }
-  /// The same as Array(device, n) in the memory of a table.
-  static Array table(Device& device, size_t n) {
-    Array out;
-    out.data_ = static_cast<E*>(device.allocate_table(n * sizeof(E)));
-    out.device_ = &device;
-    out.size_ = n;
-    device.zero(out.data_, n * sizeof(E));
-    return out;
-  }
   Array(Array&& other) noexcept { swap(other); }
   Array& operator=(Array&& other) noexcept {
     swap(other);
@@ -102,7 +78,12 @@ class Array {
   E* data() { return data_; }
   const E* data() const { return data_; }
   size_t size() const { return size_; }
-  /// The host's copy of all elements; waits for the device.
+  /// The first rows * cols elements as a matrix.
+  Matrix<E> matrix(size_t rows, size_t cols) { return {data_, rows, cols}; }
+  Matrix<const E> matrix(size_t rows, size_t cols) const { return {data_, rows, cols}; }
+  /// All elements as row numbers.
+  Rows rows() const { return {data_, size_}; }
+  /// Returns the host's copy of all elements; blocks.
   std::vector<E> host() const {
     std::vector<E> out(size_);
     if (size_) device_->download(out.data(), data_, size_ * sizeof(E));
@@ -122,5 +103,13 @@ class Array {
   E* data_ = nullptr;
   size_t size_ = 0;
 };
+
+/// Returns the host's copy of a matrix; blocks.
+template <class T>
+std::vector<T> host(Device& device, Matrix<const T> matrix) {
+  std::vector<T> out(matrix.size());
+  if (!out.empty()) device.download(out.data(), matrix.at, out.size() * sizeof(T));
+  return out;
+}
 
 }  // namespace bm3

@@ -36,6 +36,48 @@ BM3_HD void cosine_backward(T& on_b, T& on_a, T ab, T aa, T bb) {
   on_a = above ? ab / (norms * aa) : T(0);
 }
 
+// -------------------------------------------------------------------------------- pair loss (BPR)
+
+/// -ln(1e-10 + sigma(x)), as the released code guards it; or -ln sigma(x).
+enum class PairForm { epsilon, plain };
+constexpr double pair_epsilon = 1e-10;
+
+template <class T>
+BM3_HD T logistic(T x) {
+  return T(1) / (T(1) + std::exp(-x));
+}
+
+/// l(x) for the score difference x of a triple. -ln sigma(x) = ln(1 + e^-x), without overflow.
+template <class T>
+BM3_HD T pair_forward(T x, PairForm form) {
+  if (form == PairForm::epsilon) return -std::log(T(pair_epsilon) + logistic(x));
+  return (x < T(0) ? -x : T(0)) + std::log1p(std::exp(x < T(0) ? x : -x));
+}
+
+/// dl/dx: with s = sigma(x), ds/dx = s (1 - s) and 1 - s = sigma(-x):
+/// -s (1 - s) / (1e-10 + s), or -(1 - s).
+template <class T>
+BM3_HD T pair_backward(T x, PairForm form) {
+  const T rest = logistic(-x);
+  if (form == PairForm::plain) return -rest;
+  const T s = logistic(x);
+  return -s * rest / (T(pair_epsilon) + s);
+}
+
+// ------------------------------------------------------------------------------------ regulariser
+
+enum class RegForm {
+  norm,     // |x|_F, as the released code takes it
+  squared,  // |x|_F^2, as the papers write it
+};
+
+/// The factor of x in the gradient of scale * |x|_F, d|x|/dx = x / |x|, or of scale * |x|_F^2; 0
+/// where the norm, which is not smooth there, is 0.
+BM3_HD double penalty_factor(RegForm form, double scale, double norm) {
+  if (form == RegForm::squared) return 2 * scale;
+  return norm > 0 ? scale / norm : 0.0;
+}
+
 // ------------------------------------------------------------------------------------------- Adam
 
 /// Adam's constants, and what of step t does not depend on the element (Kingma & Ba, 2015).

@@ -29,6 +29,7 @@ void* CpuOps<T>::allocate(size_t bytes) {
     throw Error("out of memory: " + std::to_string(bytes >> 20) +
                 " MiB asked for; a smaller data set or --features frozen needs less");
   blocks_[memory] = bytes;
+  most_ = std::max(most_, allocated());
   return memory;
 }
 

@@ -5,10 +5,13 @@
 #include <unordered_map>
 #include <vector>
 
-#include "ops/cpu/blocks.h"
-#include "ops/ops.h"
+#include "ops/shapes.h"
 
 namespace bm3 {
+
+constexpr size_t row_block = 128;    // rows of a product, and of its gathered copy
+constexpr size_t sum_block = 512;    // rows whose sum is one partial sum
+constexpr size_t pair_block = 128;   // rows of pairs whose sum is one partial sum
 
 /// The operations with OpenMP and a CBLAS; see ops.h for what each computes. Work is cut into
 /// blocks of fixed sizes, each done by one thread with a single-threaded BLAS, and partial sums are
@@ -22,6 +25,7 @@ class CpuOps : public Ops<T> {
   void* allocate(size_t bytes) override;
   void release(void* memory) noexcept override;
   size_t allocated() const override;
+  size_t most_allocated() const override { return std::max(most_, allocated()); }
   void zero(void* dst, size_t bytes) override;
   void upload(void* dst, const void* src, size_t bytes) override;
   void download(void* dst, const void* src, size_t bytes) override;
@@ -29,38 +33,37 @@ class CpuOps : public Ops<T> {
   double seconds_of(const std::function<void()>& work) override;
   void replay(uint64_t, const std::function<void()>& work) override { work(); }
   size_t row_padding() const override { return 1; }
-  bool copies_rows() const override { return false; }
 
-  void linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b, size_t n,
-                      size_t in, size_t out) override;
-  void linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x, const int32_t* rows,
-                       const T* W, size_t n, size_t in, size_t out) override;
-  void propagate(T* y, const T* x, const T* z, T a, T b_user, T b_item, const Graph<T>& graph,
-                 size_t d) override;
-  void gather_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
-  void scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
-  void scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) override;
-  void draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p, uint64_t seed,
-                 uint32_t stream, const uint32_t* step) override;
-  void cosine_loss(double* loss, T* d_a, const T* a, const View<T>& b, const Pairs& pairs,
-                   double scale, size_t d) override;
-  void squared_forward(double* loss, const T* x, const Pairs& pairs, double scale,
-                       size_t d) override;
-  void squared_backward(T* d_x, const T* x, const Pairs& pairs, double scale, size_t d) override;
-  void norm_forward(double* loss, double* norm, const T* x, double scale, size_t n) override;
-  void norm_backward(T* d_x, const double* norm, const T* x, double scale, size_t n) override;
+  void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
+                      ConstMatrix<T> b) override;
+  void linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
+                       ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) override;
+  void propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
+                 const Graph<T>& graph) override;
+  void gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override;
+  void scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override;
+  void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override;
+  void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
+                   const Pairs& pairs, double mean, double weight) override;
+  void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
+                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) override;
+  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
+                    double scale) override;
+  void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
+                       RegForm form, double mean) override;
+  void penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, const Pairs& pairs,
+                        RegForm form, double scale) override;
+  void norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) override;
+  void norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) override;
   void advance(uint32_t* step) override { ++*step; }
-  void adam(T* p, T* m, T* v, const T* g, const AdamConstants<T>& constants,
-            const AdamStep<T>* schedule, const uint32_t* step, size_t n) override;
-  void adam_replay(const AdamRows<T>& at, const AdamConstants<T>& constants,
-                   const AdamStep<T>* schedule, const uint32_t* step, int lag, size_t n,
-                   size_t d) override;
-  void adam_rows(const AdamRows<T>& at, const T* g, const AdamConstants<T>& constants,
-                 const AdamStep<T>* schedule, const uint32_t* step, size_t n, size_t d) override;
-  void top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
-             const Graph<T>& graph, size_t k, size_t n, size_t d) override;
-  void metrics(double* sums, const int32_t* item, const Truth& truth, const double* ideal,
-               size_t k) override;
+  void adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
+            const AdamTime<T>& time) override;
+  void adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) override;
+  void adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) override;
+  void top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
+             const Graph<T>& graph) override;
+  void metrics(double* sums, Matrix<const int32_t> item, const Truth& truth,
+               const double* ideal) override;
 
  private:
   /// Calls body(block, first, last) for each block of at most `size` of n, blocks shared by
@@ -94,6 +97,7 @@ class CpuOps : public Ops<T> {
 
   int threads_;
   std::unordered_map<void*, size_t> blocks_;  // bytes of what is allocated
+  size_t most_ = 0;
   std::vector<std::vector<T>> scratch_;  // one a thread
   std::vector<T> shared_;                // partial matrices of one operation
   std::vector<double> partial_;

@@ -18,16 +18,16 @@ uint64_t hits_of(const int32_t* list, size_t k, const int32_t* items, size_t n) 
 
 // sums = over users, of each metric at each cut-off
 template <class T>
-void CpuOps<T>::metrics(double* sums, const int32_t* item, const Truth& truth, const double* ideal,
-                        size_t k) {
-  const size_t blocks = (truth.n + cpu::metric_block - 1) / cpu::metric_block;
-  partial_.assign(blocks * n_metrics, 0.0);
-  for_blocks(truth.n, cpu::metric_block, [&](size_t block, size_t first, size_t last) {
+void CpuOps<T>::metrics(double* sums, Matrix<const int32_t> item, const Truth& truth,
+                        const double* ideal) {
+  constexpr size_t metric_block = 1024;  // users whose metrics' sums are one partial sum
+  partial_.assign((truth.n + metric_block - 1) / metric_block * n_metrics, 0.0);
+  for_blocks(truth.n, metric_block, [&](size_t block, size_t first, size_t last) {
     double* const sum = partial_.data() + block * n_metrics;
     for (size_t t = first; t < last; ++t) {
       const size_t begin = truth.begin[t], n = truth.begin[t + 1] - begin;
-      const int32_t* list = item + static_cast<size_t>(truth.row[t]) * k;
-      const uint64_t hits = hits_of(list, k, truth.item + begin, n);
+      const int32_t* list = item.row(static_cast<size_t>(truth.row[t]));
+      const uint64_t hits = hits_of(list, item.cols, truth.item + begin, n);
       if (hits == 0) continue;  // all are 0
       for (size_t m = 0; m < n_metrics; ++m) sum[m] += user_metric(m, hits, n, ideal);
     }

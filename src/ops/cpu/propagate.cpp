@@ -6,9 +6,10 @@ namespace {
 
 constexpr int64_t ahead = 16;  // edges between the fetch of a row into cache and its use
 
-/// y[0..width) = a s_r sum_j s_j x_j + b z_r over the neighbours j of node r: one tile of columns.
+/// y[0..width) = a s_r sum_j s_j x_j + b z_r over the neighbours j of node r: one tile of columns;
+/// x, y and z point to its first column, d apart from row to row.
 template <int width, class T>
-void propagate_row(T* y, const T* x, const T* z, T a, T b, const Graph<T>& graph, int64_t r,
+void propagate_row(T* y, const T* x, const T* z, T a, T b, const Graph<T>& graph, size_t r,
                    size_t d) {
   const int32_t* neighbour = graph.neighbour.data();
   const T* scale = graph.scale.data();
@@ -34,19 +35,20 @@ void propagate_row(T* y, const T* x, const T* z, T a, T b, const Graph<T>& graph
 
 // y = a S A S x + b z
 template <class T>
-void CpuOps<T>::propagate(T* y, const T* x, const T* z, T a, T b_user, T b_item,
-                          const Graph<T>& graph, size_t d) {
-  for_blocks(static_cast<size_t>(graph.n_nodes()), 256, [&](size_t, size_t first, size_t last) {
+void CpuOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
+                          const Graph<T>& graph) {
+  shapes::propagate<T>(y, x, z, graph);
+  const size_t d = y.cols;
+  for_blocks(graph.n_nodes(), 256, [&](size_t, size_t first, size_t last) {
     for (size_t r = first; r < last; ++r) {
-      const auto node = static_cast<int64_t>(r);
-      const T b = node < graph.n_users ? b_user : b_item;
+      const T b = r < graph.n_users ? b_user : b_item;
       size_t c = 0;
       for (; c + 64 <= d; c += 64)
-        propagate_row<64>(y + r * d + c, x + c, z + r * d + c, a, b, graph, node, d);
+        propagate_row<64>(y.row(r) + c, x.at + c, z.row(r) + c, a, b, graph, r, d);
       for (; c + 8 <= d; c += 8)
-        propagate_row<8>(y + r * d + c, x + c, z + r * d + c, a, b, graph, node, d);
+        propagate_row<8>(y.row(r) + c, x.at + c, z.row(r) + c, a, b, graph, r, d);
       for (; c < d; ++c)
-        propagate_row<1>(y + r * d + c, x + c, z + r * d + c, a, b, graph, node, d);
+        propagate_row<1>(y.row(r) + c, x.at + c, z.row(r) + c, a, b, graph, r, d);
     }
   });
 }

@@ -8,7 +8,7 @@
 namespace bm3 {
 namespace {
 
-using namespace cpu;
+constexpr size_t user_block = 128, item_block = 512;  // of a block of scores
 
 void scores(float* s, const float* h_u, const float* h_i, size_t users, size_t items, size_t d) {
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(users),
@@ -49,10 +49,11 @@ class Best {
       if (entries_.size() >= 2 * k_ + strip) cut();
     }
   }
-  const std::vector<Entry>& sorted() {
+  /// item [k] = the best, best first; -1 where there are no more.
+  void write(int32_t* item) {
     cut();
     std::sort(entries_.begin(), entries_.end());
-    return entries_;
+    for (size_t j = 0; j < k_; ++j) item[j] = j < entries_.size() ? entries_[j].item : -1;
   }
 
  private:
@@ -83,43 +84,38 @@ class Best {
 }  // namespace
 
 template <class T>
-void CpuOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
-                      const Graph<T>& graph, size_t k, size_t n, size_t d) {
-  const auto n_items = static_cast<size_t>(graph.n_items);
-  for_blocks(n, user_block, [&](size_t, size_t first, size_t last) {
+void CpuOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
+                      const Graph<T>& graph) {
+  shapes::top_k(item, h_u, h_i, users, graph);
+  const size_t n_items = h_i.rows, d = h_i.cols;
+  for_blocks(users.n, user_block, [&](size_t, size_t first, size_t last) {
     const size_t block = last - first;
     T* h = scratch(user_block * (d + item_block));
     T* s = h + user_block * d;
-    std::vector<Best<T>> best(block, Best<T>(k));
-    std::vector<int64_t> seen(block);  // next training interaction of each user
+    std::vector<Best<T>> best(block, Best<T>(item.cols));
+    std::vector<int64_t> seen(block), end(block);  // next training interaction of each user
     for (size_t r = 0; r < block; ++r) {
       const auto user = static_cast<size_t>(users[first + r]);
-      std::copy_n(h_u + user * d, d, h + r * d);
+      std::copy_n(h_u.row(user), d, h + r * d);
       best[r].clear();
       seen[r] = graph.begin.data()[user];
+      end[r] = graph.begin.data()[user + 1];
     }
     // Always products of the same size: a user's scores do not depend on who else is ranked.
     std::fill(h + block * d, h + user_block * d, T(0));
     for (size_t i0 = 0; i0 < n_items; i0 += item_block) {
       const size_t width = std::min(item_block, n_items - i0);
-      scores(s, h, h_i + i0 * d, user_block, width, d);
+      scores(s, h, h_i.row(i0), user_block, width, d);
       for (size_t r = 0; r < block; ++r) {
-        const auto end_of_user = graph.begin.data()[users[first + r] + 1];
-        for (; seen[r] < end_of_user; ++seen[r]) {
-          const auto i = static_cast<size_t>(graph.neighbour.data()[seen[r]] - graph.n_users);
+        for (; seen[r] < end[r]; ++seen[r]) {
+          const size_t i = static_cast<size_t>(graph.neighbour.data()[seen[r]]) - graph.n_users;
           if (i >= i0 + width) break;
           s[r * width + i - i0] = -std::numeric_limits<T>::infinity();
         }
         best[r].push(s + r * width, static_cast<int32_t>(i0), width);
       }
     }
-    for (size_t r = 0; r < block; ++r) {
-      const auto& sorted = best[r].sorted();
-      for (size_t j = 0; j < k; ++j) {
-        item[(first + r) * k + j] = j < sorted.size() ? sorted[j].item : -1;
-        score[(first + r) * k + j] = j < sorted.size() ? sorted[j].score : T(0);
-      }
-    }
+    for (size_t r = 0; r < block; ++r) best[r].write(item.row(first + r));
   });
 }
 

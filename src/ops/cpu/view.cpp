@@ -8,7 +8,7 @@ constexpr size_t lanes = 16;  // blocks of Philox that are drawn side by side
 constexpr size_t columns_at_once = 4 * lanes;
 
 /// kept [columns_at_once] = 0 or 1 for the columns of blocks first_block, first_block + 1, ..: the
-/// words of random.h's `philox`, each round for all lanes.
+/// words of `philox`, each round for all lanes.
 void draw_columns(uint8_t* kept, uint32_t threshold, uint64_t seed, uint32_t stream, uint32_t step,
                   uint64_t first_block) {
   uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes];
@@ -39,49 +39,44 @@ void draw_columns(uint8_t* kept, uint32_t threshold, uint64_t seed, uint32_t str
 
 // y = x[rows]
 template <class T>
-void CpuOps<T>::gather_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
-  for_blocks(n, 256, [&](size_t, size_t first, size_t last) {
+void CpuOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
+  shapes::rows_of(y, x, rows);
+  for_blocks(y.rows, 256, [&](size_t, size_t first, size_t last) {
     for (size_t r = first; r < last; ++r) {
       if (rows[r] < 0)
-        std::fill(y + r * d, y + (r + 1) * d, T(0));
+        std::fill_n(y.row(r), y.cols, T(0));
       else
-        std::copy_n(x + static_cast<size_t>(rows[r]) * d, d, y + r * d);
+        std::copy_n(x.row(static_cast<size_t>(rows[r])), y.cols, y.row(r));
     }
   });
 }
 
 // y = x[rows]:  d_x[rows] += d_y
 template <class T>
-void CpuOps<T>::scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
-  for_blocks(n, 256, [&](size_t, size_t first, size_t last) {
+void CpuOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
+  shapes::rows_of(x, y, rows);
+  for_blocks(x.rows, 256, [&](size_t, size_t first, size_t last) {
     for (size_t r = first; r < last; ++r) {
       if (rows[r] < 0) continue;
-      T* to = y + static_cast<size_t>(rows[r]) * d;
+      T* const to = y.row(static_cast<size_t>(rows[r]));
+      const T* const from = x.row(r);
 #pragma omp simd
-      for (size_t c = 0; c < d; ++c) to[c] += x[r * d + c];
+      for (size_t c = 0; c < x.cols; ++c) to[c] += from[c];
     }
   });
 }
 
-// y[rows] = x
 template <class T>
-void CpuOps<T>::scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
-  for_blocks(n, 256, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r)
-      if (rows[r] >= 0) std::copy_n(x + r * d, d, y + static_cast<size_t>(rows[r]) * d);
-  });
-}
-
-template <class T>
-void CpuOps<T>::draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p,
-                          uint64_t seed, uint32_t stream, const uint32_t* step) {
+void CpuOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) {
+  BM3_SHAPE(rows.n == mask.rows);
   const uint32_t threshold = drop_threshold(p);
-  for_blocks(n, 256, [&](size_t, size_t first, size_t last) {
+  for_blocks(mask.rows, 256, [&](size_t, size_t first, size_t last) {
     for (size_t r = first; r < last; ++r)
-      for (size_t c = 0; c < d; c += columns_at_once) {
+      for (size_t c = 0; c < mask.cols; c += columns_at_once) {
         uint8_t drawn[columns_at_once];
-        draw_columns(drawn, threshold, seed, stream, *step, mask_block(rows[r], 0) + c / 4);
-        std::copy_n(drawn, std::min(columns_at_once, d - c), mask + r * d + c);
+        draw_columns(drawn, threshold, key.seed, key.stream, *key.step,
+                     mask_block(rows[r], 0) + c / 4);
+        std::copy_n(drawn, std::min(columns_at_once, mask.cols - c), mask.row(r) + c);
       }
   });
 }

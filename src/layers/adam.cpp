@@ -1,0 +1,58 @@
+#include "layers/adam.h"
+
+#include <cmath>
+
+namespace bm3 {
+
+template <class T>
+Adam<T>::Adam(Ops<T>& ops, Parameters<T>& parameters, std::vector<Features<T>*> features,
+              const AdamConfig& config, size_t max_steps)
+    : ops_(ops),
+      parameters_(parameters),
+      constants_(config.beta1, config.beta2, config.epsilon),
+      step_(ops, 1),
+      m_(ops, parameters.values().size()),
+      v_(ops, parameters.values().size()) {
+  std::vector<AdamStep<T>> schedule(max_steps + 1);
+  for (size_t t = 1; t <= max_steps; ++t) {
+    const auto power = static_cast<double>(t);
+    schedule[t] = {static_cast<T>(config.lr / (1 - std::pow(config.beta1, power))),
+                   static_cast<T>(1 / std::sqrt(1 - std::pow(config.beta2, power)))};
+  }
+  schedule_ = Array<AdamStep<T>>(ops, schedule);
+  for (auto* e : features)
+    states_.push_back({e, Array<T>(ops, e->value.size()), Array<T>(ops, e->value.size()),
+                       Array<uint32_t>(ops, e->value.rows)});
+}
+
+template <class T>
+AdamRows<T> Adam<T>::rows_of(State& state, Rows rows) {
+  const Matrix<T>& e = state.features->value;
+  return {e, state.m.matrix(e.rows, e.cols), state.v.matrix(e.rows, e.cols), state.last.data(),
+          rows};
+}
+
+template <class T>
+void Adam<T>::begin_step(const Batch& batch) {
+  ops_.advance(step_.data());
+  for (State& state : states_) ops_.adam_replay(rows_of(state, batch.items), time(), -1);
+}
+
+template <class T>
+void Adam<T>::step(const Batch& batch) {
+  ops_.adam(parameters_.values(), m_.matrix(1, m_.size()), v_.matrix(1, v_.size()),
+            parameters_.gradients(), time());
+  for (State& state : states_)
+    ops_.adam_rows(rows_of(state, batch.items), state.features->gradient(batch.items.n), time());
+}
+
+template <class T>
+void Adam<T>::catch_up() {
+  for (State& state : states_)
+    ops_.adam_replay(rows_of(state, {nullptr, state.features->value.rows}), time(), 0);
+}
+
+template class Adam<float>;
+template class Adam<double>;
+
+}  // namespace bm3

@@ -1,0 +1,65 @@
+#pragma once
+// A batch in terms of its distinct users and items: what is the same for every occurrence of a node
+// (projection, view, prediction) is computed once.
+#include <vector>
+
+#include "data/inter.h"
+#include "ops/ops.h"
+
+namespace bm3 {
+
+/// B interactions (u, i) on the device, and perhaps a negative item for each. Rows of users come in
+/// the order of their first occurrence, likewise items, positives first; the rows after the last
+/// distinct one are padding (-1, without pairs).
+struct Batch {
+  size_t size = 0;   // B
+  Rows users;        // [n_users] node numbers
+  Rows items;        // [n_items] item numbers
+  Rows nodes;        // [n_users + n_items] node numbers: users, then items
+  Pairs by_user;     // for each user row, the item rows it meets
+  Pairs by_item;     // for each item row, the user rows it meets, and the pairs' edges in by_user
+  Pairs by_negative; // for each item row, the user rows whose negative it is, likewise
+  Triples triples;   // by_user with the negatives' item rows
+};
+
+/// Rows of a batch, one block below the other: users, items, and the items of each modality.
+template <class M>
+struct Blocks {
+  M all;
+  size_t n_users, n_items;
+  M nodes() const { return all.slice(0, n_users + n_items); }
+  M user() const { return all.slice(0, n_users); }
+  M item() const { return all.slice(n_users, n_items); }
+  M modality(size_t m) const { return all.slice(n_users + (1 + m) * n_items, n_items); }
+};
+
+/// Returns `memory` as the blocks of a batch with `modalities` of them, each row d numbers.
+template <class E>
+Blocks<Matrix<E>> blocks(Array<E>& memory, const Batch& batch, size_t modalities, size_t d) {
+  const size_t rows = batch.users.n + (1 + modalities) * batch.items.n;
+  return {memory.matrix(rows, d), batch.users.n, batch.items.n};
+}
+
+/// Turns interactions into a Batch on a device, in memory taken once for batches of `max_size`.
+class BatchLoader {
+ public:
+  BatchLoader(Device& device, size_t n_users, size_t n_items, size_t max_size, bool negatives);
+  /// Returns the batch of pairs[0..size), size <= max_size, with the negative items
+  /// negatives[0..size) if this loader takes them; valid until the next call.
+  Batch load(const Interaction* pairs, const int32_t* negatives, size_t size);
+  /// The most rows of users, of items and of pairs that a batch can have.
+  size_t max_users() const { return max_users_; }
+  size_t max_items() const { return max_items_; }
+  size_t max_size() const { return max_size_; }
+
+ private:
+  Device& device_;
+  size_t n_users_, max_size_, max_users_, max_items_;
+  bool negatives_;
+  std::vector<int32_t> row_of_user_, row_of_item_;  // -1 where not in the batch at hand
+  std::vector<int32_t> edge_;                       // [max_size] of a pair, in by_user
+  std::vector<int32_t> host_;
+  Array<int32_t> memory_;
+};
+
+}  // namespace bm3

@@ -1,0 +1,48 @@
+#pragma once
+// LightGCN's layers and read-out over the graph of the training interactions (He et al., SIGIR
+// 2020), with BM3's residual [Eq. 3, 4].
+#include <vector>
+
+#include "data/inter.h"
+#include "ops/ops.h"
+
+namespace bm3 {
+
+/// Returns the graph of the distinct training interactions. D counts a node's distinct neighbours,
+/// plus `degree_epsilon` (0 in the papers; the released code adds 1e-7); an isolated node has a
+/// zero row. Throws where a number is out of range.
+template <class T>
+Graph<T> make_graph(Device& device, size_t n_users, size_t n_items,
+                    const std::vector<Interaction>& train, double degree_epsilon = 0);
+
+/// H [n_nodes, d] = mean(H^0 .. H^L), plus residual * H^0 in the rows of items, with H^0 = E and
+/// H^{l+1} = D^-1/2 A D^-1/2 H^l. [Eq. 3, 4] `other` [n_nodes, d] is working memory, unused for
+/// L <= 1.
+///
+/// Horner's rule: with R_0 = E and R_{l+1} = E + D^-1/2 A D^-1/2 R_l, R_L is the sum of all layers,
+/// so that each layer is one pass and none is kept.
+template <class T>
+void lightgcn_forward(Ops<T>& ops, Matrix<T> H, Matrix<T> other, ConstMatrix<T> E,
+                      const Graph<T>& graph, size_t n_layers, double residual) {
+  const T mean = T(1) / static_cast<T>(n_layers + 1), of_items = mean + static_cast<T>(residual);
+  if (n_layers == 0) return ops.propagate(H, E, E, T(0), mean, of_items, graph);
+  ConstMatrix<T> R = E;
+  Matrix<T> next = n_layers % 2 == 1 ? H : other;  // the last of L writes is to H
+  for (size_t l = 1; l < n_layers; ++l) {
+    ops.propagate(next, R, E, T(1), T(1), T(1), graph);
+    R = next;
+    next = next.at == H.at ? other : H;
+  }
+  ops.propagate(next, R, E, mean, mean, of_items, graph);
+}
+
+/// d_E [n_nodes, d] from d_H [n_nodes, d]. H = P E with P = (I + S + ... + S^L)/(L+1) + residual
+/// I_items and S symmetric, so P is symmetric and d_E = P^T d_H = P d_H: the forward pass, on the
+/// gradient.
+template <class T>
+void lightgcn_backward(Ops<T>& ops, Matrix<T> d_E, Matrix<T> other, ConstMatrix<T> d_H,
+                       const Graph<T>& graph, size_t n_layers, double residual) {
+  lightgcn_forward(ops, d_E, other, d_H, graph, n_layers, residual);
+}
+
+}  // namespace bm3

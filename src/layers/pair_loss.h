@@ -1,0 +1,63 @@
+#pragma once
+// What BPR's descendants share: the loss of triples (user, positive, negative), and the regulariser
+// on the rows of a batch (Rendle et al., UAI 2009; He et al., SIGIR 2020).
+#include "layers/batch.h"
+
+namespace bm3 {
+
+/// L_bpr = (1/B) sum of -ln sigma(x), x = f_u . (f_p - f_n), and the regulariser
+/// reg = (1/B) (|E_u|_F + |E_p|_F + |E_n|_F), or (1/2B) (|E_u|_F^2 + ...), where E_u, E_p and E_n
+/// hold a row for each triple. f and e [rows of a batch, d] are the final and the initial vectors.
+template <class T>
+class PairLoss {
+ public:
+  PairLoss(Ops<T>& ops, PairForm form, RegForm reg_form, size_t max_size)
+      : ops_(ops), form_(form), reg_form_(reg_form), x_(ops, max_size), c_(ops, max_size),
+        norms_(ops, 3) {}
+
+  /// Adds L_bpr to *bpr, keeps c = dL/dx and writes d_f's rows of users: each is a sum of
+  /// c (f_p - f_n).
+  void forward(double* bpr, Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch) {
+    ops_.zero(d_f.nodes().at, d_f.nodes().size() * sizeof(T));
+    ops_.pair_loss(bpr, x(batch), c(batch), d_f.user(), f.user(), f.item(), batch.triples, form_,
+                   1 / static_cast<double>(batch.size));
+  }
+  /// d_f's rows of items: dx/df_p = f_u and dx/df_n = -f_u.
+  void backward(Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch) {
+    ops_.add_weighted(d_f.item(), c(batch), f.user(), batch.by_item, 1);
+    ops_.add_weighted(d_f.item(), c(batch), f.user(), batch.by_negative, -1);
+  }
+
+  /// Adds reg to *reg and keeps the norms.
+  void reg_forward(double* reg, Blocks<Matrix<T>> e, const Batch& batch) {
+    for (size_t k = 0; k < 3; ++k)
+      ops_.penalty_forward(reg, norms_.data() + k, k == 0 ? e.user() : e.item(), pairs(batch, k),
+                           reg_form_, mean(batch));
+  }
+  /// d_e += lambda times its gradient.
+  void reg_backward(Blocks<Matrix<T>> d_e, Blocks<Matrix<T>> e, const Batch& batch,
+                    double lambda) {
+    for (size_t k = 0; k < 3; ++k)
+      ops_.penalty_backward(k == 0 ? d_e.user() : d_e.item(), norms_.data() + k,
+                            k == 0 ? e.user() : e.item(), pairs(batch, k), reg_form_,
+                            lambda * mean(batch));
+  }
+  /// x and c of a batch's triples [B, 1], in the order of its by_user.
+  Matrix<T> x(const Batch& batch) { return x_.matrix(batch.size, 1); }
+  Matrix<T> c(const Batch& batch) { return c_.matrix(batch.size, 1); }
+
+ private:
+  static const Pairs& pairs(const Batch& batch, size_t k) {
+    return k == 0 ? batch.by_user : k == 1 ? batch.by_item : batch.by_negative;
+  }
+  double mean(const Batch& batch) const {
+    return (reg_form_ == RegForm::norm ? 1 : 0.5) / static_cast<double>(batch.size);
+  }
+  Ops<T>& ops_;
+  PairForm form_;
+  RegForm reg_form_;
+  Array<T> x_, c_;
+  Array<double> norms_;  // |E_u|_F, |E_p|_F, |E_n|_F
+};
+
+}  // namespace bm3

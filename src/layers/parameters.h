@@ -1,0 +1,73 @@
+#pragma once
+// What training changes: parameters with their initial law, value and gradient, and features.
+#include <string>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace bm3 {
+
+/// The law of initial values: normal with this deviation, or uniform in +-spread.
+struct Law {
+  bool normal;
+  double spread;
+};
+/// Xavier's laws for a table or a weight [rows, cols], and the usual one of a bias behind `fan_in`
+/// inputs (Glorot and Bengio, 2010).
+Law xavier_uniform(size_t rows, size_t cols);
+Law xavier_normal(size_t rows, size_t cols);
+Law of_fan_in(size_t fan_in);
+
+struct ParameterShape {
+  std::string name;  // as in a golden: user_embedding, image.weight, predictor.bias, ...
+  size_t rows, cols;
+  Law law;
+};
+
+template <class T>
+struct Parameter : ParameterShape {
+  Matrix<T> value, gradient;
+};
+
+/// All parameters of a model, one after the other in memory, in the order of their shapes.
+template <class T>
+class Parameters {
+ public:
+  /// Values and gradients are 0.
+  Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes);
+
+  /// Draws every value from its law, keyed by (seed, the parameter's place).
+  void initialise(uint64_t seed);
+  /// Returns the parameter of this name. Throws where there is none.
+  const Parameter<T>& at(const std::string& name) const;
+  const std::vector<Parameter<T>>& all() const { return all_; }
+  /// All values, and all gradients, as one row.
+  Matrix<T> values() { return values_.matrix(1, values_.size()); }
+  Matrix<T> gradients() { return gradients_.matrix(1, gradients_.size()); }
+
+ private:
+  Ops<T>& ops_;
+  std::vector<Parameter<T>> all_;
+  Array<T> values_, gradients_;
+};
+
+/// One modality's features e_m [n_items, d_m]. Where training changes them, `gradient`
+/// [batch's n_items, d_m] is that of the batch's rows: all others are 0.
+template <class T>
+struct Features {
+  /// `tuned_rows`: the most rows of a batch, or 0 when features are frozen.
+  Features(Ops<T>& ops, std::string title, size_t n_items, size_t dim, size_t tuned_rows)
+      : name(std::move(title)),
+        memory(ops, n_items * dim),
+        rows(ops, tuned_rows * dim),
+        value(memory.matrix(n_items, dim)) {}
+  /// The gradient of n rows; null when features are frozen.
+  Matrix<T> gradient(size_t n) {
+    return rows.size() > 0 ? rows.matrix(n, value.cols) : Matrix<T>{};
+  }
+  std::string name;
+  Array<T> memory, rows;
+  Matrix<T> value;
+};
+
+}  // namespace bm3

@@ -1,0 +1,120 @@
+#include "models/model.h"
+
+#include <algorithm>
+
+#include "error.h"
+#include "text.h"
+
+namespace bm3 {
+
+template <class T>
+Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& parameters,
+                const std::vector<Loss>& losses)
+    : ops(setup.ops),
+      graph(setup.graph),
+      d(setup.settings.whole("dim")),
+      parameters_(ops, parameters),
+      losses_(losses),
+      sums_(ops, losses.size()) {
+  tuned_ = setup.settings.knows("features") && setup.settings.has("features", "tuned");
+  for (const auto& m : setup.modalities)
+    features_.emplace_back(ops, m.name, graph.n_items, m.dim,
+                           tuned_ ? setup.loader.max_items() : 0);
+}
+
+template <class T>
+std::vector<Features<T>*> Model<T>::tuned_features() {
+  std::vector<Features<T>*> out;
+  for (auto& e : features_)
+    if (tuned_) out.push_back(&e);
+  return out;
+}
+
+template <class T>
+std::vector<Loss> Model<T>::take_losses() {
+  std::vector<Loss> out = losses_;
+  const std::vector<double> sums = sums_.host();
+  ops.zero(sums_.data(), sums.size() * sizeof(double));
+  for (size_t k = 0; k < out.size(); ++k) out[k].value = sums[k];
+  return out;
+}
+
+template <class T>
+Trace Model<T>::look(const std::string& name, const std::string& equation, Matrix<const T> matrix,
+                     Rows rows) const {
+  Trace out{name, equation, matrix.cols, {}, {}};
+  if (rows.at) out.rows = host<int32_t>(ops, {rows.at, 1, rows.n});
+  const std::vector<T> values = host<T>(ops, matrix);
+  out.values.assign(values.begin(), values.end());
+  return out;
+}
+
+template <class T>
+std::vector<Trace> Model<T>::look_at_layers(size_t n_layers, const std::string& equation) {
+  std::vector<Trace> out;
+  Array<T> x(ops, graph.n_nodes() * d), y(ops, graph.n_nodes() * d);
+  Matrix<const T> from = embedding();
+  for (size_t l = 1; l <= n_layers; ++l) {
+    ops.propagate(y.matrix(from.rows, d), from, embedding(), T(1), T(0), T(0), graph);
+    std::swap(x, y);
+    from = x.matrix(from.rows, d);
+    out.push_back(look("layer_" + std::to_string(l), equation, from));
+  }
+  return out;
+}
+
+template class Model<float>;
+template class Model<double>;
+
+double total(const std::vector<Loss>& losses) {
+  double sum = 0;
+  for (const Loss& loss : losses) sum += loss.weight * loss.value;
+  return sum;
+}
+
+Setting dim_setting() {
+  return {"dim", whole_from_to(1, 1024), "64", "d, size of an embedding", {}, {"embedding-size"}};
+}
+
+Setting recipe_setting() {
+  return {"recipe", word_of({"released", "paper"}), "released",
+          "other defaults as in the authors' code or as in the paper's text"};
+}
+
+std::vector<Setting> pair_settings(const char* reg) {
+  return {recipe_setting(),
+          {"reg", weight(), reg, "lambda, weight of the regulariser", {}, {"reg-weight"}},
+          {"reg-form", word_of({"norm", "squared"}), "norm", "form of the regulariser",
+           {{"paper", "squared"}}},
+          {"pair-form", word_of({"epsilon", "plain"}), "epsilon",
+           "-ln(1e-10 + sigma(x)) or -ln sigma(x) for a triple", {{"paper", "plain"}}},
+          dim_setting()};
+}
+
+std::vector<Loss> pair_losses(const Settings& settings) {
+  return {{"bpr", 1}, {"reg", settings.real("reg")}};
+}
+
+PairForm pair_form(const Settings& settings) {
+  return settings.has("pair-form", "epsilon") ? PairForm::epsilon : PairForm::plain;
+}
+
+RegForm reg_form(const Settings& settings) {
+  return settings.has("reg-form", "norm") ? RegForm::norm : RegForm::squared;
+}
+
+const std::vector<ModelKind>& all_models() {
+  static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind()};
+  return all;
+}
+
+const ModelKind& model_kind(const std::string& name) {
+  std::vector<std::string> names;
+  for (const ModelKind& kind : all_models()) {
+    if (kind.name == name) return kind;
+    names.push_back(kind.name);
+  }
+  throw Error("--model is " + in_quotes(name) + ": expected " + join(names, " or "));
+}
+
+}  // namespace bm3

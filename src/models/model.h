@@ -1,0 +1,167 @@
+#pragma once
+// What training, goldens, tests and the benchmark need of a model, and the list of all models.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layers/batch.h"
+#include "layers/graph.h"
+#include "layers/parameters.h"
+#include "settings.h"
+
+namespace bm3 {
+
+struct ModalityShape {
+  std::string name;
+  size_t dim;  // d_m
+};
+
+/// What a model is made of. The loader bounds the rows of its batches.
+template <class T>
+struct Setup {
+  Ops<T>& ops;
+  const Graph<T>& graph;
+  const Settings& settings;
+  const std::vector<ModalityShape>& modalities;
+  const BatchLoader& loader;
+};
+
+/// A part of the loss: L = sum of weight * value.
+struct Loss {
+  std::string name;
+  double weight;
+  double value = 0;
+};
+
+/// The final vectors [n_users, w] and [n_items, w]: s(u, i) is their inner product.
+template <class T>
+struct Embeddings {
+  Matrix<const T> user, item;
+};
+
+/// A dropout mask [n, d] of a batch's rows, as `draw` fills it.
+struct Mask {
+  std::string name;  // in a golden: mask.user
+  Rows rows;         // of the golden's whole mask
+  Matrix<uint8_t> mask;
+};
+
+/// An intermediate result on the host, for goldens and for a reader of them.
+struct Trace {
+  std::string name, equation;
+  size_t cols;
+  std::vector<int32_t> rows;  // of the golden's array, -1: padding; empty: all of it
+  std::vector<double> values;
+};
+
+template <class T>
+class Model {
+ public:
+  Model(const Setup<T>& setup, const std::vector<ParameterShape>& parameters,
+        const std::vector<Loss>& losses);
+  virtual ~Model() = default;
+
+  /// Draws what the next forward pass takes at random, keyed by (seed, *step).
+  virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
+  /// Adds the batch's losses to the running sums and keeps what `backward` reads.
+  virtual void forward(const Batch& batch) = 0;
+  /// Writes the gradient of L with respect to every parameter, and to the rows of tuned features.
+  virtual void backward(const Batch& batch) = 0;
+  /// Returns the vectors that rank, on the device, until the next call or forward pass.
+  virtual Embeddings<T> embeddings() = 0;
+
+  /// Keeps the targets, which have no gradient, at their values in the last forward pass while the
+  /// parameters move: finite differences must not see them change.
+  virtual void hold_targets() {}
+  /// Returns the masks that `draw` fills.
+  virtual std::vector<Mask> masks(const Batch&) { return {}; }
+  /// Returns the intermediate results of the last forward pass, in the order of the equations.
+  virtual std::vector<Trace> trace(const Batch& batch) = 0;
+
+  Parameters<T>& parameters() { return parameters_; }
+  std::vector<Features<T>>& features() { return features_; }
+  /// Returns the features that training changes.
+  std::vector<Features<T>*> tuned_features();
+  /// Returns the names and weights of the losses, with value 0.
+  const std::vector<Loss>& losses() const { return losses_; }
+  /// Returns the sums since the last call; blocks.
+  std::vector<Loss> take_losses();
+
+ protected:
+  const Parameter<T>& parameter(const std::string& name) const { return parameters_.at(name); }
+  /// The running sum of the k-th loss, on the device.
+  double* loss(size_t k) { return sums_.data() + k; }
+  /// Users' rows, then items', of the two embedding tables, which are the first parameters.
+  Matrix<T> embedding() { return {parameters_.values().at, graph.n_nodes(), d}; }
+  Matrix<T> d_embedding() { return {parameters_.gradients().at, graph.n_nodes(), d}; }
+  /// A trace of a matrix on the device in these rows.
+  Trace look(const std::string& name, const std::string& equation, Matrix<const T> matrix,
+             Rows rows = {}) const;
+  /// Traces layer_1 .. layer_L of the graph, one by one: the model itself keeps none.
+  std::vector<Trace> look_at_layers(size_t n_layers, const std::string& equation);
+
+  Ops<T>& ops;
+  const Graph<T>& graph;
+  const size_t d;  // size of an embedding
+
+ private:
+  Parameters<T> parameters_;
+  std::vector<Features<T>> features_;
+  bool tuned_ = false;
+  std::vector<Loss> losses_;
+  Array<double> sums_;
+};
+
+/// Sum of weight * value. [Eq. 12]
+double total(const std::vector<Loss>& losses);
+
+/// Settings that several models have.
+Setting dim_setting();
+Setting recipe_setting();
+/// Those of the models with BPR's loss, with this weight of the regulariser; what they say.
+std::vector<Setting> pair_settings(const char* reg);
+std::vector<Loss> pair_losses(const Settings& settings);
+PairForm pair_form(const Settings& settings);
+RegForm reg_form(const Settings& settings);
+/// Shapes of user_embedding and item_embedding, each with this law.
+template <class T>
+std::vector<ParameterShape> embedding_tables(const Setup<T>& setup, Law (*law)(size_t, size_t)) {
+  const size_t d = setup.settings.whole("dim");
+  const size_t n_users = setup.graph.n_users, n_items = setup.graph.n_items;
+  return {{"user_embedding", n_users, d, law(n_users, d)},
+          {"item_embedding", n_items, d, law(n_items, d)}};
+}
+
+/// Published test figures of a model on one of the paper's data sets.
+struct Published {
+  const char* data;
+  double recall10, recall20, ndcg10, ndcg20;
+};
+
+/// All that is known of a model without making one.
+struct ModelKind {
+  std::string name, words;
+  std::vector<Setting> settings;
+  std::vector<Published> published;
+  bool draws_negatives, reads_features;
+  std::unique_ptr<Model<float>> (*make_float)(const Setup<float>&);
+  std::unique_ptr<Model<double>> (*make_double)(const Setup<double>&);
+};
+ModelKind bm3_kind();
+ModelKind bpr_kind();
+ModelKind lightgcn_kind();
+
+/// All models, the default first.
+const std::vector<ModelKind>& all_models();
+/// Returns the model of this name. Throws where there is none, with those that there are.
+const ModelKind& model_kind(const std::string& name);
+
+template <class T>
+std::unique_ptr<Model<T>> make_model(const ModelKind& kind, const Setup<T>& setup) {
+  if constexpr (sizeof(T) == sizeof(float))
+    return kind.make_float(setup);
+  else
+    return kind.make_double(setup);
+}
+
+}  // namespace bm3
