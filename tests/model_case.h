@@ -7,7 +7,7 @@
 
 #include "finite_difference.h"
 #include "models/model.h"
-#include "random.h"
+#include "random_inputs.h"
 
 namespace bm3::test {
 
