@@ -82,6 +82,7 @@ void print_data(const Dataset& data) {
                  static_cast<long long>(m.dim),
                  static_cast<double>(m.dim * x.n_items) * sizeof(float) / mib);
   if (data.modalities.empty()) std::fputs("modality     none\n", stderr);
+  for (const auto& file : data.unread) std::fprintf(stderr, "not read     %s\n", file.c_str());
   if (data.synthetic) print_made_up(stderr, data.name);
 }
 
