@@ -1,6 +1,6 @@
 // golden_check FILE...: compares the C++ on the CPU, in float64 and in float32, with goldens
-// (format: ref/README.md). Exit status 0 when all agree, 1 otherwise. golden_check --show FILE walks
-// through one in the order of the equations.
+// (format: ref/README.md). Exit status 0 when all agree, 1 otherwise. golden_check --show FILE
+// walks through one in the order of the equations.
 #include <cstdio>
 #include <iostream>
 
@@ -40,8 +40,8 @@ bool check(const std::string& file, const Golden& g, const char* precision) {
   if (!report.left_out.empty())
     std::printf("%s: %s: not compared: %zu, from %s on: expected the gradients of every step\n",
                 file.c_str(), precision, report.left_out.size(), report.left_out.front().c_str());
-  std::printf("%s: %s: %s: %zu arrays and metrics, %zu values compared, %zu differ; worst %s, error "
-              "%.1e, bound %.1e\n",
+  std::printf("%s: %s: %s: %zu arrays and metrics, %zu values compared, %zu differ; worst %s, "
+              "error %.1e, bound %.1e\n",
               file.c_str(), precision, report.ok() ? "agrees" : "DIFFERS", report.compared.size(),
               values, failed, worst->name.c_str(), worst->agreement.error, worst->bound);
   return report.ok();
@@ -140,8 +140,8 @@ int main(int argc, char** argv) {
   const bool showing = !files.empty() && files[0] == "--show";
   if (showing) files.erase(files.begin());
   if (files.empty() || files[0][0] == '-' || (showing && files.size() > 1)) {
-    std::cerr << "usage: golden_check FILE... or golden_check --show FILE, goldens as ref/README.md "
-                 "describes them\n";
+    std::cerr << "usage: golden_check FILE..., or golden_check --show FILE; ref/README.md says "
+                 "what a golden is\n";
     return 1;
   }
   try {

@@ -36,8 +36,8 @@ class Bounds {
       const GoldenRun<double> moved(ops, g, {false, true, unit, seed});
       for (size_t k = 0; k < exact.results.size(); ++k) {
         double& move = moves_.at(exact.results[k].name);
-        move = std::max(move, compare(exact.results[k].values, moved.results[k].values,
-                                      least_scale).error);
+        move = std::max(
+            move, compare(exact.results[k].values, moved.results[k].values, least_scale).error);
       }
     }
   }

@@ -4,7 +4,7 @@
 
 #include "golden.h"
 #include "magnitude_ops.h"
-#include "random.h"
+#include "random_inputs.h"
 
 namespace bm3::test {
 
@@ -79,8 +79,9 @@ class GoldenRun {
       std::vector<uint8_t> values;
       for (int32_t row : host_rows(m.rows))
         for (size_t c = 0; c < m.mask.cols; ++c)
-          values.push_back(row >= 0 && (!golden || golden->values[static_cast<size_t>(row) *
-                                                                      m.mask.cols + c] != 0));
+          values.push_back(
+              row >= 0 &&
+              (!golden || golden->values[static_cast<size_t>(row) * m.mask.cols + c] != 0));
       ops_.upload(m.mask.at, values.data(), values.size());
     }
   }

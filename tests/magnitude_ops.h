@@ -56,7 +56,8 @@ class MagnitudeOps final : public CpuOps<double> {
       double squared = 0;
       for (size_t c = 0; c < a.cols; ++c) squared += a.row(r)[c] * a.row(r)[c];
       for (size_t c = 0; c < a.cols; ++c)
-        terms_[d_a.row(r) + c] += 2 * weight * of_pairs / std::max(std::sqrt(squared), cosine_floor);
+        terms_[d_a.row(r) + c] +=
+            2 * weight * of_pairs / std::max(std::sqrt(squared), cosine_floor);
       terms_[loss] += of_pairs;
     }
   }
@@ -92,8 +93,8 @@ class MagnitudeOps final : public CpuOps<double> {
   }
 
  private:
-  std::vector<Matrix<T>> factors_;          // what the forward pass wrote
-  std::unordered_map<double*, T> terms_;    // by the place of the sum
+  std::vector<Matrix<T>> factors_;        // what the forward pass wrote
+  std::unordered_map<double*, T> terms_;  // by the place of the sum
   bool backward_ = false;
 };
 

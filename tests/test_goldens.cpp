@@ -1,5 +1,5 @@
-// Every file of ref/goldens on every backend, and the test of the test: what differs from the C++, or
-// is no golden, is refused. `golden_check FILE` does the same for any file.
+// Every file of ref/goldens on every backend, and the test of the test: what differs from the C++,
+// or is no golden, is refused. `golden_check FILE` does the same for any file.
 #include <nlohmann/json.hpp>
 
 #include "backends.h"
@@ -146,54 +146,55 @@ std::string with_length(const std::string& header) {
   return out + header;
 }
 
+/// An entry of a header.
+std::string array(const std::string& name, const char* dtype, const char* shape,
+                  const char* offsets) {
+  return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape +
+         ",\"data_offsets\":" + offsets + "}";
+}
+const std::string whole = array("a", "F64", "[2]", "[0,16]");
+
+/// Headers in front of 16 bytes of data, and what is said of them behind the file's name.
+const std::pair<std::string, std::string> headers[] = {
+    {whole, ""},
+    {whole + "," + array("b", "I32", "[0,3]", "[0,0]"), ""},
+    {"1", ": its header is not a JSON object: expected one"},
+    {whole + "," + whole, ": its header names 'a' twice: expected different names"},
+    {"\"a\":{\"dtype\":\"F64\",\"shape\":[2]}",
+     ": a lacks its data_offsets: expected dtype, shape and data_offsets"},
+    {"\"a\":[]", ": a lacks its dtype: expected dtype, shape and data_offsets"},
+    {array("a", "F16", "[8]", "[0,16]"),
+     ": a has dtype 'F16': expected F64, F32, I64, I32, U8 or BOOL"},
+    {array("a", "F64", "[-2]", "[0,16]"), ": a: its shape is [-2]: expected whole numbers from 0"},
+    {array("a", "F64", "[3]", "[0,16]"), ": a has 16 bytes: expected [3] of F64"},
+    {array("a", "F64", "[4294967296,4294967296,2]", "[0,16]"),
+     ": a has 16 bytes: expected [4294967296, 4294967296, 2] of F64"},
+    {array("a", "F64", "[2]", "[16,0]"),
+     ": a: its data_offsets are [16, 0]: expected a begin and an end"},
+    {array("a", "F64", "[3]", "[0,24]"),
+     ": a ends at byte 24 of the data: expected at most 16; the file may be truncated"},
+    {whole + "," + array("b", "F32", "[2]", "[8,16]"),
+     ": b begins at byte 8 of the data: expected 16, where the previous array ends"},
+    {array("a", "F32", "[2]", "[8,16]"),
+     ": a begins at byte 8 of the data: expected 0, where the previous array ends"},
+    {array("a", "F64", "[1]", "[0,8]"), " has 16 bytes of data: expected 8, where its arrays end"},
+    {"\"__metadata__\":{\"dim\":2}," + whole, ": its metadata's 'dim' is 2: expected a text"}};
+
 TEST(Goldens, RefuseWhatIsNoSafetensorsFile) {
   const ScratchFolder scratch;
   const std::string file = (scratch / "F").string();
-  const auto expect = [&](const std::string& bytes, const std::string& message) {
-    write_file(file, bytes);
-    EXPECT_ERROR(read_safetensors(file), message) << bytes.substr(0, 200);
-  };
   EXPECT_ERROR(read_safetensors(file), "cannot read " + file + ": expected a .safetensors file");
-  expect("abc", file + " has 3 bytes, fewer than its header: expected a whole .safetensors file");
-  expect(with_length("{}").substr(0, 9),
-         file + " has 9 bytes, fewer than its header: expected a whole .safetensors file");
-  const auto array = [](const std::string& name, const char* dtype, const char* shape,
-                        const char* offsets) {
-    return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape +
-           ",\"data_offsets\":" + offsets + "}";
+  const auto expect = [&](const std::string& bytes, const std::string& words) {
+    write_file(file, bytes);
+    EXPECT_ERROR(read_safetensors(file), words.empty() ? "" : file + words);
   };
-  const std::string a = array("a", "F64", "[2]", "[0,16]");
-  const std::pair<std::string, std::string> headers[] = {  // before 16 bytes of data
-      {a, ""},
-      {a + "," + array("b", "I32", "[0,3]", "[0,0]"), ""},
-      {"1", ": its header is not a JSON object: expected one"},
-      {a + "," + a, ": its header names 'a' twice: expected different names"},
-      {"\"a\":{\"dtype\":\"F64\",\"shape\":[2]}",
-       ": a lacks its data_offsets: expected dtype, shape and data_offsets"},
-      {"\"a\":[]", ": a lacks its dtype: expected dtype, shape and data_offsets"},
-      {array("a", "F16", "[8]", "[0,16]"),
-       ": a has dtype 'F16': expected F64, F32, I64, I32, U8 or BOOL"},
-      {array("a", "F64", "[-2]", "[0,16]"),
-       ": a: its shape is [-2]: expected whole numbers from 0"},
-      {array("a", "F64", "[3]", "[0,16]"), ": a has 16 bytes: expected [3] of F64"},
-      {array("a", "F64", "[4294967296,4294967296,2]", "[0,16]"),
-       ": a has 16 bytes: expected [4294967296, 4294967296, 2] of F64"},
-      {array("a", "F64", "[2]", "[16,0]"),
-       ": a: its data_offsets are [16, 0]: expected a begin and an end"},
-      {array("a", "F64", "[3]", "[0,24]"),
-       ": a ends at byte 24 of the data: expected at most 16; the file may be truncated"},
-      {a + "," + array("b", "F32", "[2]", "[8,16]"),
-       ": b begins at byte 8 of the data: expected 16, where the previous array ends"},
-      {array("a", "F32", "[2]", "[8,16]"),
-       ": a begins at byte 8 of the data: expected 0, where the previous array ends"},
-      {array("a", "F64", "[1]", "[0,8]"),
-       " has 16 bytes of data: expected 8, where its arrays end"},
-      {"\"__metadata__\":{\"dim\":2}," + a, ": its metadata's 'dim' is 2: expected a text"}};
+  for (const std::string& bytes : {std::string("abc"), with_length("{}").substr(0, 9)})
+    expect(bytes, " has " + std::to_string(bytes.size()) +
+                      " bytes, fewer than its header: expected a whole .safetensors file");
   for (const auto& [header, words] : headers)
-    expect(with_length("{" + header + "}") + std::string(16, '\0'),
-           words.empty() ? "" : file + words);
-  expect(with_length("{" + a + "}") + std::string(16, '\xFF'),
-         file + ": a: value 0 is not finite: expected numbers");
+    expect(with_length("{" + header + "}") + std::string(16, '\0'), words);
+  expect(with_length("{" + whole + "}") + std::string(16, '\xFF'),
+         ": a: value 0 is not finite: expected numbers");
 }
 
 /// A copy of the tuned golden whose header is changed; the message with which it is refused without
@@ -202,7 +203,8 @@ template <class Change>
 std::string refusal(const Change& change) {
   const ScratchFolder scratch;
   const std::string bytes = read_file(tuned), copy = (scratch / "F").string();
-  const size_t length = static_cast<uint8_t>(bytes[0]) | size_t{static_cast<uint8_t>(bytes[1])} << 8;
+  const auto byte = [&](size_t k) { return size_t{static_cast<uint8_t>(bytes[k])}; };
+  const size_t length = byte(0) | byte(1) << 8;  // of the header
   json header = json::parse(bytes.substr(8, length));
   change(header);
   write_file(copy, with_length(header.dump()) + bytes.substr(8 + length));
@@ -211,30 +213,32 @@ std::string refusal(const Change& change) {
   return message.empty() ? "" : message.substr(std::min(message.size(), copy.size()));
 }
 
-TEST(Goldens, RefuseWhatIsNoGolden) {
+/// Settings of another value, and how the refusal begins behind the file's name.
+const char* const settings[][3] = {
+    {"format", "bm3-golden-1", ": expected the format bm3-golden-2, not 'bm3-golden-1'"},
+    {"model", "vbpr", ": --model is 'vbpr': expected bm3 or bpr or lightgcn"},
+    {"model", "bpr", ": the setting pair-form is missing: expected -ln(1e-10 + sigma(x)) or -ln "
+                     "sigma(x) for a triple"},
+    {"dim", "five", ": dim is 'five': expected a whole number from 1 to 1024"},
+    {"n_users", "-6", ": n_users is '-6': expected a whole number from 1 to 2147483647"},
+    {"n_users", "2147483647", ": the golden has 2147483647 users and 18 items: expected "},
+    {"n_users", "2147483000", ": expected arrays for all users and items"},
+    {"n_users", "3", ": train: value 12 is 4: expected a whole number from 0 to 2"},
+    {"n_items", "1000000", ": expected arrays for all users and items"},
+    {"dropout", "1", ": dropout is '1': expected a number from 0 to below 1"},
+    {"reg-form", "cubed", ": reg-form is 'cubed': expected norm or squared"},
+    {"losses", "wreck", ": losses is 'wreck': expected rec or align or mask"},
+    {"lr", "0", ": lr is '0': expected a number above 0, in float32's range"},
+    {"beta2", "1", ": beta2 is '1': expected a number from 0 to below 1"},
+    {"degree_epsilon", "-5", ": degree_epsilon is '-5': expected a number from 0"},
+    {"modalities", "image,image", ": expected distinct modalities, none \"user\" or \"item\""},
+    {"modalities", "image,user", ": expected distinct modalities, none \"user\" or \"item\""},
+    {"metrics", "[", ": expected \"metrics\" as JSON"},
+    {"metrics", "{\"train\": {}}", ": expected \"metrics\" of \"valid\" and \"test\""},
+    {"metrics", "{\"test\": {\"recall@7\": 1}}", ": expected metrics recall, ndcg, "}};
+
+TEST(Goldens, RefuseWrongSettings) {
   EXPECT_EQ(refusal([](json&) {}), "");
-  const char* const settings[][3] = {
-      {"format", "bm3-golden-1", ": expected the format bm3-golden-2, not 'bm3-golden-1'"},
-      {"model", "vbpr", ": --model is 'vbpr': expected bm3 or bpr or lightgcn"},
-      {"model", "bpr", ": the setting pair-form is missing: expected -ln(1e-10 + sigma(x)) or -ln "
-                       "sigma(x) for a triple"},
-      {"dim", "five", ": dim is 'five': expected a whole number from 1 to 1024"},
-      {"n_users", "-6", ": n_users is '-6': expected a whole number from 1 to 2147483647"},
-      {"n_users", "2147483647", ": the golden has 2147483647 users and 18 items: expected "},
-      {"n_users", "2147483000", ": expected arrays for all users and items"},
-      {"n_users", "3", ": train: value 12 is 4: expected a whole number from 0 to 2"},
-      {"n_items", "1000000", ": expected arrays for all users and items"},
-      {"dropout", "1", ": dropout is '1': expected a number from 0 to below 1"},
-      {"reg-form", "cubed", ": reg-form is 'cubed': expected norm or squared"},
-      {"losses", "wreck", ": losses is 'wreck': expected rec or align or mask"},
-      {"lr", "0", ": lr is '0': expected a number above 0, in float32's range"},
-      {"beta2", "1", ": beta2 is '1': expected a number from 0 to below 1"},
-      {"degree_epsilon", "-5", ": degree_epsilon is '-5': expected a number from 0"},
-      {"modalities", "image,image", ": expected distinct modalities, none \"user\" or \"item\""},
-      {"modalities", "image,user", ": expected distinct modalities, none \"user\" or \"item\""},
-      {"metrics", "[", ": expected \"metrics\" as JSON"},
-      {"metrics", "{\"train\": {}}", ": expected \"metrics\" of \"valid\" and \"test\""},
-      {"metrics", "{\"test\": {\"recall@7\": 1}}", ": expected metrics recall, ndcg, "}};
   for (const auto& [name, value, words] : settings) {
     const std::string message =
         refusal([&, n = name, v = value](json& header) { header["__metadata__"][n] = v; });
@@ -242,9 +246,13 @@ TEST(Goldens, RefuseWhatIsNoGolden) {
   }
   for (const char* name : {"format", "model", "n_steps", "layers", "eps", "modalities"}) {
     const std::string words = std::string(": the setting ") + name + " is missing: expected ";
-    EXPECT_EQ(refusal([&](json& header) { header["__metadata__"].erase(name); })
-                  .substr(0, words.size()), words);
+    const std::string message =
+        refusal([&, n = name](json& header) { header["__metadata__"].erase(n); });
+    EXPECT_EQ(message.substr(0, words.size()), words);
   }
+}
+
+TEST(Goldens, RefuseWhatLacksAnArray) {
   const char* const arrays[][2] = {
       {"train", "[*, 2]"}, {"test", "[*, 2]"}, {"init/user_embedding", "[6, 5]"},
       {"init/feature.text", "[18, *]"}, {"step_0/users", "[*]"}, {"step_1/mask.item", "[18, 5]"},
