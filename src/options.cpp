@@ -2,120 +2,133 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "data/dataset.h"
 #include "error.h"
+#include "ops/metrics.h"
 #include "text.h"
+#include "train.h"
 
 namespace bm3 {
 namespace {
 
-/// The best hyper-parameters of each data set by the paper's grid (4.4).
-struct Best {
-  const char* name;
-  size_t n_layers;
-  double dropout, reg_weight;
-};
-constexpr Best bests[] = {{"baby", 1, 0.5, 0.1}, {"sports", 1, 0.5, 0.01}, {"elec", 2, 0.3, 0.1}};
+namespace fs = std::filesystem;
 
-struct Recipe {
-  const char* name;
-  RegForm reg_form;
-  double mm_weight;
-  bool tuned;
-};
-constexpr Recipe recipes[] = {{"released", RegForm::norm, 2, false},
-                              {"paper", RegForm::squared, 1, false}};
+constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users, items are int32
+constexpr const char* commands[] = {"synth", "recommend", "eval"};
 
-/// The row of that name, else the first.
-template <class Table>
-const auto& row_of(const Table& table, const std::string& name) {
-  for (const auto& row : table)
-    if (row.name == name) return row;
-  return table[0];
+/// The settings that were given, in their order.
+using Given = std::vector<std::pair<std::string, std::string>>;
+
+// ------------------------------------------------------------------- settings as options
+
+const Setting threads_setting = {"threads", whole_from_to(0, 1024), "0",
+                                 "threads on the CPU; 0: one for each processor"};
+const char* const device_words = "where to compute; auto: on the GPU when one works";
+
+std::vector<Setting> device_settings() {
+  return {{"device", word_of({"auto", "cpu", "cuda"}), "auto", device_words},
+          threads_setting,
+          {"spmm", word_of({"own", "cusparse"}), "own",
+           "propagation on the GPU by a kernel of our own or by cuSPARSE"}};
 }
 
-/// For --help: the first row's value, and the rows that differ: "0.1; sports: 0.01".
-template <class Table, class Value>
-std::string values_of(const Table& table, const Value& value) {
-  std::string out = value(table[0]);
-  for (const auto& row : table)
-    if (value(row) != value(table[0])) out += "; " + std::string(row.name) + ": " + value(row);
-  return out;
+std::vector<Setting> eval_settings() {
+  return {{"device", word_of({"run", "auto", "cpu", "cuda"}), "run",
+           device_words + std::string("; run: as the run did")},
+          threads_setting};
 }
 
-template <class T>
-struct Range {
-  T least, most;
-  std::string words;
-};
-template <class T>
-Range<T> from_to(T least, T most) {
-  return {least, most, "from " + shortest(least) + " to " + shortest(most)};
-}
-using Float = std::numeric_limits<float>;  // what computes with these numbers
-const Range<double> probability{0, std::nextafter(1.0, 0.0), "from 0 to below 1"};
-const Range<double> weight{0, Float::max(), "from 0, in float32's range"};
-const Range<double> positive{Float::min(), Float::max(), "above 0, in float32's range"};
-const Range<double> noises = from_to(0.0, 1e6);
-const Range<uint64_t> seeds = from_to(uint64_t{0}, std::numeric_limits<uint64_t>::max());
-constexpr int64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users and items are int32
-
-template <class T>
-T parse_number(const std::string& option, const std::string& text, const Range<T>& range) {
-  T value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, status] = std::from_chars(text.data(), end, value);
-  if (status != std::errc() || stop != end || !(value >= range.least && value <= range.most))
-    throw Error(option + " is " + in_quotes(text) + ": expected a " +
-                (std::is_integral_v<T> ? "whole number " : "number ") + range.words);
-  return value;
+std::vector<Setting> synth_settings() {
+  const SyntheticSpec spec;
+  return {{"users", whole_from_to(1, most_rows), shortest(spec.n_users), "users"},
+          {"items", whole_from_to(1, most_rows), shortest(spec.n_items), "items"},
+          {"interactions", whole_from_to(1, 1000000000000), shortest(spec.n_interactions),
+           "interactions; at least five a user and an item"},
+          {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), shortest(spec.seed),
+           "seed of every random number"}};
 }
 
-std::string parse_choice(const std::string& option, const std::string& text,
-                         const std::vector<std::string>& choices) {
-  if (!std::count(choices.begin(), choices.end(), text))
-    throw Error(option + " is " + in_quotes(text) + ": expected " + join(choices, " or "));
-  return text;
+std::vector<Setting> recommend_settings() {
+  return {{"user", whole_from_to(0, most_rows), "required", "the user's number"},
+          {"k", whole_from_to(1, longest_list), "10", "how many items"}};
 }
+
+/// For --help: what a setting means, its values and its default.
+std::string help_of(const Setting& setting) {
+  std::string text = setting.words;
+  if (setting.range.kind == Range::list)
+    text += ", of " + join(setting.range.choices, ", ");
+  else if (setting.range.choices.empty())
+    text += ", " + setting.range.words;
+  text += " [" + setting.fallback;
+  for (const auto& [name, value] : setting.best) text += "; " + name + ": " + value;
+  return text + "]";
+}
+
+/// Adds an option for each setting; what is given goes to `given`.
+void add_settings(CLI::App& app, const std::vector<Setting>& settings, Given& given,
+                  const std::string& group = "Options") {
+  for (const Setting& setting : settings) {
+    std::string names = option_name(setting.name);
+    for (const auto& alias : setting.aliases) names += "," + option_name(alias);
+    const auto take = [name = setting.name, &given](const std::string& value) {
+      given.emplace_back(name, value);
+    };
+    const auto& choices = setting.range.choices;
+    app.add_option_function<std::string>(names, take, help_of(setting))
+        ->option_text(choices.empty()                       ? "N"
+                      : setting.range.kind == Range::list ? "A,B,.."
+                                                            : join(choices, "|"))
+        ->group(group);
+  }
+}
+
+/// The settings with the values that `given` and the data set of this name give them.
+Settings filled(std::vector<Setting> known, const Given& given, const std::string& data = "") {
+  Settings settings(std::move(known));
+  settings.suit(data);
+  for (const auto& [name, value] : given)
+    if (name == "recipe") settings.suit(value);
+  for (const auto& [name, value] : given)
+    if (settings.knows(name)) settings.set(name, value);
+  return settings;
+}
+
+std::vector<Setting> settings_of(const ModelKind& model) {
+  std::vector<Setting> all = model.settings;
+  for (Setting& setting : training_settings()) all.push_back(std::move(setting));
+  return all;
+}
+
+/// Returns the model that --model names: it decides what other options there are.
+const ModelKind& named_model(int argc, const char* const* argv) {
+  const std::string option = "--model";
+  for (int k = 1; k < argc; ++k) {
+    const std::string word = argv[k];
+    if (word == option && k + 1 < argc) return model_kind(argv[k + 1]);
+    if (word.rfind(option + "=", 0) == 0) return model_kind(word.substr(option.size() + 1));
+  }
+  return all_models().front();
+}
+
+// --------------------------------------------------------------------------- other options
 
 /// A data set's name becomes the name of a folder.
-std::string parse_name(const std::string& text) {
+void check_name(const std::string& text) {
   if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos ||
       std::any_of(text.begin(), text.end(), is_control))
     throw Error("the data set's name is " + in_quotes(text) +
                 ": expected the name of a folder in the data folder (--data)");
-  return text;
 }
 
-constexpr const char* commands[] = {"synth", "recommend", "eval"};
-
 /// And one that `bm3 NAME` would not take for a command.
-std::string parse_new_name(const std::string& text) {
+void check_new_name(const std::string& text) {
   for (const char* command : commands)
     if (text == command)
       throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
-  return parse_name(text);
-}
-
-/// The pieces between commas. Error when one occurs twice.
-std::vector<std::string> parse_list(const std::string& option, const std::string& text) {
-  const auto list = split(text, ',');
-  for (const auto& word : list)
-    if (std::count(list.begin(), list.end(), word) > 1)
-      throw Error(option + " names " + in_quotes(word) + " twice: expected different names");
-  return list;
-}
-
-/// --losses: each of the list is on, the others are off.
-void parse_losses(const std::string& text, Bm3Config& config) {
-  config.rec = config.align = config.mask = false;
-  for (const auto& loss : parse_list("--losses", text)) {
-    parse_choice("--losses", loss, {"rec", "align", "mask"});
-    (loss == "rec" ? config.rec : loss == "align" ? config.align : config.mask) = true;
-  }
+  check_name(text);
 }
 
 /// --modality NAME:DIM:NOISE
@@ -125,183 +138,119 @@ SyntheticModality parse_modality(const std::string& text) {
     throw Error("--modality is " + in_quotes(text) +
                 ": expected NAME:DIM:NOISE, as in image:4096:3");
   check_modality_name(parts[0]);
-  return {parts[0], parse_number("DIM of --modality", parts[1], from_to<int64_t>(1, 1 << 20)),
-          parse_number("NOISE of --modality", parts[2], noises)};
+  check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[1]);
+  check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[2]);
+  SyntheticModality out{parts[0], 0, 0};
+  parse(parts[1], out.dim);
+  parse(parts[2], out.noise);
+  return out;
 }
 
-void add_modality(SyntheticSpec& spec, SyntheticModality added) {
-  for (const auto& m : spec.modalities)
-    if (m.name == added.name)
-      throw Error("--modality names " + in_quotes(m.name) + " twice: expected different names");
-  spec.modalities.push_back(std::move(added));
+/// Throws when a name occurs twice.
+void check_distinct(const std::string& option, const std::vector<std::string>& names) {
+  for (const auto& name : names)
+    if (std::count(names.begin(), names.end(), name) > 1)
+      throw Error(option + " names " + in_quotes(name) + " twice: expected different names");
 }
 
-using Take = std::function<void(const std::string& text)>;
+/// What the words of a command come to before they are checked.
+struct Words {
+  std::string name, model, modalities = "all";
+  fs::path data, out, run;
+  std::vector<std::string> modality;
+  bool tf32 = false;
+  Given given;
+};
 
-/// An option, or an argument when `names` has no dash, whose text goes to `take`. `value` is what
-/// --help calls it.
-CLI::Option* add(CLI::App& app, const std::string& names, const std::string& value,
-                 const std::string& meaning, const Take& take) {
-  return app.add_option_function<std::string>(names, take, meaning)->option_text(value);
+CLI::Option* add_folder(CLI::App& app, const std::string& name, fs::path& value,
+                        const std::string& words) {
+  const auto take = [name, &value](const std::string& text) {
+    if (text.empty()) throw Error(name + " is empty: expected a folder");
+    value = text;
+  };
+  return app.add_option_function<std::string>(name, take, words)
+      ->option_text(name[0] == '-' ? "DIR" : "");
 }
 
-/// An option that takes a number; --help shows its range and `fallback`, or the value it has now.
-template <class T>
-CLI::Option* add_number(CLI::App& app, const std::string& names, T& value, const Range<T>& range,
-                        const std::string& meaning, const std::string& fallback = "") {
-  const std::string name = names.substr(0, names.find(','));
-  return add(
-      app, names, "N",
-      meaning + ", " + range.words + " [" + (fallback.empty() ? shortest(value) : fallback) + "]",
-      [=, &value](const std::string& text) { value = parse_number(name, text, range); });
+void add_tf32(CLI::App& app, Words& words) {
+  app.add_flag("--tf32", words.tf32, "products on the GPU in TF32, faster and less exact [off]");
 }
 
-CLI::Option* add_choice(CLI::App& app, const std::string& name,
-                        const std::vector<std::string>& choices, const std::string& meaning,
-                        const std::string& fallback, const Take& take) {
-  return add(app, name, join(choices, "|"), meaning + " [" + fallback + "]",
-             [=](const std::string& text) { take(parse_choice(name, text, choices)); });
+DeviceChoice device_of(const Settings& settings, bool tf32) {
+  const bool cusparse = settings.knows("spmm") && settings.has("spmm", "cusparse");
+  if (settings.has("device", "cpu") && (tf32 || cusparse))
+    throw Error((tf32 ? "--tf32" : "--spmm cusparse") +
+                std::string(" needs a GPU: expected it without --device cpu"));
+  return {settings.text("device"), static_cast<int>(settings.whole("threads")), tf32, cusparse};
 }
 
-CLI::Option* add_folder(CLI::App& app, const std::string& name, std::filesystem::path& value,
-                        const std::string& meaning, const std::string& fallback) {
-  return add(app, name, name[0] == '-' ? "DIR" : "",
-             meaning + (fallback.empty() ? "" : " [" + fallback + "]"),
-             [=, &value](const std::string& text) {
-               if (text.empty()) throw Error(name + " is empty: expected a folder");
-               value = text;
-             });
+// -------------------------------------------------------------------------------- commands
+
+void add_train(CLI::App& app, Words& words, const ModelKind& model) {
+  std::vector<std::string> models;
+  for (const ModelKind& kind : all_models()) models.push_back(kind.name);
+  app.add_option("NAME", words.name, "name of the data set, a folder in the data folder")
+      ->option_text(" ");
+  app.add_option("--model", words.model, "which model to train [" + models[0] + "]")
+      ->option_text(join(models, "|"));
+  add_folder(app, "--data", words.data, "the data folder [data]");
+  add_folder(app, "--out", words.out,
+             "folder for the results; new or empty [runs/NAME-YYYYMMDD-HHMMSS]");
+  app.add_option("--modalities", words.modalities,
+                 "which of the data set's modalities to use [all]")
+      ->option_text("all|none|A,B,..");
+  add_settings(app, device_settings(), words.given);
+  add_tf32(app, words);
+  add_settings(app, training_settings(), words.given, "Training");
+  add_settings(app, model.settings, words.given, "Model " + model.name + " (" + model.words + ")");
 }
 
-void add_device(CLI::App& app, DeviceChoice& choice, const std::string& fallback) {
-  add_choice(app, "--device", {"auto", "cpu", "cuda"},
-             "where to compute; auto: on the GPU when one works", fallback,
-             [&](const std::string& text) { choice.device = text; });
-  add_number(app, "--threads", choice.threads, from_to(0, 1024),
-             "threads on the CPU; 0: one for each processor");
-  app.add_flag("--tf32", choice.tf32, "products on the GPU in TF32, faster and less exact [off]");
+TrainOptions train_options(const Words& words, const ModelKind& model) {
+  if (words.name.empty()) throw Error("no data set: expected its NAME, as in `bm3 baby`");
+  check_name(words.name);
+  const auto modalities = split(words.modalities, ',');
+  check_distinct("--modalities", modalities);
+  const Settings device = filled(device_settings(), words.given);
+  return {words.name, words.data, words.out, modalities, &model,
+          filled(settings_of(model), words.given, words.name), device_of(device, words.tf32)};
 }
 
-// Callbacks of options run in the order in which the options are added, not in that of the command
-// line: NAME and --recipe come first, so that what is given explicitly has the last word.
-
-void add_data_options(CLI::App& app, TrainOptions& options) {
-  Bm3Config& model = options.train.model;
-  add(app, "NAME", "", "name of the data set, a folder in the data folder", [&](const auto& text) {
-    options.name = parse_name(text);
-    const Best& best = row_of(bests, text);
-    model.n_layers = best.n_layers;
-    model.dropout = best.dropout;
-    model.reg_weight = best.reg_weight;
-  });
-  add_folder(app, "--data", options.data, "the data folder", "data");
-  add_folder(app, "--out", options.out, "folder for the results; new or empty",
-             "runs/NAME-YYYYMMDD-HHMMSS");
-  add(app, "--modalities", "all|none|A,B,..", "which of the data set's modalities to use [all]",
-      [&](const std::string& text) { options.modalities = parse_list("--modalities", text); });
-  add_device(app, options.device, options.device.device);
-  app.add_flag("--memory", options.memory,
-               "print what training would hold in the device's memory, and do not train [off]");
-}
-
-void add_model_options(CLI::App& app, TrainOptions& options) {
-  Bm3Config& model = options.train.model;
-  add_choice(app, "--recipe", {"released", "paper"},
-             "--reg-form, --mm-weight and --features as in the authors' code or as in their text",
-             options.recipe, [&](const std::string& text) {
-               const Recipe& recipe = row_of(recipes, options.recipe = text);
-               model.reg_form = recipe.reg_form;
-               model.mm_weight = recipe.mm_weight;
-               model.tuned = recipe.tuned;
-             });
-  add_number(app, "--layers,--n-layers", model.n_layers, from_to<size_t>(0, 8),
-             "L, layers of the graph",
-             values_of(bests, [](const Best& row) { return shortest(row.n_layers); }));
-  add_number(app, "--dropout", model.dropout, probability, "p, the probability to drop in a view",
-             values_of(bests, [](const Best& row) { return shortest(row.dropout); }));
-  add_number(app, "--reg,--reg-weight", model.reg_weight, weight,
-             "lambda, weight of the regulariser",
-             values_of(bests, [](const Best& row) { return shortest(row.reg_weight); }));
-  add_choice(
-      app, "--reg-form", {"norm", "squared"}, "form of the regulariser",
-      values_of(recipes, [](const Recipe& row) { return std::string(name_of(row.reg_form)); }),
-      [&](const std::string& text) {
-        model.reg_form = text == "norm" ? RegForm::norm : RegForm::squared;
-      });
-  add_number(app, "--mm-weight,--cl-weight", model.mm_weight, weight,
-             "weight of the align and mask losses",
-             values_of(recipes, [](const Recipe& row) { return shortest(row.mm_weight); }));
-  add_choice(app, "--features", {"frozen", "tuned"}, "whether training changes the features",
-             values_of(recipes,
-                       [](const Recipe& row) { return std::string(name_of_features(row.tuned)); }),
-             [&](const std::string& text) { model.tuned = text == "tuned"; });
-  add(app, "--losses", "A,B,..", "which of rec, align and mask are on [" + losses_of(model) + "]",
-      [&](const std::string& text) { parse_losses(text, model); });
-  add_number(app, "--dim,--embedding-size", model.d, from_to<size_t>(1, 1024),
-             "d, size of an embedding");
-}
-
-void add_training_options(CLI::App& app, TrainConfig& train) {
-  add_number(app, "--lr,--learning-rate", train.adam.lr, positive, "Adam's learning rate");
-  add_number(app, "--batch,--train-batch-size", train.batch, from_to<size_t>(1, 1000000),
-             "interactions in a batch");
-  add_number(app, "--epochs", train.epochs, from_to<size_t>(1, 1000000), "epochs at most");
-  add_number(app, "--patience,--stopping-step", train.patience, from_to<size_t>(1, 1000000),
-             "stop after so many epochs without a better validation R@20");
-  add_number(app, "--seed", train.seed, seeds, "seed of every random number");
-}
-
-void add_synth(CLI::App& app, SynthOptions& options) {
-  SyntheticSpec& spec = options.spec;
-  add(app, "NAME", "", "name of the new data set", [&](const std::string& text) {
-    options.name = parse_new_name(text);
-  })->required();
-  add_folder(app, "--data", options.data, "the data folder", options.data.string());
-  add_number(app, "--users", spec.n_users, from_to<int64_t>(1, most_rows), "users");
-  add_number(app, "--items", spec.n_items, from_to<int64_t>(1, most_rows), "items");
-  add_number(app, "--interactions", spec.n_interactions,
-             from_to(int64_t{1}, std::numeric_limits<int64_t>::max()),
-             "interactions; at least five a user and an item");
-  std::string fallback;
-  for (const auto& m : spec.modalities)
-    fallback += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
-  app.add_option_function<std::vector<std::string>>(
-         "--modality",
-         [&](const std::vector<std::string>& texts) {
-           spec.modalities.clear();
-           for (const auto& text : texts) add_modality(spec, parse_modality(text));
-         },
-         "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
-             "]")
+void add_synth(CLI::App& app, Words& words) {
+  std::string modalities;
+  for (const auto& m : SyntheticSpec{}.modalities)
+    modalities += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
+  app.add_option("NAME", words.name, "name of the new data set")->option_text(" ")->required();
+  add_folder(app, "--data", words.data, "the data folder [data]");
+  add_settings(app, synth_settings(), words.given);
+  app.add_option("--modality", words.modality,
+                 "modalities with their size and the noise beside a signal of 1 [" +
+                     modalities.substr(1) + "]")
       ->option_text("NAME:DIM:NOISE ...");
-  add_number(app, "--seed", spec.seed, seeds, "seed of every random number");
 }
 
-void add_recommend(CLI::App& app, RecommendOptions& options) {
-  add_folder(app, "RUN", options.run, "folder that a training run left", "")->required();
-  add_number(app, "--user", options.user, from_to<int64_t>(0, most_rows), "the user's number",
-             "required")
-      ->required();
-  add_number(app, "-k", options.k, from_to<size_t>(1, longest_list), "how many items");
+SynthOptions synth_options(const Words& words) {
+  check_new_name(words.name);
+  const Settings settings = filled(synth_settings(), words.given);
+  SyntheticSpec spec;
+  spec.n_users = static_cast<int64_t>(settings.whole("users"));
+  spec.n_items = static_cast<int64_t>(settings.whole("items"));
+  spec.n_interactions = static_cast<int64_t>(settings.whole("interactions"));
+  spec.seed = settings.whole("seed");
+  if (!words.modality.empty()) spec.modalities.clear();
+  std::vector<std::string> names;
+  for (const auto& text : words.modality) {
+    spec.modalities.push_back(parse_modality(text));
+    names.push_back(spec.modalities.back().name);
+  }
+  check_distinct("--modality", names);
+  return {words.name, words.data.empty() ? "data" : words.data, spec};
 }
 
-void add_eval(CLI::App& app, EvalOptions& options) {
-  add_folder(app, "RUN", options.run, "folder that a training run left", "")->required();
-  add_folder(app, "--data", options.data, "the data folder", "where the run found it");
-  add_device(app, options.device, "that of the run");
-  options.device.device.clear();
-}
-
-/// Where to look, after what is wrong with the words of `bm3` or of its command.
+/// Returns where to look, which follows what is wrong with the words of `bm3` or of its command.
 std::string see_help(const CLI::App& app) {
   const auto given = app.get_subcommands();
   return " (bm3 " + (given.empty() ? "" : given[0]->get_name() + " ") +
          "--help lists what there is)";
-}
-
-void check_device(const DeviceChoice& choice) {
-  if (choice.tf32 && choice.device == "cpu")
-    throw Error("--tf32 is there with --device cpu: expected it for a GPU alone");
 }
 
 /// Of the words that no option or argument took, the one to blame.
@@ -312,46 +261,12 @@ std::string unexpected(const CLI::App& app) {
   return "the argument " + in_quotes(words.front()) + " was not expected";
 }
 
-}  // namespace
-
-const char* name_of(RegForm form) { return form == RegForm::norm ? "norm" : "squared"; }
-const char* name_of_features(bool tuned) { return tuned ? "tuned" : "frozen"; }
-
-std::string losses_of(const Bm3Config& model) {
-  std::vector<std::string> on;
-  if (model.rec) on.push_back("rec");
-  if (model.align) on.push_back("align");
-  if (model.mask) on.push_back("mask");
-  return join(on, ",");
-}
-
-Command parse_command_line(int argc, const char* const* argv) {
-  CLI::App app{
-      "Trains BM3, a multi-modal recommender, on the data set NAME, and leaves a folder of\n"
-      "results. Without data/baby, `bm3 baby` trains on a built-in stand-in; data/README.md says\n"
-      "how to get the real data."};
-  TrainOptions train;
-  SynthOptions synth;
-  RecommendOptions recommend;
-  EvalOptions eval;
-  app.get_formatter()->column_width(44);
-  add_data_options(app, train);
-  add_model_options(app, train);
-  add_training_options(app, train.train);
-  auto* const synth_app = app.add_subcommand("synth", "Write a synthetic data set");
-  auto* const recommend_app =
-      app.add_subcommand("recommend", "Print a user's best items by a run's lists");
-  auto* const eval_app =
-      app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
-  add_synth(*synth_app, synth);
-  add_recommend(*recommend_app, recommend);
-  add_eval(*eval_app, eval);
-  // After the commands, which would copy it.
-  app.footer("\nbm3 COMMAND --help lists a command's options.");
+/// Reads the words; returns the help where that was asked for.
+std::string parse_words(CLI::App& app, int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    return Help{app.help()};
+    return app.help();
   } catch (const CLI::ExtrasError&) {
     throw Error(unexpected(app) + see_help(app));
   } catch (const CLI::ArgumentMismatch& e) {
@@ -360,18 +275,52 @@ Command parse_command_line(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& e) {
     throw Error(e.what() + see_help(app));
   }
-  for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
-  if (app.get_subcommands().empty()) {
-    if (train.name.empty()) throw Error("no data set: expected its NAME, as in `bm3 baby`");
-    return train;
-  }
   for (const auto* option : app.get_options())
-    if (option->count())
+    if (option->count() && !app.get_subcommands().empty())
       throw Error(option->get_name() + " stands before a command: expected what follows `bm3 " +
                   app.get_subcommands()[0]->get_name() + "`");
-  if (*synth_app) return synth;
-  if (*recommend_app) return recommend;
-  return eval;
+  return "";
+}
+
+}  // namespace
+
+Command parse_command_line(int argc, const char* const* argv) {
+  CLI::App app{
+      "Trains a recommender on the data set NAME, and leaves a folder of results. Without\n"
+      "data/baby, `bm3 baby` trains on a built-in stand-in; data/README.md says how to get the\n"
+      "real data."};
+  app.get_formatter()->column_width(44);
+  const ModelKind& model = named_model(argc, argv);
+  Words train, synth, recommend, eval;
+  add_train(app, train, model);
+  auto* const of_synth = app.add_subcommand("synth", "Write a synthetic data set");
+  add_synth(*of_synth, synth);
+  auto* const of_recommend =
+      app.add_subcommand("recommend", "Print a user's best items by a run's lists");
+  auto* const of_eval = app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
+  for (auto [command, words] : {std::pair{of_recommend, &recommend}, {of_eval, &eval}})
+    add_folder(*command, "RUN", words->run, "folder that a training run left")->required();
+  add_settings(*of_recommend, recommend_settings(), recommend.given);
+  of_recommend->get_option("--user")->required();
+  add_folder(*of_eval, "--data", eval.data, "the data folder [where the run found it]");
+  add_settings(*of_eval, eval_settings(), eval.given);
+  add_tf32(*of_eval, eval);
+  // After the commands, which would copy it.
+  app.footer("\nbm3 --model NAME --help lists another model's settings, bm3 COMMAND --help a "
+             "command's options.");
+
+  const std::string help = parse_words(app, argc, argv);
+  if (!help.empty()) return Help{help};
+  if (*of_synth) return synth_options(synth);
+  if (*of_recommend) {
+    const Settings settings = filled(recommend_settings(), recommend.given);
+    return RecommendOptions{recommend.run, static_cast<int64_t>(settings.whole("user")),
+                            settings.whole("k")};
+  }
+  if (*of_eval)
+    return EvalOptions{eval.run, eval.data,
+                       device_of(filled(eval_settings(), eval.given), eval.tf32)};
+  return train_options(train, model);
 }
 
 }  // namespace bm3

@@ -1,7 +1,12 @@
 #include "ops/choose.h"
 
+#include <omp.h>
+
 #include <cstdio>
 #include <filesystem>
+#include <mutex>
+#include <system_error>
+#include <thread>
 
 #include "error.h"
 #ifdef BM3_CUDA
@@ -9,6 +14,27 @@
 #endif
 
 namespace bm3 {
+namespace {
+
+/// Throws unless n threads can run at once: OpenMP would end the program, or hang.
+void check_threads(int n) {
+  std::mutex until_all_run;
+  std::unique_lock<std::mutex> lock(until_all_run);
+  std::vector<std::thread> threads;
+  int started = 1;  // this one
+  try {
+    for (; started < n; ++started)
+      threads.emplace_back([&] { std::lock_guard<std::mutex> wait(until_all_run); });
+  } catch (const std::system_error&) {
+  }
+  lock.unlock();
+  for (std::thread& thread : threads) thread.join();
+  if (started < n)
+    throw Error("cannot start thread " + std::to_string(started + 1) + " of " +
+                std::to_string(n) + ": expected a smaller --threads, or a higher limit (ulimit -u, -v)");
+}
+
+}  // namespace
 
 std::string choose_device(const std::string& wanted) {
   if (wanted == "cpu") return "cpu";
@@ -27,11 +53,13 @@ std::string choose_device(const std::string& wanted) {
 std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice) {
 #ifdef BM3_CUDA
   if (choose_device(choice.device) == "cuda")
-    return make_cuda_ops<float>(choice.tf32, false, choice.reserve);
+    return make_cuda_ops<float>(choice.tf32, choice.cusparse);
 #else
   choose_device(choice.device);
 #endif
-  if (choice.tf32) std::fputs("warning: --tf32 does nothing on the CPU\n", stderr);
+  if (choice.tf32 || choice.cusparse)
+    std::fputs("warning: --tf32 and --spmm do nothing on the CPU\n", stderr);
+  check_threads(choice.threads > 0 ? choice.threads : omp_get_max_threads());
   return make_cpu_ops<float>(choice.threads);
 }
 
