@@ -108,7 +108,7 @@ int run(TrainOptions options) {
   if (options.memory) return show_memory(options);
   options.device.device = choose_device(options.device.device);
   const fs::path out = options.out.empty() ? default_run_folder(options.name) : options.out;
-  check_run_folder(out, !options.out.empty());
+  check_run_folder(out);
   const Dataset data = find_dataset(options);
 
   if (options.device.device == "cuda")
@@ -132,18 +132,16 @@ int run(TrainOptions options) {
   const auto graph = make_graph<float>(*ops, x.n_users, x.n_items, x.train);
   std::vector<int32_t> everyone(static_cast<size_t>(x.n_users));
   std::iota(everyone.begin(), everyone.end(), 0);
-  const fs::path left = write_run(out, options, data, log, result,
-                                  rank_by(*ops, graph, result, everyone, options.train.model.d));
+  write_run(out, options, data, log, result,
+            rank_by(*ops, graph, result, everyone, options.train.model.d));
   std::fprintf(stderr, "\nbest epoch %zu of %zu; most memory %.0f MiB\n", result.best_epoch,
                log.size(), process_memory("VmHWM"));
   print_results({{"validation", result.valid},
                  {"test", result.test},
                  {"by popularity, test", popularity(*ops, graph, x)}},
                 data);
-  if (left != out)
-    std::fprintf(stderr, "something else has the name %s by now\n", out.string().c_str());
-  std::printf("results in %s\n", left.string().c_str());
-  flush_output(" The results are in " + left.string());
+  std::printf("results in %s\n", out.string().c_str());
+  flush_output(" The results are in " + out.string());
   return 0;
 }
 

@@ -37,8 +37,7 @@ Json to_json(const Metrics& metrics) {
 class Config {
  public:
   explicit Config(const fs::path& path) : name_(path.string()) {
-    std::ifstream file;
-    open_file(file, path, a_run);
+    std::ifstream file = open_file(path, a_run);
     json_ = Json::parse(file, nullptr, false);
     if (json_.is_discarded())
       throw Error(name_ + " is not JSON: expected the file as a run of bm3 left it");
@@ -153,50 +152,46 @@ std::string top_k_text(const Ranking& ranking) {
 }
 
 std::ifstream open_top_k(const fs::path& path) {
-  std::ifstream file;
-  open_file(file, path, "a run's best items");
-  return file;
+  return open_file(path, "a run's best items");
 }
 
 std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t d) {
-  auto array = read_npy<float>(path);
-  if (array.shape != std::vector<int64_t>{rows, static_cast<int64_t>(d)})
+  const NpyMatrix matrix(path);
+  if (matrix.rows() != rows || matrix.cols() != static_cast<int64_t>(d))
     throw Error(path.string() + " is not of the shape [" + std::to_string(rows) + ", " +
                 std::to_string(d) + "] that config.json states");
-  return std::move(array.values);
+  std::vector<float> values(static_cast<size_t>(rows) * d);
+  matrix.read_rows(0, rows, values.data());
+  return values;
+}
+
+void write_embedding(const PartFolder& part, const std::string& name,
+                     const std::vector<float>& values, size_t d) {
+  part.append(name, npy_header(static_cast<int64_t>(values.size() / d), static_cast<int64_t>(d)));
+  part.append(name, npy_bytes(values.data(), values.size()));
 }
 
 }  // namespace
 
-void check_run_folder(const fs::path& out, bool must_be_new) {
+void check_run_folder(const fs::path& out) {
   std::error_code status;
   if (fs::equivalent(out, ".", status))
     throw Error(out.string() + " is the folder that you are in: expected --out to be a new or " +
                 "empty folder elsewhere");
-  const bool is_new = !fs::exists(fs::symlink_status(out, status)) ||
-                      (fs::is_directory(out, status) && fs::is_empty(out, status));
-  if (must_be_new && !is_new)
-    throw Error(out.string() + " is there already: expected --out to be a new or empty folder");
-  PartFolder trial(absolute_path(out));
+  PartFolder{out};
 }
 
-fs::path write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
-                   const std::vector<Epoch>& log, const TrainResult& result,
-                   const Ranking& best_items) {
-  const fs::path target = absolute_path(out);
-  PartFolder part(target);
-  const auto d = static_cast<int64_t>(options.train.model.d);
+void write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
+               const std::vector<Epoch>& log, const TrainResult& result,
+               const Ranking& best_items) {
+  PartFolder part(out);
   const Json config = config_of(options, data, result);
-  part.write("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  part.write("log.csv", log_text(log));
-  write_npy(part / "user_embedding.npy", result.user.data(), data.interactions.n_users, d);
-  write_npy(part / "item_embedding.npy", result.item.data(), data.interactions.n_items, d);
-  part.write("top_k.tsv", top_k_text(best_items));
-  if (part.rename_to(target)) return out;
-  for (int k = 2;; ++k) {
-    const fs::path other = target.string() + "-" + std::to_string(k);
-    if (!fs::exists(fs::symlink_status(other)) && part.rename_to(other)) return other;
-  }
+  part.append("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  part.append("log.csv", log_text(log));
+  write_embedding(part, "user_embedding.npy", result.user, options.train.model.d);
+  write_embedding(part, "item_embedding.npy", result.item, options.train.model.d);
+  part.append("top_k.tsv", top_k_text(best_items));
+  part.rename_to_target();
 }
 
 Run read_run(const fs::path& folder) {

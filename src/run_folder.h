@@ -14,16 +14,15 @@
 
 namespace bm3 {
 
-/// Error unless a run can leave its folder at `out`: in a folder one may write to, as a trial
-/// shows, and new or empty where it `must_be_new`.
-void check_run_folder(const std::filesystem::path& out, bool must_be_new);
+/// Throws unless `out` can be created: a new or empty folder, and not the one that the program is
+/// in.
+void check_run_folder(const std::filesystem::path& out);
 
-/// Writes the folder `out`; where something else has this name by now, `out`-2, or -3 and so on.
-/// Gives back where it is. `best_items` ranks every user; options.device.device is "cpu" or "cuda".
-/// Error when it cannot be written; then nothing is left.
-std::filesystem::path write_run(const std::filesystem::path& out, const TrainOptions& options,
-                                const Dataset& data, const std::vector<Epoch>& log,
-                                const TrainResult& result, const Ranking& best_items);
+/// Writes the folder `out`. `best_items` ranks every user; options.device.device is "cpu" or
+/// "cuda". Throws when it cannot be written, or its name is taken by now; then nothing is left.
+void write_run(const std::filesystem::path& out, const TrainOptions& options, const Dataset& data,
+               const std::vector<Epoch>& log, const TrainResult& result,
+               const Ranking& best_items);
 
 /// What `recommend` and `eval` need of a run.
 struct Run {

@@ -59,17 +59,16 @@ std::string inter_text(const Interactions& data) {
   return text;
 }
 
-void write_features(const Modality& modality, int64_t n_items, const fs::path& path) {
-  NpyWriter<float> writer(path, n_items, modality.dim);
+void write_features(const PartFolder& part, const Modality& modality, int64_t n_items) {
+  const std::string file = modality.name + std::string(feature_ending);
+  part.append(file, npy_header(n_items, modality.dim));
   constexpr int64_t piece = 256;
   std::vector<float> rows(static_cast<size_t>(piece * modality.dim));
   for (int64_t first = 0; first < n_items; first += piece) {
-    PartFolder::heed_interrupts();
     const int64_t count = std::min(piece, n_items - first);
     modality.read_rows(first, count, rows.data());
-    writer.append(rows.data(), static_cast<size_t>(count * modality.dim));
+    part.append(file, npy_bytes(rows.data(), static_cast<size_t>(count * modality.dim)));
   }
-  writer.finish();
 }
 
 }  // namespace
@@ -111,16 +110,13 @@ Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name) {
 }
 
 void write_dataset(const SyntheticSpec& spec, const std::string& name, const fs::path& folder) {
-  const fs::path target = folder / name;
-  const Error taken(target.string() + " is there already: remove it or choose another name");
-  if (fs::exists(fs::symlink_status(target))) throw taken;
+  PartFolder{folder / name};  // a trial: what could not be written need not be made
   const Dataset data = synthetic_dataset(spec, name);
-  PartFolder part(absolute_path(target));
-  part.write(mark_name, mark_text(spec, name));
-  part.write(name + ".inter", inter_text(data.interactions));
-  for (const auto& m : data.modalities)
-    write_features(m, spec.n_items, part / (m.name + std::string(feature_ending)));
-  if (!part.rename_to(absolute_path(target))) throw taken;
+  PartFolder part(folder / name);
+  part.append(mark_name, mark_text(spec, name));
+  part.append(name + ".inter", inter_text(data.interactions));
+  for (const auto& m : data.modalities) write_features(part, m, spec.n_items);
+  part.rename_to_target();
 }
 
 }  // namespace bm3

@@ -197,8 +197,7 @@ Interactions parse_inter(std::string_view text, const std::string& name, uint64_
 }
 
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed) {
-  std::ifstream file;
-  open_file(file, path, "an .inter file to read");
+  std::ifstream file = open_file(path, "an .inter file to read");
   file.seekg(0, std::ios::end);
   std::string text(static_cast<size_t>(std::max<std::streamoff>(file.tellg(), 0)), '\0');
   file.seekg(0);

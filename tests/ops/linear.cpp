@@ -1,7 +1,7 @@
 // Linear layers [Eq. 1, 6]: forward and backward against a plain loop. Outputs hold NaN before the
 // call.
 #include "backends.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "rounding.h"
 
 namespace bm3::test {

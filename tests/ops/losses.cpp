@@ -1,7 +1,7 @@
 // Losses and regulariser [Eq. 8-12]: each pass over rows against a plain loop.
 // Outputs that are added to hold numbers before the call, those that are overwritten hold NaN.
 #include "backends.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "rounding.h"
 
 namespace bm3::test {

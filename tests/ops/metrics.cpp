@@ -1,6 +1,6 @@
 // Sums of the metrics of ranked lists (4.3), against a plain loop.
 #include "backends.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "rounding.h"
 
 namespace bm3::test {

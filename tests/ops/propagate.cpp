@@ -4,7 +4,7 @@
 #include "error.h"
 #include "model/lightgcn.h"
 #include "plain_model.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "rounding.h"
 
 namespace bm3::test {

@@ -3,7 +3,7 @@
 
 #include "backends.h"
 #include "model/lightgcn.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "rounding.h"
 
 namespace bm3::test {

@@ -1,6 +1,6 @@
 // Rows of a batch and the masks of their views [Eq. 5], bit for bit.
 #include "backends.h"
-#include "random.h"
+#include "random_inputs.h"
 
 namespace bm3::test {
 namespace {
