@@ -106,6 +106,7 @@ int run(TrainOptions options) {
   RunLog log;
   TrainProgress progress;
   progress.on_ready = [&](size_t n) {
+    check_threads(options.device);
     log.allocated = ops->allocated();
     print_data(data, *options.model);
     print_setup(options, n, *ops);
@@ -215,6 +216,7 @@ int run(const EvalOptions& options) {
     device.tf32 = device.tf32 || past.tf32;
   }
   const auto ops = choose_ops(device);
+  check_threads(device);
   const Interactions& x = data.interactions;
   const HeldOut valid = held_out(x.valid, x), test = held_out(x.test, x);
   const Graph<float> graph = graph_of(*ops, x);

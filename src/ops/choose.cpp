@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <mutex>
-#include <system_error>
 #include <thread>
+#include <vector>
 
 #include "error.h"
 #ifdef BM3_CUDA
@@ -14,28 +14,6 @@
 #endif
 
 namespace bm3 {
-namespace {
-
-/// Throws unless n threads can run at once: OpenMP would end the program, or hang.
-void check_threads(int n) {
-  std::mutex until_all_run;
-  std::unique_lock<std::mutex> lock(until_all_run);
-  std::vector<std::thread> threads;
-  int started = 1;  // this one
-  try {
-    for (; started < n; ++started)
-      threads.emplace_back([&] { std::lock_guard<std::mutex> wait(until_all_run); });
-  } catch (const std::system_error&) {
-  }
-  lock.unlock();
-  for (std::thread& thread : threads) thread.join();
-  if (started < n)
-    throw Error("cannot start thread " + std::to_string(started + 1) + " of " +
-                std::to_string(n) + ": expected a smaller --threads, or a higher limit (ulimit -u, -v)");
-}
-
-}  // namespace
-
 std::string choose_device(const std::string& wanted) {
   if (wanted == "cpu") return "cpu";
 #ifdef BM3_CUDA
@@ -59,8 +37,31 @@ std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice) {
 #endif
   if (choice.tf32 || choice.cusparse)
     std::fputs("warning: --tf32 and --spmm do nothing on the CPU\n", stderr);
-  check_threads(choice.threads > 0 ? choice.threads : omp_get_max_threads());
   return make_cpu_ops<float>(choice.threads);
+}
+
+void check_threads(const DeviceChoice& choice) {
+  if (choose_device(choice.device) == "cuda") return;
+  constexpr size_t bytes = size_t{129} << 20;  // of OpenBLAS for a thread; address space alone
+  const int n = choice.threads > 0 ? choice.threads : omp_get_max_threads();
+  std::mutex until_all_run;
+  std::unique_lock<std::mutex> lock(until_all_run);
+  std::vector<std::thread> threads;
+  std::vector<std::unique_ptr<char[]>> memory;
+  try {
+    for (int k = 0; k < n; ++k) {
+      memory.emplace_back(new char[bytes]);
+      threads.emplace_back([&] { const std::lock_guard<std::mutex> wait(until_all_run); });
+    }
+  } catch (const std::exception&) {  // std::system_error or std::bad_alloc
+  }
+  lock.unlock();
+  for (std::thread& thread : threads) thread.join();
+  if (threads.size() < static_cast<size_t>(n))
+    throw Error("cannot start " + std::to_string(n) + " threads, only " +
+                std::to_string(threads.size()) +
+                ": expected a smaller --threads, or higher limits of processes and of memory "
+                "(ulimit -u, ulimit -v)");
 }
 
 }  // namespace bm3

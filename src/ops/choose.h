@@ -15,8 +15,12 @@ struct DeviceChoice {
 /// for and no GPU works, with why; warns where "auto" leaves a GPU that is there alone.
 std::string choose_device(const std::string& wanted);
 
-/// Returns the operations on the chosen device. Throws like `choose_device`, and where the CPU's
-/// threads cannot be started.
+/// Returns the operations on the chosen device. Throws like `choose_device`.
 std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice);
+
+/// Throws unless the CPU's threads can all run, each with the memory that OpenBLAS takes in its
+/// first product; where there is none, OpenBLAS waits forever. To be called once everything else is
+/// allocated. Does nothing for a GPU.
+void check_threads(const DeviceChoice& choice);
 
 }  // namespace bm3
