@@ -75,8 +75,9 @@ void print_data(const Dataset& data, const ModelKind& model) {
                  static_cast<long long>(m.dim),
                  mib(static_cast<size_t>(m.dim * x.n_items) * sizeof(float)));
   if (data.modalities.empty()) std::fputs("modality     none\n", stderr);
-  else if (!model.reads_features)
-    std::fprintf(stderr, "             %s does not read features\n", model.name.c_str());
+  for (const auto& file : data.unread) std::fprintf(stderr, "not read     %s\n", file.c_str());
+  if (!model.reads_features)
+    std::fprintf(stderr, "             %s reads no features\n", model.name.c_str());
   if (data.synthetic) print_made_up(stderr, data.name);
 }
 

@@ -196,6 +196,15 @@ TEST_F(Cli, EvalOfDataThatMoved) {
   EXPECT_EQ(run({"eval", "one", "--data", "new"}).status, 0);
 }
 
+TEST_F(Cli, WarnsOfFeaturesThatItDoesNotRead) {
+  write_file(folder_ / "data/toy/sound.npy", "");
+  const Outcome outcome = run(short_run("run"));
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_NE(outcome.err.find("\nnot read     sound.npy: features are read from sound_feat.npy\n"),
+            std::string::npos)
+      << outcome.err;
+}
+
 TEST_F(Cli, FewerModalities) {
   for (const std::string modalities : {"none", "text", "image,text"})
     EXPECT_EQ(run(short_run("run-" + modalities, {"--modalities", modalities})).status, 0)

@@ -18,8 +18,8 @@ TEST_F(Cli, RefusesTheCommandLine) {
       "--data says where)");
   expect_refused({"synth", "toy"},
                  "cannot make the folder " + fs::canonical(folder_ / "data/toy").string() +
-                     " (Directory not empty): expected a new or empty one (no mount point) in a "
-                     "folder that can be written to");
+                     " (Directory not empty): expected a new or empty one (no mount point) "
+                     "where files can be written");
   expect_refused(
       {"synth", "new", "--users", "5"},
       "cannot make 160792 interactions of 5 users and 7050 items: expected at least 10 users, "
@@ -41,8 +41,8 @@ TEST_F(Cli, RefusesControlCharacters) {
   write_file(folder_ / "file", "");
   expect_refused(short_run("file/a\nb"),
                  "cannot make the folder " + fs::canonical(folder_ / "file").string() +
-                     "/a b (Not a directory): expected a new or empty one (no mount point) in a "
-                     "folder that can be written to");
+                     "/a b (Not a directory): expected a new or empty one (no mount point) "
+                     "where files can be written");
 }
 
 TEST_F(Cli, RefusesCombinations) {
@@ -89,9 +89,10 @@ TEST_F(Cli, RefusesTheInteractions) {
                           ":1: no column itemID in the header 'userID x_label': expected "
                           "tab-separated names with userID and itemID");
   expect_refused_file("toy.inter", right + "1\tseven\t0\n",
-                      file + last + "itemID is 'seven': expected a whole number");
+                      file + last +
+                          "itemID is 'seven': expected a whole number from 0 to 2147483647");
   expect_refused_file("toy.inter", right + "-1\t7\t0\n",
-                      file + last + "userID is '-1': expected a number from 0 to 2147483647");
+                      file + last + "userID is '-1': expected a whole number from 0 to 2147483647");
   expect_refused_file("toy.inter", right + "1\t2000000000\t0\n",
                       file + last +
                           "itemID is 2000000000: with 451 interactions, expected a number "
@@ -133,7 +134,8 @@ TEST_F(Cli, RefusesTheFeatures) {
   expect_refused_file(name, other, file + " has dtype '<i4'" + floats);
   other = right.substr(0, size - 12 * 4);
   other.replace(other.find("(50, "), 5, "(49, ");
-  expect_refused_file(name, other, file + " has 49 rows: expected one for each itemID from 0 to 49");
+  expect_refused_file(name, other,
+                      file + " has 49 rows: expected one for each itemID from 0 to 49");
   for (const char* value : {"\x00\x00\xc0\x7f", "\x00\x00\x80\xff"}) {  // NaN, -Inf
     other = right;
     other.replace(128 + (31 * 12 + 7) * 4, 4, std::string(value, 4));

@@ -11,7 +11,7 @@ namespace {
 
 std::string cannot_make(const std::string& folder, const char* reason) {
   return "cannot make the folder " + folder + " (" + reason +
-         "): expected a new or empty one (no mount point) in a folder that can be written to";
+         "): expected a new or empty one (no mount point) where files can be written";
 }
 
 TEST_F(Cli, RefusesTheOutputFolder) {

@@ -1,5 +1,6 @@
 // .npy files, against files made by hand from the format's description.
 #include <cstring>
+#include <numeric>
 
 #include "compare.h"
 #include "data/npy.h"
@@ -102,29 +103,22 @@ TEST(Npy, ReadsEveryTypeOrderAndVersion) {
   }
 }
 
-TEST(Npy, ReadsEveryHalf) {
+TEST(Npy, ReadsEveryHalfThatIsFinite) {
   const ScratchFolder folder;
-  std::vector<uint16_t> finite;
-  std::vector<float> expected;
-  for (unsigned bits = 0; bits < 65536; ++bits)
-    if ((bits >> 10 & 31) != 31) {
-      finite.push_back(static_cast<uint16_t>(bits));
-      expected.push_back(static_cast<float>(half_value(bits)));
-    }
-  ASSERT_EQ(finite.size(), 63488U);
-  const std::string start = header(dictionary("<f2", "(62, 1024)"));
-  const auto found = read(NpyMatrix(write_file(folder / "x.npy", start + bytes_of(finite))), 62);
-  EXPECT_EQ(std::memcmp(found.data(), expected.data(), expected.size() * sizeof(float)), 0);
-
-  std::vector<uint16_t> others;  // infinities and NaNs, of either sign
-  for (unsigned bits = 0; bits < 65536; ++bits)
-    if ((bits >> 10 & 31) == 31) others.push_back(static_cast<uint16_t>(bits));
+  std::vector<uint16_t> halves(65536);
+  std::iota(halves.begin(), halves.end(), uint16_t{0});
   const NpyMatrix matrix(
-      write_file(folder / "y.npy", header(dictionary("<f2", "(2048, 1)")) + bytes_of(others)));
-  float value;
-  for (int64_t row = 0; row < 2048; ++row)
-    EXPECT_NE(error_of([&] { matrix.read_rows(row, 1, &value); }), "")
-        << others[static_cast<size_t>(row)];
+      write_file(folder / "x.npy", header(dictionary("<f2", "(65536, 1)")) + bytes_of(halves)));
+  for (uint16_t bits : halves) {
+    float found = NAN;
+    const std::string message = error_of([&] { matrix.read_rows(bits, 1, &found); });
+    const auto expected = static_cast<float>(half_value(bits));
+    if ((bits >> 10 & 31) == 31) {  // infinities and NaNs
+      EXPECT_NE(message, "") << bits;
+    } else {
+      EXPECT_TRUE(message.empty() && std::memcmp(&found, &expected, sizeof found) == 0) << bits;
+    }
+  }
 }
 
 TEST(Npy, ReadsDoublesAtTheEdgeOfFloat) {
@@ -198,7 +192,8 @@ TEST(Npy, RefusesAHeader) {
   const std::string right = dictionary("<f4", "(2, 3)");
   std::string huge = header(right, 2);
   huge.replace(8, 4, "\xff\xff\xff\xff");
-  const std::string not_a_dictionary = ": expected a dictionary", lacks = ": the .npy header lacks ",
+  const std::string not_a_dictionary = ": expected a dictionary",
+                    lacks = ": the .npy header lacks ",
                     no_order = ": the .npy header's fortran_order is ";
   const auto without = [&](const std::string& key) {
     return header(std::string(right).replace(right.find(key), 1, "X"));
@@ -241,15 +236,6 @@ TEST(Npy, RefusesWhatIsNoMatrixOfFloats) {
               " has shape '" + (shape == "(2, 3" ? "" : shape) +
                   "': expected (rows, columns), a row for each item and at least one column");
   EXPECT_EQ(refusal(header(dictionary("<f4", "(0, 4)"))), "");  // `load_dataset` counts the rows
-}
-
-TEST(Npy, RefusesWhatIsNoFile) {
-  const ScratchFolder folder;
-  EXPECT_ERROR(NpyMatrix{folder / "none.npy"},
-               "cannot open " + (folder / "none.npy").string() +
-                   " (No such file or directory): expected an .npy file to read");
-  EXPECT_ERROR(NpyMatrix{folder.path()},
-               folder.path().string() + " is not a file: expected an .npy file to read");
 }
 
 TEST(Npy, WritesWhatNumpyWould) {

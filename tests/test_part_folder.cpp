@@ -50,7 +50,7 @@ TEST(PartFolder, TakesTheNameOfNothingOrOfAnEmptyFolder) {
 
 std::string cannot_make(const fs::path& target, const std::string& reason) {
   return "cannot make the folder " + target.string() + " (" + reason +
-         "): expected a new or empty one (no mount point) in a folder that can be written to";
+         "): expected a new or empty one (no mount point) where files can be written";
 }
 
 TEST(PartFolder, RefusesANameThatIsTakenAtOnceOrByThen) {

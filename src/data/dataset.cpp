@@ -1,6 +1,7 @@
 #include "data/dataset.h"
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 
 #include "data/npy.h"
@@ -36,6 +37,19 @@ bool is_feature_file(const fs::path& path) {
   const std::string name = path.filename().string();
   return name.size() > feature_ending.size() &&
          name.compare(name.size() - feature_ending.size(), name.size(), feature_ending) == 0;
+}
+
+/// The name that a file which looks like features would need; empty for any other file.
+std::string needed_name(const fs::path& path) {
+  std::string name = path.filename().string(), small = name;
+  for (char& c : small) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const size_t at = small.find("feat");
+  const bool is_array = path.extension() == ".npy" || path.extension() == ".npz";
+  const bool is_of_mmrec = name == "user_graph_dict.npy";  // not features
+  if ((at == std::string::npos && !is_array) || is_of_mmrec) return "";
+  name.resize(at == std::string::npos ? path.stem().string().size() : at);
+  name.resize(name.find_last_not_of("-_. ") + 1);
+  return (name.empty() ? "NAME" : name) + std::string(feature_ending);
 }
 
 std::string mark_text(const SyntheticSpec& spec, const std::string& name) {
@@ -88,9 +102,15 @@ Dataset load_dataset(const fs::path& folder, const std::string& name, uint64_t s
   data.interactions = read_inter(folder / name / (name + ".inter"), seed);
   data.synthetic = fs::exists(folder / name / mark_name);
   std::vector<fs::path> features;
-  for (const auto& entry : fs::directory_iterator(folder / name))
-    if (is_feature_file(entry.path())) features.push_back(entry.path());
+  for (const auto& entry : fs::directory_iterator(folder / name)) {
+    const std::string file = entry.path().filename().string(), needed = needed_name(entry.path());
+    if (is_feature_file(entry.path()))
+      features.push_back(entry.path());
+    else if (!needed.empty() && !fs::exists(folder / name / needed))
+      data.unread.push_back(one_line(file + ": features are read from " + needed));
+  }
   std::sort(features.begin(), features.end());
+  std::sort(data.unread.begin(), data.unread.end());
   for (const auto& path : features)
     data.modalities.push_back(open_modality(path, data.interactions.n_items));
   return data;

@@ -22,9 +22,9 @@ void handle_signals(void (*handler)(int)) {
 }
 
 Error cannot_make(const fs::path& target, int error) {
-  return Error("cannot make the folder " + target.string() + " (" +
-               std::generic_category().message(error) + "): expected a new or empty one (no mount " +
-               "point) in a folder that can be written to");
+  const std::string reason = std::generic_category().message(error);
+  return Error("cannot make the folder " + target.string() + " (" + reason +
+               "): expected a new or empty one (no mount point) where files can be written");
 }
 
 }  // namespace
