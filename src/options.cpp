@@ -13,93 +13,51 @@
 namespace bm3 {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users, items are int32
 constexpr const char* commands[] = {"synth", "recommend", "eval"};
 
-/// The settings that were given, in their order.
-using Given = std::vector<std::pair<std::string, std::string>>;
+// ------------------------------------------------------------------------------------ values
 
-// ------------------------------------------------------------------- settings as options
-
-const Setting threads_setting = {"threads", whole_from_to(0, 1024), "0",
-                                 "threads on the CPU; 0: one for each processor"};
-const char* const device_words = "where to compute; auto: on the GPU when one works";
-
-std::vector<Setting> device_settings() {
-  return {{"device", word_of({"auto", "cpu", "cuda"}), "auto", device_words},
-          threads_setting,
-          {"spmm", word_of({"own", "cusparse"}), "own",
-           "propagation on the GPU by a kernel of our own or by cuSPARSE"}};
+/// A data set's name becomes the name of a folder.
+void check_name(const std::string& text) {
+  if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos ||
+      std::any_of(text.begin(), text.end(), is_control))
+    throw Error("the data set's name is " + in_quotes(text) +
+                ": expected the name of a folder in the data folder (--data)");
 }
 
-std::vector<Setting> eval_settings() {
-  return {{"device", word_of({"run", "auto", "cpu", "cuda"}), "run",
-           device_words + std::string("; run: as the run did")},
-          threads_setting};
+/// And one that `bm3 NAME` would not take for a command.
+void check_new_name(const std::string& text) {
+  if (std::count(std::begin(commands), std::end(commands), text))
+    throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
+  check_name(text);
 }
 
-std::vector<Setting> synth_settings() {
-  const SyntheticSpec spec;
-  return {{"users", whole_from_to(1, most_rows), shortest(spec.n_users), "users"},
-          {"items", whole_from_to(1, most_rows), shortest(spec.n_items), "items"},
-          {"interactions", whole_from_to(1, 1000000000000), shortest(spec.n_interactions),
-           "interactions; at least five a user and an item"},
-          {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), shortest(spec.seed),
-           "seed of every random number"}};
+void check_distinct(const std::string& option, const std::vector<std::string>& names) {
+  for (const auto& name : names)
+    if (std::count(names.begin(), names.end(), name) > 1)
+      throw Error(option + " names " + in_quotes(name) + " twice: expected different names");
 }
 
-std::vector<Setting> recommend_settings() {
-  return {{"user", whole_from_to(0, most_rows), "required", "the user's number"},
-          {"k", whole_from_to(1, longest_list), "10", "how many items"}};
-}
-
-/// For --help: what a setting means, its values and its default.
-std::string help_of(const Setting& setting) {
-  std::string text = setting.words;
-  if (setting.range.kind == Range::list)
-    text += ", of " + join(setting.range.choices, ", ");
-  else if (setting.range.choices.empty())
-    text += ", " + setting.range.words;
-  text += " [" + setting.fallback;
-  for (const auto& [name, value] : setting.best) text += "; " + name + ": " + value;
-  return text + "]";
-}
-
-/// Adds an option for each setting; what is given goes to `given`.
-void add_settings(CLI::App& app, const std::vector<Setting>& settings, Given& given,
-                  const std::string& group = "Options") {
-  for (const Setting& setting : settings) {
-    std::string names = option_name(setting.name);
-    for (const auto& alias : setting.aliases) names += "," + option_name(alias);
-    const auto take = [name = setting.name, &given](const std::string& value) {
-      given.emplace_back(name, value);
-    };
-    const auto& choices = setting.range.choices;
-    app.add_option_function<std::string>(names, take, help_of(setting))
-        ->option_text(choices.empty()                       ? "N"
-                      : setting.range.kind == Range::list ? "A,B,.."
-                                                            : join(choices, "|"))
-        ->group(group);
+/// --modality NAME:DIM:NOISE ...
+std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& texts) {
+  std::vector<SyntheticModality> out;
+  std::vector<std::string> names;
+  for (const auto& text : texts) {
+    const auto parts = split(text, ':');
+    if (parts.size() != 3 || parts[0].empty() || parts[0].find('/') != std::string::npos)
+      throw Error("--modality is " + in_quotes(text) +
+                  ": expected NAME:DIM:NOISE, as in image:4096:3");
+    check_modality_name(parts[0]);
+    check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[1]);
+    check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[2]);
+    names.push_back(parts[0]);
+    out.push_back({parts[0], 0, 0});
+    parse(parts[1], out.back().dim);
+    parse(parts[2], out.back().noise);
   }
-}
-
-/// The settings with the values that `given` and the data set of this name give them.
-Settings filled(std::vector<Setting> known, const Given& given, const std::string& data = "") {
-  Settings settings(std::move(known));
-  settings.suit(data);
-  for (const auto& [name, value] : given)
-    if (name == "recipe") settings.suit(value);
-  for (const auto& [name, value] : given)
-    if (settings.knows(name)) settings.set(name, value);
-  return settings;
-}
-
-std::vector<Setting> settings_of(const ModelKind& model) {
-  std::vector<Setting> all = model.settings;
-  for (Setting& setting : training_settings()) all.push_back(std::move(setting));
-  return all;
+  check_distinct("--modality", names);
+  return out;
 }
 
 /// Returns the model that --model names: it decides what other options there are.
@@ -113,138 +71,119 @@ const ModelKind& named_model(int argc, const char* const* argv) {
   return all_models().front();
 }
 
-// --------------------------------------------------------------------------- other options
+// ----------------------------------------------------------------------------------- options
 
-/// A data set's name becomes the name of a folder.
-void check_name(const std::string& text) {
-  if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos ||
-      std::any_of(text.begin(), text.end(), is_control))
-    throw Error("the data set's name is " + in_quotes(text) +
-                ": expected the name of a folder in the data folder (--data)");
+using Take = std::function<void(const std::string& text)>;
+
+/// Returns what puts a checked text into `value`.
+Take to(std::string& value) {
+  return [&value](const std::string& text) { value = text; };
+}
+template <class T>
+Take to(T& value) {
+  return [&value](const std::string& text) { parse(text, value); };
 }
 
-/// And one that `bm3 NAME` would not take for a command.
-void check_new_name(const std::string& text) {
-  for (const char* command : commands)
-    if (text == command)
-      throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
-  check_name(text);
+/// Adds an option whose value, checked, goes to `take`. --help has its words, values and defaults.
+CLI::Option* add(CLI::App& app, const Setting& setting, const Take& take) {
+  const Range& range = setting.range;
+  std::string names = option_name(setting.name), words = setting.words;
+  for (const auto& alias : setting.aliases) names += "," + option_name(alias);
+  if (range.choices.empty()) words += ", " + range.words;
+  if (range.kind == Range::list) words += ", of " + join(range.choices, ", ");
+  words += " [" + setting.fallback;
+  for (const auto& [name, value] : setting.best) words += "; " + name + ": " + value;
+  const auto checked = [name = option_name(setting.name), range, take](const std::string& text) {
+    check_value(name, range, text);
+    take(text);
+  };
+  const std::string form = range.choices.empty()       ? "N"
+                           : range.kind == Range::list ? "A,B,.."
+                                                       : join(range.choices, "|");
+  return app.add_option_function<std::string>(names, checked, words + "]")->option_text(form);
 }
 
-/// --modality NAME:DIM:NOISE
-SyntheticModality parse_modality(const std::string& text) {
-  const auto parts = split(text, ':');
-  if (parts.size() != 3 || parts[0].empty() || parts[0].find('/') != std::string::npos)
-    throw Error("--modality is " + in_quotes(text) +
-                ": expected NAME:DIM:NOISE, as in image:4096:3");
-  check_modality_name(parts[0]);
-  check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[1]);
-  check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[2]);
-  SyntheticModality out{parts[0], 0, 0};
-  parse(parts[1], out.dim);
-  parse(parts[2], out.noise);
-  return out;
-}
-
-/// Throws when a name occurs twice.
-void check_distinct(const std::string& option, const std::vector<std::string>& names) {
-  for (const auto& name : names)
-    if (std::count(names.begin(), names.end(), name) > 1)
-      throw Error(option + " names " + in_quotes(name) + " twice: expected different names");
-}
-
-/// What the words of a command come to before they are checked.
-struct Words {
-  std::string name, model, modalities = "all";
-  fs::path data, out, run;
-  std::vector<std::string> modality;
-  bool tf32 = false;
-  Given given;
-};
-
-CLI::Option* add_folder(CLI::App& app, const std::string& name, fs::path& value,
+CLI::Option* add_folder(CLI::App& app, const std::string& name, std::filesystem::path& value,
                         const std::string& words) {
   const auto take = [name, &value](const std::string& text) {
     if (text.empty()) throw Error(name + " is empty: expected a folder");
     value = text;
   };
   return app.add_option_function<std::string>(name, take, words)
-      ->option_text(name[0] == '-' ? "DIR" : "");
+      ->option_text(name[0] == '-' ? "DIR" : " ");
 }
 
-void add_tf32(CLI::App& app, Words& words) {
-  app.add_flag("--tf32", words.tf32, "products on the GPU in TF32, faster and less exact [off]");
+void add_device(CLI::App& app, DeviceChoice& choice) {
+  std::vector<std::string> devices = {"auto", "cpu", "cuda"};
+  std::string words = "where to compute; auto: on the GPU when one works";
+  if (choice.device == "run") {
+    devices.push_back("run");
+    words += "; run: as the run did";
+  }
+  add(app, {"device", word_of(devices), choice.device, words}, to(choice.device));
+  add(app, {"threads", whole_from_to(0, 1024), "0",
+            "threads on the CPU; 0: one for each processor"}, to(choice.threads));
+  app.add_flag("--tf32", choice.tf32, "products on the GPU in TF32, faster and less exact [off]");
 }
 
-DeviceChoice device_of(const Settings& settings, bool tf32) {
-  const bool cusparse = settings.knows("spmm") && settings.has("spmm", "cusparse");
-  if (settings.has("device", "cpu") && (tf32 || cusparse))
-    throw Error((tf32 ? "--tf32" : "--spmm cusparse") +
-                std::string(" needs a GPU: expected it without --device cpu"));
-  return {settings.text("device"), static_cast<int>(settings.whole("threads")), tf32, cusparse};
+/// The settings that were given, with their values.
+using Given = std::vector<std::pair<std::string, std::string>>;
+
+void add_settings(CLI::App& app, const std::vector<Setting>& settings, const std::string& group,
+                  Given& given) {
+  for (const Setting& setting : settings)
+    add(app, setting, [name = setting.name, &given](const std::string& text) {
+      given.emplace_back(name, text);
+    })->group(group);
 }
 
-// -------------------------------------------------------------------------------- commands
-
-void add_train(CLI::App& app, Words& words, const ModelKind& model) {
+void add_train(CLI::App& app, TrainOptions& options, Given& given) {
+  const ModelKind& model = *options.model;
   std::vector<std::string> models;
   for (const ModelKind& kind : all_models()) models.push_back(kind.name);
-  app.add_option("NAME", words.name, "name of the data set, a folder in the data folder")
+  app.add_option("NAME", options.name, "name of the data set, a folder in the data folder")
       ->option_text(" ");
-  app.add_option("--model", words.model, "which model to train [" + models[0] + "]")
-      ->option_text(join(models, "|"));
-  add_folder(app, "--data", words.data, "the data folder [data]");
-  add_folder(app, "--out", words.out,
+  add(app, {"model", word_of(models), models[0], "which model to train"},
+      [](const std::string&) {});  // named_model has read it
+  add_folder(app, "--data", options.data, "the data folder [data]");
+  add_folder(app, "--out", options.out,
              "folder for the results; new or empty [runs/NAME-YYYYMMDD-HHMMSS]");
-  app.add_option("--modalities", words.modalities,
-                 "which of the data set's modalities to use [all]")
+  app.add_option_function<std::string>(
+         "--modalities",
+         [&](const std::string& text) { options.modalities = split(text, ','); },
+         "which of the data set's modalities to use [all]")
       ->option_text("all|none|A,B,..");
-  add_settings(app, device_settings(), words.given);
-  add_tf32(app, words);
-  add_settings(app, training_settings(), words.given, "Training");
-  add_settings(app, model.settings, words.given, "Model " + model.name + " (" + model.words + ")");
+  add_device(app, options.device);
+  add(app, {"spmm", word_of({"own", "cusparse"}), "own",
+            "propagation on the GPU by a kernel of our own or by cuSPARSE"},
+      [&](const std::string& text) { options.device.cusparse = text == "cusparse"; });
+  add_settings(app, training_settings(), "Training", given);
+  add_settings(app, model.settings, "Model " + model.name + " (" + model.words + ")", given);
 }
 
-TrainOptions train_options(const Words& words, const ModelKind& model) {
-  if (words.name.empty()) throw Error("no data set: expected its NAME, as in `bm3 baby`");
-  check_name(words.name);
-  const auto modalities = split(words.modalities, ',');
-  check_distinct("--modalities", modalities);
-  const Settings device = filled(device_settings(), words.given);
-  return {words.name, words.data, words.out, modalities, &model,
-          filled(settings_of(model), words.given, words.name), device_of(device, words.tf32)};
-}
-
-void add_synth(CLI::App& app, Words& words) {
-  std::string modalities;
-  for (const auto& m : SyntheticSpec{}.modalities)
-    modalities += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
-  app.add_option("NAME", words.name, "name of the new data set")->option_text(" ")->required();
-  add_folder(app, "--data", words.data, "the data folder [data]");
-  add_settings(app, synth_settings(), words.given);
-  app.add_option("--modality", words.modality,
-                 "modalities with their size and the noise beside a signal of 1 [" +
-                     modalities.substr(1) + "]")
+void add_synth(CLI::App& app, SynthOptions& options) {
+  SyntheticSpec& spec = options.spec;
+  app.add_option("NAME", options.name, "name of the new data set")->option_text(" ")->required();
+  add_folder(app, "--data", options.data, "the data folder [data]");
+  add(app, {"users", whole_from_to(1, most_rows), shortest(spec.n_users), "users"},
+      to(spec.n_users));
+  add(app, {"items", whole_from_to(1, most_rows), shortest(spec.n_items), "items"},
+      to(spec.n_items));
+  add(app, {"interactions", whole_from_to(1, 1000000000000), shortest(spec.n_interactions),
+            "interactions; at least five a user and an item"}, to(spec.n_interactions));
+  std::string fallback;
+  for (const auto& m : spec.modalities)
+    fallback += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
+  app.add_option_function<std::vector<std::string>>(
+         "--modality", [&](const auto& texts) { spec.modalities = parse_modalities(texts); },
+         "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
+             "]")
       ->option_text("NAME:DIM:NOISE ...");
+  add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed),
+            "seed of every random number"}, to(spec.seed));
 }
 
-SynthOptions synth_options(const Words& words) {
-  check_new_name(words.name);
-  const Settings settings = filled(synth_settings(), words.given);
-  SyntheticSpec spec;
-  spec.n_users = static_cast<int64_t>(settings.whole("users"));
-  spec.n_items = static_cast<int64_t>(settings.whole("items"));
-  spec.n_interactions = static_cast<int64_t>(settings.whole("interactions"));
-  spec.seed = settings.whole("seed");
-  if (!words.modality.empty()) spec.modalities.clear();
-  std::vector<std::string> names;
-  for (const auto& text : words.modality) {
-    spec.modalities.push_back(parse_modality(text));
-    names.push_back(spec.modalities.back().name);
-  }
-  check_distinct("--modality", names);
-  return {words.name, words.data.empty() ? "data" : words.data, spec};
-}
+// ------------------------------------------------------------------------------------ errors
 
 /// Returns where to look, which follows what is wrong with the words of `bm3` or of its command.
 std::string see_help(const CLI::App& app) {
@@ -261,7 +200,7 @@ std::string unexpected(const CLI::App& app) {
   return "the argument " + in_quotes(words.front()) + " was not expected";
 }
 
-/// Reads the words; returns the help where that was asked for.
+/// Reads the words. Returns the help where it was asked for.
 std::string parse_words(CLI::App& app, int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
@@ -282,6 +221,22 @@ std::string parse_words(CLI::App& app, int argc, const char* const* argv) {
   return "";
 }
 
+void check_device(const DeviceChoice& choice) {
+  if (choice.device == "cpu" && (choice.tf32 || choice.cusparse))
+    throw Error((choice.tf32 ? "--tf32" : "--spmm cusparse") +
+                std::string(" needs a GPU: expected it without --device cpu"));
+}
+
+/// Gives the settings their values, from the weakest reason to the strongest. A data set may be
+/// called "paper", as a recipe is.
+void fill(Settings& settings, const std::string& data, const Given& given) {
+  const auto& recipes = recipe_setting().range.choices;
+  if (!std::count(recipes.begin(), recipes.end(), data)) settings.suit(data);
+  for (const auto& [name, value] : given)
+    if (name == "recipe") settings.suit(value);
+  for (const auto& [name, value] : given) settings.set(name, value);
+}
+
 }  // namespace
 
 Command parse_command_line(int argc, const char* const* argv) {
@@ -291,36 +246,45 @@ Command parse_command_line(int argc, const char* const* argv) {
       "real data."};
   app.get_formatter()->column_width(44);
   const ModelKind& model = named_model(argc, argv);
-  Words train, synth, recommend, eval;
-  add_train(app, train, model);
-  auto* const of_synth = app.add_subcommand("synth", "Write a synthetic data set");
-  add_synth(*of_synth, synth);
-  auto* const of_recommend =
-      app.add_subcommand("recommend", "Print a user's best items by a run's lists");
-  auto* const of_eval = app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
-  for (auto [command, words] : {std::pair{of_recommend, &recommend}, {of_eval, &eval}})
-    add_folder(*command, "RUN", words->run, "folder that a training run left")->required();
-  add_settings(*of_recommend, recommend_settings(), recommend.given);
-  of_recommend->get_option("--user")->required();
-  add_folder(*of_eval, "--data", eval.data, "the data folder [where the run found it]");
-  add_settings(*of_eval, eval_settings(), eval.given);
-  add_tf32(*of_eval, eval);
+  std::vector<Setting> settings = model.settings;
+  for (const Setting& setting : training_settings()) settings.push_back(setting);
+  TrainOptions train{"", "", "", {"all"}, &model, Settings(settings), {}};
+  SynthOptions synth;
+  RecommendOptions recommend;
+  EvalOptions eval;
+  Given given;
+  add_train(app, train, given);
+  auto& of_synth = *app.add_subcommand("synth", "Write a synthetic data set");
+  auto& of_recommend =
+      *app.add_subcommand("recommend", "Print a user's best items by a run's lists");
+  auto& of_eval = *app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
+  add_synth(of_synth, synth);
+  add_folder(of_recommend, "RUN", recommend.run, "folder that a training run left")->required();
+  add(of_recommend, {"user", whole_from_to(0, most_rows), "required", "the user's number"},
+      to(recommend.user))->required();
+  add(of_recommend, {"k", whole_from_to(1, longest_list), "10", "how many items"},
+      to(recommend.k));
+  add_folder(of_eval, "RUN", eval.run, "folder that a training run left")->required();
+  add_folder(of_eval, "--data", eval.data, "the data folder [where the run found it]");
+  add_device(of_eval, eval.device);
   // After the commands, which would copy it.
   app.footer("\nbm3 --model NAME --help lists another model's settings, bm3 COMMAND --help a "
              "command's options.");
 
   const std::string help = parse_words(app, argc, argv);
   if (!help.empty()) return Help{help};
-  if (*of_synth) return synth_options(synth);
-  if (*of_recommend) {
-    const Settings settings = filled(recommend_settings(), recommend.given);
-    return RecommendOptions{recommend.run, static_cast<int64_t>(settings.whole("user")),
-                            settings.whole("k")};
+  for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
+  if (of_recommend) return recommend;
+  if (of_eval) return eval;
+  if (of_synth) {
+    check_new_name(synth.name);
+    return synth;
   }
-  if (*of_eval)
-    return EvalOptions{eval.run, eval.data,
-                       device_of(filled(eval_settings(), eval.given), eval.tf32)};
-  return train_options(train, model);
+  if (train.name.empty()) throw Error("no data set: expected its NAME, as in `bm3 baby`");
+  check_name(train.name);
+  check_distinct("--modalities", train.modalities);
+  fill(train.settings, train.name, given);
+  return train;
 }
 
 }  // namespace bm3

@@ -25,22 +25,22 @@ struct TrainOptions {
 /// bm3 synth NAME
 struct SynthOptions {
   std::string name;
-  std::filesystem::path data;
+  std::filesystem::path data = "data";
   SyntheticSpec spec;
 };
 
 /// bm3 recommend RUN
 struct RecommendOptions {
   std::filesystem::path run;
-  int64_t user;
-  size_t k;
+  int64_t user = 0;
+  size_t k = 10;
 };
 
 /// bm3 eval RUN
 struct EvalOptions {
   std::filesystem::path run;
   std::filesystem::path data;  // empty: where the run found its data
-  DeviceChoice device;         // device "run": that of the run
+  DeviceChoice device{"run"};  // "run": that of the run
 };
 
 struct Help {

@@ -33,52 +33,12 @@ Json to_json(const Metrics& metrics) {
   return out;
 }
 
-/// config.json, read value by value at keys such as /data/users. Errors name the file and the key.
-class Config {
- public:
-  explicit Config(const fs::path& path) : name_(path.string()) {
-    std::ifstream file = open_file(path, a_run);
-    json_ = Json::parse(file, nullptr, false);
-    if (json_.is_discarded())
-      throw Error(name_ + " is not JSON: expected the file as a run of bm3 left it");
-  }
-
-  /// The value at `key`. Error where there is none, or not one that `fits`.
-  template <class Fits>
-  const Json& at(const std::string& key, const std::string& expected, const Fits& fits) const {
-    const Json::json_pointer place(key);
-    if (!json_.contains(place)) throw Error(name_ + " lacks " + key + ": expected " + expected);
-    const Json& value = json_.at(place);
-    if (!fits(value))
-      throw Error(name_ + ": " + key + " is " + in_quotes(value.dump()) + ": expected " + expected);
-    return value;
-  }
-  std::string text(const std::string& key) const {
-    return at(key, "a text", [](const Json& x) { return x.is_string(); });
-  }
-  bool flag(const std::string& key) const {
-    return at(key, "true or false", [](const Json& x) { return x.is_boolean(); });
-  }
-  uint64_t whole(const std::string& key, uint64_t least = 1, uint64_t most = INT32_MAX) const {
-    return at(key,
-              "a whole number from " + std::to_string(least) + " to " + std::to_string(most),
-              [=](const Json& x) { return x.is_number_unsigned() && x >= least && x <= most; });
-  }
-  Metrics metrics(const std::string& part) const {
-    Metrics out;
-    out.n_users = whole(part + "/users", 0);
-    for (const auto& [name, values] : named_metrics)
-      for (size_t c = 0; c < cutoffs.size(); ++c)
-        (out.*values)[c] = at(part + "/" + name + "@" + std::to_string(cutoffs[c]),
-                              "a number from 0 to 1",
-                              [](const Json& x) { return x.is_number() && x >= 0 && x <= 1; });
-    return out;
-  }
-
- private:
-  std::string name_;
-  Json json_;
-};
+void read(const Json& json, Metrics& metrics) {
+  metrics.n_users = json.at("users");
+  for (const auto& [name, values] : named_metrics)
+    for (size_t c = 0; c < cutoffs.size(); ++c)
+      (metrics.*values)[c] = json.at(name + ("@" + std::to_string(cutoffs[c])));
+}
 
 /// Every setting, as a number where it is one.
 Json to_json(const Settings& settings) {
@@ -146,13 +106,14 @@ std::string top_k_text(const Ranking& ranking) {
   return out + "\n";
 }
 
-/// Reads a matrix [rows, *], and the number of its columns.
+/// Reads a matrix [rows, cols]; where cols is 0 it becomes what the file has.
 std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t& cols) {
   const NpyMatrix matrix(path);
-  if (matrix.rows() != rows)
-    throw Error(path.string() + " has " + std::to_string(matrix.rows()) + " rows: expected the " +
-                std::to_string(rows) + " that config.json states");
-  cols = static_cast<size_t>(matrix.cols());
+  if (cols == 0) cols = static_cast<size_t>(matrix.cols());
+  if (matrix.rows() != rows || static_cast<size_t>(matrix.cols()) != cols)
+    throw Error(path.string() + " is " + std::to_string(matrix.rows()) + " x " +
+                std::to_string(matrix.cols()) + ": expected " + std::to_string(rows) + " x " +
+                std::to_string(cols) + ", as in the run's other files");
   std::vector<float> values(static_cast<size_t>(rows) * cols);
   matrix.read_rows(0, rows, values.data());
   return values;
@@ -188,29 +149,33 @@ void write_run(const fs::path& out, const TrainOptions& options, const Dataset& 
 }
 
 Run read_run(const fs::path& folder) {
-  const Config config(folder / "config.json");
-  config.at("/format", format, [](const Json& x) { return x == format; });
+  const fs::path path = folder / "config.json";
+  std::ifstream file = open_file(path, a_run);
   Run run;
-  run.name = config.text("/data/name");
-  run.data = config.text("/data/folder");
-  run.model = &model_kind(config.text("/model"));
-  run.seed = config.whole("/settings/seed", 0, UINT64_MAX);
-  run.device = config.at("/device/name", "cpu or cuda",
-                         [](const Json& x) { return x == "cpu" || x == "cuda"; });
-  run.tf32 = config.flag("/device/tf32");
-  run.n_users = static_cast<int64_t>(config.whole("/data/users"));
-  run.n_items = static_cast<int64_t>(config.whole("/data/items"));
-  run.n_interactions = config.whole("/data/interactions", 1, INT64_MAX);
-  run.result.best_epoch = config.whole("/best_epoch");
-  run.result.valid = config.metrics("/valid");
-  run.result.test = config.metrics("/test");
-  size_t width = 0;
-  run.result.user = read_embedding(folder / "user_embedding.npy", run.n_users, run.result.width);
-  run.result.item = read_embedding(folder / "item_embedding.npy", run.n_items, width);
-  if (width != run.result.width)
-    throw Error((folder / "item_embedding.npy").string() + " has " + std::to_string(width) +
-                " columns: expected the " + std::to_string(run.result.width) +
-                " of user_embedding.npy");
+  try {
+    const Json json = Json::parse(file), &data = json.at("data"), &device = json.at("device");
+    if (json.at("format") != format)
+      throw Error(path.string() + " is of another version: expected " + format);
+    run.name = data.at("name");
+    run.data = data.at("folder").get<std::string>();
+    run.n_users = data.at("users");
+    run.n_items = data.at("items");
+    run.n_interactions = data.at("interactions");
+    run.model = &model_kind(json.at("model"));
+    run.seed = json.at("settings").at("seed");
+    run.device = device.at("name");
+    run.tf32 = device.at("tf32");
+    run.result.best_epoch = json.at("best_epoch");
+    read(json.at("valid"), run.result.valid);
+    read(json.at("test"), run.result.test);
+  } catch (const Json::exception& e) {
+    throw Error(path.string() + " is damaged: " + e.what() + ": expected it as the run left it");
+  }
+  const auto read_part = [&](const char* name, int64_t rows) {
+    return read_embedding(folder / name, rows, run.result.width);
+  };
+  run.result.user = read_part("user_embedding.npy", run.n_users);
+  run.result.item = read_part("item_embedding.npy", run.n_items);
   return run;
 }
 
@@ -219,7 +184,7 @@ Ranking read_best_items(const fs::path& folder, const Run& run) {
   std::ifstream file = open_file(path, "a run's best items");
   std::string line;
   std::getline(file, line);
-  Ranking out{split(line, '\t').size() - 1, {}, {}};
+  Ranking out{longest_list, {}, {}};
   while (out.users.size() < static_cast<size_t>(run.n_users)) {
     const auto user = static_cast<int32_t>(out.users.size());
     std::getline(file, line);
