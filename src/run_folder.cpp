@@ -153,9 +153,10 @@ Run read_run(const fs::path& folder) {
   std::ifstream file = open_file(path, a_run);
   Run run;
   try {
-    const Json json = Json::parse(file), &data = json.at("data"), &device = json.at("device");
+    const Json json = Json::parse(file);
     if (json.at("format") != format)
       throw Error(path.string() + " is of another version: expected " + format);
+    const Json &data = json.at("data"), &device = json.at("device");
     run.name = data.at("name");
     run.data = data.at("folder").get<std::string>();
     run.n_users = data.at("users");
