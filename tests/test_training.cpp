@@ -1,7 +1,7 @@
 // Whole trainings of every model: the same bytes for any number of threads, the best epoch's result,
 // and a planted pattern that is learnt.
 #include "backends.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "train.h"
 
 namespace bm3::test {
