@@ -171,6 +171,8 @@ def random_case(name, seed, index):
     if "layers" in settings:
         settings["layers"] = kind.choices["layers"][index % len(kind.choices["layers"])]
     n_modalities = (index + index // 4) % 4 if kind.has_features else 0
+    if kind.has_features and n_modalities == 0:
+        settings["losses"] = ALL  # align and mask alone would have nothing to add up
     return draw(
         name, rng, n_users=int(rng.integers(4, 31)), n_items=int(rng.integers(16, 71)),
         n_isolated=int(rng.integers(0, 3)),
