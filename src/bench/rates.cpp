@@ -1,16 +1,16 @@
-#include "bench_rates.h"
+#include "bench/rates.h"
 
 #include <cblas.h>
 #include <omp.h>
 
-#include <numeric>
+#include <cstdio>
 
-#include "bench_tools.h"
+#include "bench/tools.h"
 
 namespace bm3 {
 namespace {
 
-/// FLOPs a second of a large product on each thread.
+/// Returns FLOPs a second of a large product on each thread.
 double cpu_flops(Ops<float>& ops, int threads) {
   constexpr int n = 1024;
   constexpr size_t matrix = size_t{n} * n;
@@ -21,7 +21,7 @@ double cpu_flops(Ops<float>& ops, int threads) {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n, b.data(), n, 0,
                 c.data() + static_cast<size_t>(omp_get_thread_num()) * matrix, n);
   };
-  const double seconds = median_of(9, [&] { return ops.seconds_of(product); });
+  const double seconds = least(times(9, [&] { return ops.seconds_of(product); }));
   return static_cast<double>(t * 2 * matrix) * n / seconds;
 }
 
@@ -32,7 +32,7 @@ double cpu_bytes(Ops<float>& ops, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < n; ++i) to[i] = from[i];
   };
-  return 2.0 * sizeof(float) * n / median_of(9, [&] { return ops.seconds_of(copy); });
+  return 2.0 * sizeof(float) * n / least(times(9, [&] { return ops.seconds_of(copy); }));
 }
 
 double gpu_flops(Ops<float>& ops) {
@@ -40,39 +40,33 @@ double gpu_flops(Ops<float>& ops) {
   const Array<float> x(ops, n * n), W(ops, n * n), b(ops, n);
   Array<float> y(ops, n * n);
   const auto product = [&] {
-    ops.linear_forward(y.data(), x.data(), nullptr, W.data(), b.data(), n, n, n);
+    ops.linear_forward(y.matrix(n, n), x.matrix(n, n), {}, W.matrix(n, n), b.matrix(1, n));
   };
-  return 2.0 * n * n * n / median_of(21, [&] { return ops.seconds_of(product); });
+  return 2.0 * n * n * n / least(times(21, [&] { return ops.seconds_of(product); }));
 }
 
 double gpu_bytes(Ops<float>& ops) {
   constexpr size_t n = size_t{1} << 16, d = 4096;  // 1 GiB each way
-  std::vector<int32_t> all(n);
-  std::iota(all.begin(), all.end(), 0);
-  const Array<int32_t> rows(ops, all);
   const Array<float> from(ops, n * d);
   Array<float> to(ops, n * d);
-  const auto copy = [&] { ops.gather_rows(to.data(), from.data(), rows.data(), n, d); };
-  return 2.0 * sizeof(float) * n * d / median_of(21, [&] { return ops.seconds_of(copy); });
+  const auto copy = [&] { ops.gather_rows(to.matrix(n, d), from.matrix(n, d), {nullptr, n}); };
+  return 2.0 * sizeof(float) * n * d / least(times(21, [&] { return ops.seconds_of(copy); }));
 }
 
 }  // namespace
 
-Rates measure_rates(const DeviceChoice& choice) {
-  const auto ops = choose_ops(choice);
-  Rates rates{};
-  rates.cuda = choose_device(choice.device) == "cuda";
+Rates measure_rates(Ops<float>& ops, bool cuda, const DeviceChoice& choice) {
   const int threads = choice.threads > 0 ? choice.threads : omp_get_max_threads();
-  rates.flops = rates.cuda ? gpu_flops(*ops) : cpu_flops(*ops, threads);
-  rates.bytes = rates.cuda ? gpu_bytes(*ops) : cpu_bytes(*ops, threads);
-  Array<uint32_t> step(*ops, 1);
-  rates.launch =
-      median_of(201, [&] { return ops->seconds_of([&] { ops->advance(step.data()); }); });
+  const Rates rates{cuda ? gpu_flops(ops) : cpu_flops(ops, threads),
+                    cuda ? gpu_bytes(ops) : cpu_bytes(ops, threads)};
   std::printf("%s: products %.1f GFLOP/s%s, copies %.1f GB/s (read + written)\n",
-              ops->name().c_str(), rates.flops / 1e9,
-              rates.cuda && choice.tf32 ? " in TF32" : " in float32", rates.bytes / 1e9);
-  if (rates.cuda)
-    std::printf("an operation of one small kernel: %.2f us between events\n", 1e6 * rates.launch);
+              ops.name().c_str(), rates.flops / 1e9,
+              cuda && choice.tf32 ? " in TF32" : " in float32", rates.bytes / 1e9);
+  if (!cuda) return rates;
+  Array<uint32_t> step(ops, 1);
+  const auto launch = [&] { return ops.seconds_of([&] { ops.advance(step.data()); }); };
+  std::printf("an operation of one small kernel: %.2f us between events\n",
+              1e6 * median(times(201, launch)));
   return rates;
 }
 
