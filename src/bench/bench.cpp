@@ -7,24 +7,16 @@
 #include "bench/reference.h"
 #include "bench/tools.h"
 #include "train.h"
-#ifdef BM3_CUDA
-#include "ops/cuda/cuda.h"
-#endif
 
 namespace bm3 {
 namespace {
 
-struct Options {
-  std::string model = "all", size = "baby", spmm = "own";
-  DeviceChoice device;
-};
-
 /// Where to measure, and how often.
 struct Bench {
-  const Options& options;
-  bool cuda;
-  Rates rates;
-  size_t repeats;  // epochs of which a median is taken
+  DeviceChoice choice;
+  bool cuda = false;
+  Rates rates{};
+  size_t repeats = 1;  // epochs of which a median is taken
 };
 
 /// A model with settings and data to train it on.
@@ -43,16 +35,6 @@ struct Outcome {
   Time epoch, evaluation;
   std::optional<ReferenceTimes> theirs;
 };
-
-std::unique_ptr<Ops<float>> make_ops(const Bench& bench, [[maybe_unused]] bool cusparse) {
-#ifdef BM3_CUDA
-  if (bench.cuda) return make_cuda_ops<float>(bench.options.device.tf32, cusparse);
-#endif
-  return make_cpu_ops<float>(bench.options.device.threads);
-}
-std::unique_ptr<Ops<float>> make_ops(const Bench& bench) {
-  return make_ops(bench, bench.options.spmm == "cusparse");
-}
 
 /// Returns a model's cases: where it reads features, with each choice of its setting `features`,
 /// and without any.
@@ -112,7 +94,7 @@ Time print_table(const char* title, const Stages& stages, double whole) {
 Outcome measure(Case of, const Bench& bench) {
   const size_t repeats = bench.repeats;
   const Dataset data = synthetic_dataset(of.spec, "stand-in");
-  MeasuredOps ops(make_ops(bench), bench.rates);
+  MeasuredOps ops(choose_ops(bench.choice), bench.rates);
   for (const char* name : {"epochs", "patience"})
     of.settings.set(name, std::to_string(2 + (bench.cuda ? 3 : 2) * repeats));
   std::vector<Stages> training, evaluation;
@@ -145,7 +127,7 @@ Outcome measure(Case of, const Bench& bench) {
                 1e3 * median(unrecorded_seconds));
   out.evaluation = print_table("an evaluation", medians(evaluation), median(valid_seconds));
   out.theirs = measure_reference(of.kind.name, of.settings, of.spec, data.interactions.train.size(),
-                                 bench.cuda, bench.options.device);
+                                 bench.cuda, bench.choice);
   if (out.theirs)
     std::printf("  PyTorch's time over ours: epoch %.1f, evaluation %.1f\n",
                 out.theirs->epoch / out.epoch.seconds,
@@ -176,14 +158,15 @@ void print_outcomes(const std::vector<std::pair<std::string, Outcome>>& outcomes
 }
 
 /// Measures the two ways of `propagate` on a GPU.
-void compare_propagation(const SyntheticSpec& spec, const Bench& bench) {
+void compare_propagation(const SyntheticSpec& spec, Bench bench) {
   const Interactions data = synthesise(spec);
   const size_t d = 64;
   std::printf("\npropagation of %zu interactions, d = %zu, median of 101; cuSPARSE by its one "
               "algorithm that has the same bits in every run:\n",
               data.train.size(), d);
   for (const bool cusparse : {false, true}) {
-    MeasuredOps ops(make_ops(bench, cusparse), bench.rates);
+    bench.choice.cusparse = cusparse;
+    MeasuredOps ops(choose_ops(bench.choice), bench.rates);
     const auto graph = make_graph<float>(ops, static_cast<size_t>(data.n_users),
                                          static_cast<size_t>(data.n_items), data.train);
     const Array<float> x(ops, graph.n_nodes() * d);
@@ -202,30 +185,27 @@ void compare_propagation(const SyntheticSpec& spec, const Bench& bench) {
   }
 }
 
-void run(const Options& options) {
-  Bench bench{options, choose_device(options.device.device) == "cuda", {}, 1};
-  bench.repeats = bench.cuda ? 11 : options.size == "elec" ? 1 : 3;
-  bench.rates = measure_rates(*make_ops(bench), bench.cuda, options.device);
+void run(const std::string& model, const std::string& size, Bench bench) {
+  bench.cuda = choose_device(bench.choice.device) == "cuda";
+  bench.repeats = bench.cuda ? 11 : size == "elec" ? 1 : 3;
+  bench.rates = measure_rates(*choose_ops(bench.choice), bench.cuda, bench.choice);
   SyntheticSpec spec;
-  if (options.size == "elec") {
+  if (size == "elec") {
     spec.n_users = 192403;
     spec.n_items = 63001;
     spec.n_interactions = 1689188;
   }
-  std::printf("%s users, %s items, %s interactions, 8 of 10 in training; medians of %zu\n"
-              "floor: the larger of FLOPs and bytes over these rates, every operand moved once\n",
-              std::to_string(spec.n_users).c_str(), std::to_string(spec.n_items).c_str(),
-              std::to_string(spec.n_interactions).c_str(), bench.repeats);
+  std::printf("sizes of %s; medians of %zu; floor: the larger of FLOPs and bytes over these rates, "
+              "every operand moved once\n",
+              size.c_str(), bench.repeats);
   if (bench.cuda) compare_propagation(spec, bench);
   std::vector<std::pair<std::string, Outcome>> outcomes;
   for (const ModelKind& kind : all_models()) {
-    if (options.model != "all" && options.model != kind.name) continue;
+    if (model != "all" && model != kind.name) continue;
     for (const Case& of : cases_of(kind, spec)) {
-      std::printf("\n%s:", of.title.c_str());
-      for (const char* name : {"layers", "dim", "batch"})
-        if (of.settings.knows(name))
-          std::printf(" %s %s", name, of.settings.text(name).c_str());
-      std::printf("\n");
+      const bool layers = of.settings.knows("layers");
+      std::printf("\n%s%s%s\n", of.title.c_str(), layers ? ", layers " : "",
+                  layers ? of.settings.text("layers").c_str() : "");
       outcomes.emplace_back(of.title, measure(of, bench));
     }
   }
@@ -239,22 +219,24 @@ int main(int argc, char** argv) {
   using namespace bm3;
   CLI::App app("Time, work and floor of each stage of every model's epoch and evaluation");
   app.option_defaults()->always_capture_default();
-  Options options;
+  Bench bench;
+  std::string model = "all", size = "baby", spmm = "own";
   std::vector<std::string> models{"all"};
   for (const ModelKind& kind : all_models()) models.push_back(kind.name);
-  app.add_option("--model", options.model, "what to train")->check(CLI::IsMember(models));
-  app.add_option("--size", options.size, "of whose sizes the made data are")
+  app.add_option("--model", model, "what to train")->check(CLI::IsMember(models));
+  app.add_option("--size", size, "of whose sizes the made data are")
       ->check(CLI::IsMember({"baby", "elec"}));
-  app.add_option("--device", options.device.device, "where to compute")
+  app.add_option("--device", bench.choice.device, "where to compute")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--threads", options.device.threads, "threads on the CPU; 0: one a processor")
+  app.add_option("--threads", bench.choice.threads, "threads on the CPU; 0: one a processor")
       ->check(CLI::Range(0, 1024));
-  app.add_flag("--tf32", options.device.tf32, "products on the GPU in TF32");
-  app.add_option("--spmm", options.spmm, "the graph's products on the GPU")
+  app.add_flag("--tf32", bench.choice.tf32, "products on the GPU in TF32");
+  app.add_option("--spmm", spmm, "propagation on the GPU")
       ->check(CLI::IsMember({"own", "cusparse"}));
   CLI11_PARSE(app, argc, argv);
   try {
-    run(options);
+    bench.choice.cusparse = spmm == "cusparse";
+    run(model, size, bench);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "bench: %s\n", e.what());
     return 1;

@@ -62,11 +62,6 @@ Rates measure_rates(Ops<float>& ops, bool cuda, const DeviceChoice& choice) {
   std::printf("%s: products %.1f GFLOP/s%s, copies %.1f GB/s (read + written)\n",
               ops.name().c_str(), rates.flops / 1e9,
               cuda && choice.tf32 ? " in TF32" : " in float32", rates.bytes / 1e9);
-  if (!cuda) return rates;
-  Array<uint32_t> step(ops, 1);
-  const auto launch = [&] { return ops.seconds_of([&] { ops.advance(step.data()); }); };
-  std::printf("an operation of one small kernel: %.2f us between events\n",
-              1e6 * median(times(201, launch)));
   return rates;
 }
 
