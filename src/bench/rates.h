@@ -1,5 +1,7 @@
 #pragma once
 // What a device can do at best, measured: the floor of every operation.
+#include <algorithm>
+
 #include "ops/choose.h"
 
 namespace bm3 {
