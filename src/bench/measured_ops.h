@@ -1,0 +1,212 @@
+#pragma once
+// Operations that keep count of what they do and how long it takes; models and training run over
+// them as over any others.
+#include <map>
+
+#include "bench/rates.h"
+
+namespace bm3 {
+
+/// What an operation's calls took and what they had to do at least: FLOPs, bytes when every operand
+/// is moved once, and the sum of the calls' floors. A stage is a name of an operation, with its
+/// shape where that tells its uses apart.
+struct Stage {
+  size_t calls = 0;
+  double seconds = 0, flops = 0, bytes = 0, floor = 0;
+};
+using Stages = std::map<std::string, Stage>;
+
+class MeasuredOps final : public Ops<float> {
+  using T = float;
+
+ public:
+  MeasuredOps(std::unique_ptr<Ops<T>> ops, const Rates& rates)
+      : ops_(std::move(ops)), rates_(rates) {}
+  /// Counting, each operation waits for the device, `replay` does its work anew, and `both` one
+  /// piece after the other. Otherwise the device's operations are called as they are; unless they
+  /// `record`, `replay` does its work anew.
+  void count(bool counting, bool record = true) {
+    counting_ = counting;
+    record_ = record;
+  }
+  /// Returns what was counted since the last call.
+  Stages take() { return std::exchange(stages_, {}); }
+
+  std::string name() const override { return ops_->name(); }
+  void* allocate(size_t bytes) override { return ops_->allocate(bytes); }
+  void release(void* memory) noexcept override { ops_->release(memory); }
+  size_t allocated() const override { return ops_->allocated(); }
+  size_t most_allocated() const override { return ops_->most_allocated(); }
+  void zero(void* dst, size_t bytes) override {
+    measure("zero", 0, num(bytes), [&] { ops_->zero(dst, bytes); });
+  }
+  void upload(void* dst, const void* src, size_t bytes) override {
+    measure("upload", 0, 2 * num(bytes), [&] { ops_->upload(dst, src, bytes); });
+  }
+  void download(void* dst, const void* src, size_t bytes) override {
+    measure("download", 0, 2 * num(bytes), [&] { ops_->download(dst, src, bytes); });
+  }
+  void synchronize() override { ops_->synchronize(); }
+  double seconds_of(const std::function<void()>& work) override { return ops_->seconds_of(work); }
+  void replay(uint64_t key, const std::function<void()>& work) override {
+    record_ && !counting_ ? ops_->replay(key, work) : work();
+  }
+  void both(const std::function<void()>& f, const std::function<void()>& g) override {
+    counting_ ? Device::both(f, g) : ops_->both(f, g);
+  }
+  size_t row_padding() const override { return ops_->row_padding(); }
+
+  void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
+                      ConstMatrix<T> b) override {
+    measure("linear " + shape(W) + " forward", 2 * num(y.rows) * num(W.size()),
+            4 * (num(y.rows) * num(x.cols) + num(y.size()) + num(W.size()) + num(b.size())),
+            [&] { ops_->linear_forward(y, x, rows, W, b); });
+  }
+  void linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
+                       ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) override {
+    const double products = d_x.at ? 2 : 1, n = num(d_y.rows);  // x and d_W; with d_x also W
+    measure("linear " + shape(W) + " backward",
+            products * 2 * n * num(W.size()) + num(d_y.size()),
+            4 * (products * (n * num(x.cols) + num(W.size())) + num(d_y.size() + d_b.size())),
+            [&] { ops_->linear_backward(d_x, d_W, d_b, d_y, x, rows, W); });
+  }
+  void propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
+                 const Graph<T>& graph) override {
+    const bool reads_x = a != T(0), reads_z = b_user != T(0) || b_item != T(0);
+    const double edges = reads_x ? num(graph.neighbour.size()) : 0;
+    const double matrices = 1 + (reads_x ? 1 : 0) + (reads_z && !(reads_x && x.at == z.at) ? 1 : 0);
+    measure("propagation [Eq. 3, 4]", 2 * edges * num(y.cols) + 3 * num(y.size()),
+            4 * edges + (8 + 4) * num(y.rows) + 4 * matrices * num(y.size()),
+            [&] { ops_->propagate(y, x, z, a, b_user, b_item, graph); });
+  }
+  void gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override {
+    measure("gather rows", 0, 8 * num(y.size()) + index(rows),
+            [&] { ops_->gather_rows(y, x, rows); });
+  }
+  void scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override {
+    measure("scatter-add rows", num(x.size()), 12 * num(x.size()) + index(rows),
+            [&] { ops_->scatter_add_rows(y, x, rows); });
+  }
+  void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override {
+    // Philox is integer arithmetic: for 4 entries 10 rounds of 2 wide products, each worth two
+    // instructions of a lane, and 4 exclusive ors; in such an instruction's time a lane can do the
+    // 2 FLOPs of a multiply-add.
+    measure("masks [Eq. 5]", 2 * 10 * (2 * 2 + 4) / 4.0 * num(mask.size()),
+            num(mask.size()) + index(rows), [&] { ops_->draw_mask(mask, rows, p, key); });
+  }
+  void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
+                   const Pairs& pairs, double mean, double weight) override {
+    // a.a once a row; the view, a.b, b.b and d_a for each pair, or for a row whose pairs are alike.
+    const Count has = counted(pairs);
+    const double d = num(a.cols), views = pairs.target ? has.pairs : has.rows;
+    const double targets = pairs.target ? num(b.h.rows) : has.rows;
+    measure("views and cosines [Eq. 5, 8]", (2 * has.rows + 9 * views) * d,
+            (12 * has.rows + 5 * targets) * d + 4 * (num(pairs.n) + (pairs.target ? views : 0)),
+            [&] { ops_->cosine_loss(loss, d_a, a, b, pairs, mean, weight); });
+  }
+  void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
+                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) override {
+    // i_p - i_n, its product with u and the sum into d_u; x, c and both items' rows by triple.
+    measure("pair loss", 5 * num(x.rows) * num(u.cols),
+            4 * (3 * num(u.size()) + num(i.size()) + num(u.rows) + 4 * num(x.rows)),
+            [&] { ops_->pair_loss(loss, x, c, d_u, u, i, triples, form, mean); });
+  }
+  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
+                    double scale) override {
+    const Count has = counted(pairs);
+    measure("weighted sums of rows", 2 * has.pairs * num(y.cols),
+            4 * (2 * has.rows * num(y.cols) + num(x.size()) + num(pairs.n) + 3 * has.pairs),
+            [&] { ops_->add_weighted(y, w, x, pairs, scale); });
+  }
+  void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
+                       RegForm form, double mean) override {
+    const double entries = counted(pairs).rows * num(x.cols);
+    measure("regulariser, forward", 2 * entries, 4 * (entries + num(pairs.n)),
+            [&] { ops_->penalty_forward(loss, norm, x, pairs, form, mean); });
+  }
+  void penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, const Pairs& pairs,
+                        RegForm form, double scale) override {
+    const double entries = counted(pairs).rows * num(x.cols);
+    measure("regulariser, backward", 2 * entries, 4 * (3 * entries + num(pairs.n)),
+            [&] { ops_->penalty_backward(d_x, norm, x, pairs, form, scale); });
+  }
+  void norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) override {
+    measure("regulariser, forward", 2 * num(x.size()), 4 * num(x.size()),
+            [&] { ops_->norm_forward(loss, norm, x, mean); });
+  }
+  void norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) override {
+    measure("regulariser, backward", num(x.size()), 8 * num(x.size()),
+            [&] { ops_->norm_backward(d_x, norm, x, scale); });
+  }
+  void advance(uint32_t* step) override {
+    measure("Adam", 0, 8, [&] { ops_->advance(step); });
+  }
+  void adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
+            const AdamTime<T>& time) override {
+    measure("Adam", 13 * num(p.size()), 28 * num(p.size()),
+            [&] { ops_->adam(p, m, v, g, time); });
+  }
+  void adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) override {
+    // As if one step were due in each row; how many are depends on the rows.
+    const double entries = num(at.rows.n) * num(at.p.cols);
+    measure("Adam of features: replay", 13 * entries, 24 * entries,
+            [&] { ops_->adam_replay(at, time, lag); });
+  }
+  void adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) override {
+    measure("Adam of features: step", 13 * num(g.size()), 28 * num(g.size()),
+            [&] { ops_->adam_rows(at, g, time); });
+  }
+  void top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
+             const Graph<T>& graph) override {
+    const double entries = num(item.rows) * num(h_u.cols);
+    measure("ranking [Eq. 13]", 2 * entries * num(h_i.rows),
+            4 * (entries + num(h_i.size()) + num(item.size())) + index(users) +
+                2 * num(graph.neighbour.size()),  // the users' half of the lists
+            [&] { ops_->top_k(item, h_u, h_i, users, graph); });
+  }
+  /// The last operation of an evaluation. What follows, the copy of a best epoch's vectors, is no
+  /// part of it: counting ends.
+  void metrics(double* sums, Matrix<const int32_t> item, const Truth& truth,
+               const double* ideal) override {
+    // Lists, rows and begins, and at least one item a user.
+    measure("metrics [4.3]", num(truth.n * n_metrics),
+            num(truth.n) * (4 * num(item.cols) + 4 + 8 + 4),
+            [&] { ops_->metrics(sums, item, truth, ideal); });
+    counting_ = false;
+  }
+
+ private:
+  struct Count {
+    double rows = 0, pairs = 0;
+  };
+  static double num(size_t n) { return static_cast<double>(n); }
+  static double index(Rows rows) { return rows.at ? 4 * num(rows.n) : 0; }
+  static std::string shape(ConstMatrix<T> W) {
+    return std::to_string(W.rows) + " x " + std::to_string(W.cols);
+  }
+  /// Counts the rows that have pairs, and the pairs.
+  Count counted(const Pairs& pairs) const {
+    if (!counting_) return {};
+    std::vector<int32_t> begin(pairs.n + 1);
+    ops_->download(begin.data(), pairs.begin, begin.size() * sizeof(int32_t));
+    Count out{0, static_cast<double>(begin.back())};
+    for (size_t r = 0; r < pairs.n; ++r) out.rows += begin[r + 1] > begin[r] ? 1 : 0;
+    return out;
+  }
+  void measure(const std::string& name, double flops, double bytes,
+               const std::function<void()>& work) {
+    if (!counting_) return work();
+    Stage& stage = stages_[name];
+    stage.seconds += ops_->seconds_of(work);
+    ++stage.calls;
+    stage.flops += flops;
+    stage.bytes += bytes;
+    stage.floor += rates_.floor(flops, bytes);
+  }
+  std::unique_ptr<Ops<T>> ops_;
+  Rates rates_;
+  bool counting_ = true, record_ = true;
+  Stages stages_;
+};
+
+}  // namespace bm3

@@ -1,0 +1,68 @@
+#include "bench/rates.h"
+
+#include <cblas.h>
+#include <omp.h>
+
+#include <cstdio>
+
+#include "bench/tools.h"
+
+namespace bm3 {
+namespace {
+
+/// Returns FLOPs a second of a large product on each thread.
+double cpu_flops(Ops<float>& ops, int threads) {
+  constexpr int n = 1024;
+  constexpr size_t matrix = size_t{n} * n;
+  const auto t = static_cast<size_t>(threads);
+  std::vector<float> a(matrix, 1.0F), b(matrix, 1.0F), c(t * matrix);
+  const auto product = [&] {
+#pragma omp parallel num_threads(threads)
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n, b.data(), n, 0,
+                c.data() + static_cast<size_t>(omp_get_thread_num()) * matrix, n);
+  };
+  const double seconds = least(times(9, [&] { return ops.seconds_of(product); }));
+  return static_cast<double>(t * 2 * matrix) * n / seconds;
+}
+
+double cpu_bytes(Ops<float>& ops, int threads) {
+  constexpr size_t n = size_t{1} << 26;
+  std::vector<float> from(n, 1.0F), to(n);
+  const auto copy = [&] {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (size_t i = 0; i < n; ++i) to[i] = from[i];
+  };
+  return 2.0 * sizeof(float) * n / least(times(9, [&] { return ops.seconds_of(copy); }));
+}
+
+double gpu_flops(Ops<float>& ops) {
+  constexpr size_t n = 8192;
+  const Array<float> x(ops, n * n), W(ops, n * n), b(ops, n);
+  Array<float> y(ops, n * n);
+  const auto product = [&] {
+    ops.linear_forward(y.matrix(n, n), x.matrix(n, n), {}, W.matrix(n, n), b.matrix(1, n));
+  };
+  return 2.0 * n * n * n / least(times(21, [&] { return ops.seconds_of(product); }));
+}
+
+double gpu_bytes(Ops<float>& ops) {
+  constexpr size_t n = size_t{1} << 16, d = 4096;  // 1 GiB each way
+  const Array<float> from(ops, n * d);
+  Array<float> to(ops, n * d);
+  const auto copy = [&] { ops.gather_rows(to.matrix(n, d), from.matrix(n, d), {nullptr, n}); };
+  return 2.0 * sizeof(float) * n * d / least(times(21, [&] { return ops.seconds_of(copy); }));
+}
+
+}  // namespace
+
+Rates measure_rates(Ops<float>& ops, bool cuda, const DeviceChoice& choice) {
+  const int threads = choice.threads > 0 ? choice.threads : omp_get_max_threads();
+  const Rates rates{cuda ? gpu_flops(ops) : cpu_flops(ops, threads),
+                    cuda ? gpu_bytes(ops) : cpu_bytes(ops, threads)};
+  std::printf("%s: products %.1f GFLOP/s%s, copies %.1f GB/s (read + written)\n",
+              ops.name().c_str(), rates.flops / 1e9,
+              cuda && choice.tf32 ? " in TF32" : " in float32", rates.bytes / 1e9);
+  return rates;
+}
+
+}  // namespace bm3
