@@ -236,7 +236,8 @@ int run(const EvalOptions& options) {
 }  // namespace
 }  // namespace bm3
 
-int main(int argc, char** argv) {
+/// The program, which launch.cpp loads.
+extern "C" int bm3_main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond a limit of size then fails, with a message
   try {
     bm3::warn_of_old_blas_kernels();

@@ -4,7 +4,7 @@
 namespace bm3 {
 namespace {
 
-constexpr int64_t ahead = 16;  // edges between the fetch of a row into cache and its use
+constexpr int64_t ahead = 64;  // edges between the fetch of a row into cache and its use
 
 /// y[0..width) = a s_r sum_j s_j x_j + b z_r over the neighbours j of node r: one tile of columns;
 /// x, y and z point to its first column, d apart from row to row.
@@ -14,8 +14,10 @@ void propagate_row(T* y, const T* x, const T* z, T a, T b, const Graph<T>& graph
   const int32_t* neighbour = graph.neighbour.data();
   const T* scale = graph.scale.data();
   const auto n_edges = static_cast<int64_t>(graph.neighbour.size());
+  const int64_t begin = graph.begin.data()[r];
+  const int64_t end = a != T(0) ? graph.begin.data()[r + 1] : begin;
   T sum[width] = {};
-  for (int64_t e = graph.begin.data()[r]; a != T(0) && e < graph.begin.data()[r + 1]; ++e) {
+  for (int64_t e = begin; e < end; ++e) {
     if (e + ahead < n_edges) {  // of this row or of one to come
       const T* x_ahead = x + static_cast<size_t>(neighbour[e + ahead]) * d;
       for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_ahead + c);
