@@ -76,6 +76,12 @@ Ranking rank_by(Ops<float>& ops, const Graph<float>& graph, const TrainResult& r
                      users, graph, longest_list);
 }
 
+std::vector<int32_t> every_user(const Graph<float>& graph) {
+  std::vector<int32_t> users(graph.n_users);
+  std::iota(users.begin(), users.end(), 0);
+  return users;
+}
+
 Metrics popularity(Ops<float>& ops, const Graph<float>& graph, const Interactions& data) {
   const HeldOut test = held_out(data.test, data);
   return evaluate(ops, rank_by_popularity(ops, data, test.users, graph, longest_list), test);
@@ -123,9 +129,7 @@ void run(TrainOptions options) {
                  {"by popularity, test", popularity(*ops, graph, x)}},
                 data, *options.model);
   std::fflush(stdout);  // a disk that is full must not take the figures
-  std::vector<int32_t> everyone(graph.n_users);
-  std::iota(everyone.begin(), everyone.end(), 0);
-  write_run(out, options, data, log, result, rank_by(*ops, graph, result, everyone));
+  write_run(out, options, data, log, result, rank_by(*ops, graph, result, every_user(graph)));
   std::printf("results in %s\n", out.string().c_str());
   flush_output(" The results are in " + out.string());
 }
@@ -168,15 +172,12 @@ Dataset data_of(const Run& past, const fs::path& folder) {
   return data;
 }
 
-/// Counts the users whose lists differ from those in `all`, which has every user's.
-size_t count_other_lists(const Ranking& lists, const Ranking& all) {
-  size_t other = 0;
-  for (size_t r = 0; r < lists.users.size(); ++r) {
-    const auto first = lists.item.begin() + static_cast<ptrdiff_t>(r * lists.k);
-    const auto past = all.item.begin() + static_cast<ptrdiff_t>(all.k) * lists.users[r];
-    other += !std::equal(first, first + static_cast<ptrdiff_t>(lists.k), past);
-  }
-  return other;
+/// Counts the users whose lists differ; both have every user's.
+size_t count_different(const Ranking& a, const Ranking& b) {
+  size_t different = 0;
+  for (size_t first = 0; first < a.item.size(); first += a.k)
+    different += !std::equal(&a.item[first], &a.item[first] + a.k, &b.item[first]);
+  return different;
 }
 
 /// Returns the largest difference between figures and the run's. Throws beyond what rounding does:
@@ -221,7 +222,8 @@ void run(const EvalOptions& options) {
   std::printf("figures: %s; lists: %zu of %zu users' differ\n",
               largest == 0 ? "equal to the run's"
                            : ("up to " + shortest(largest) + " from the run's").c_str(),
-              count_other_lists(lists, best), lists.users.size());
+              count_different(rank_by(*ops, graph, past.result, every_user(graph)), best),
+              graph.n_users);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());
 }
 
