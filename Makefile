@@ -32,7 +32,7 @@ sanitize: ## the same tests with address and undefined-behaviour sanitizers, the
 	cmake --build $(BUILD)-sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)-sanitize --output-on-failure -j $(JOBS)
 
-GPU_TESTS := choose cuda_host determinism evaluate goldens memory model ops tables
+GPU_TESTS := choose cuda_host determinism evaluate goldens model ops
 SLOW := *FiniteDifferences*:GradientTest*
 OURS := --kernel-name kernel_substring=bm3
 sanitize-gpu: tests ## the GPU's tests under compute-sanitizer's four tools (needs a GPU, takes long)

@@ -9,7 +9,6 @@
 #include <numeric>
 #include <variant>
 
-#include "blas_kernels.h"
 #include "error.h"
 #include "report.h"
 #include "run_folder.h"
@@ -19,7 +18,7 @@ namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-/// Leaves the modalities that were asked for, in the order of the data set.
+/// Keeps only the requested modalities, in the order of the data set.
 void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   if (wanted == std::vector<std::string>{"all"}) return;
   std::vector<Modality> chosen;
@@ -36,8 +35,7 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   data.modalities = std::move(chosen);
 }
 
-/// The data set that was asked for, with the modalities that were; the built-in stand-in for `baby`
-/// where nobody said where it is.
+/// Returns the requested data set: for `baby`, where nobody said where it is, the built-in stand-in.
 Dataset find_dataset(const TrainOptions& options) {
   const fs::path folder = options.data.empty() ? "data" : options.data;
   const std::string& name = options.name;
@@ -66,8 +64,8 @@ Graph<float> graph_of(Ops<float>& ops, const Interactions& x) {
                            x.train);
 }
 
-/// Ranks `users` by embeddings on the host. They come to lie one after the other as in training:
-/// with other addresses a BLAS may sum in another order.
+/// Ranks `users` by embeddings on the host. On the device they lie one after the other as in
+/// training: at other addresses a BLAS may sum in another order.
 Ranking rank_by(Ops<float>& ops, const Graph<float>& graph, const TrainResult& result,
                 const std::vector<int32_t>& users) {
   std::vector<float> all = result.user;
@@ -78,23 +76,26 @@ Ranking rank_by(Ops<float>& ops, const Graph<float>& graph, const TrainResult& r
                      users, graph, longest_list);
 }
 
+std::vector<int32_t> every_user(const Graph<float>& graph) {
+  std::vector<int32_t> users(graph.n_users);
+  std::iota(users.begin(), users.end(), 0);
+  return users;
+}
+
 Metrics popularity(Ops<float>& ops, const Graph<float>& graph, const Interactions& data) {
   const HeldOut test = held_out(data.test, data);
   return evaluate(ops, rank_by_popularity(ops, data, test.users, graph, longest_list), test);
 }
 
-/// Error, which `also` follows, unless all that was printed has gone out.
+/// Throws if standard output could not be flushed; `also` is appended.
 void flush_output(const std::string& also = "") {
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
     throw Error("cannot write to the standard output: is the disk full?" + also);
 }
 
-int run(const Help& help) {
-  std::fputs(help.text.c_str(), stdout);
-  return 0;
-}
+void run(const Help& help) { std::fputs(help.text.c_str(), stdout); }
 
-int run(TrainOptions options) {
+void run(TrainOptions options) {
   options.device.device = choose_device(options.device.device);
   const fs::path out = options.out.empty() ? default_run_folder(options.name) : options.out;
   check_run_folder(out);
@@ -128,21 +129,17 @@ int run(TrainOptions options) {
                  {"by popularity, test", popularity(*ops, graph, x)}},
                 data, *options.model);
   std::fflush(stdout);  // a disk that is full must not take the figures
-  std::vector<int32_t> everyone(graph.n_users);
-  std::iota(everyone.begin(), everyone.end(), 0);
-  write_run(out, options, data, log, result, rank_by(*ops, graph, result, everyone));
+  write_run(out, options, data, log, result, rank_by(*ops, graph, result, every_user(graph)));
   std::printf("results in %s\n", out.string().c_str());
   flush_output(" The results are in " + out.string());
-  return 0;
 }
 
-int run(const SynthOptions& options) {
+void run(const SynthOptions& options) {
   write_dataset(options.spec, options.name, options.data);
   std::printf("wrote %s\n", (options.data / options.name).string().c_str());
-  return 0;
 }
 
-int run(const RecommendOptions& options) {
+void run(const RecommendOptions& options) {
   const Run past = read_run(options.run);
   if (options.user >= past.n_users)
     throw Error("--user is " + std::to_string(options.user) + ": expected a number below " +
@@ -157,7 +154,6 @@ int run(const RecommendOptions& options) {
     std::printf("%zu\t%d\t%.6f\n", k + 1, item[k],
                 static_cast<double>(std::inner_product(h_u, h_u + width, h_i, 0.0F)));
   }
-  return 0;
 }
 
 /// Reads the data that a run was trained on, where they are now.
@@ -176,15 +172,12 @@ Dataset data_of(const Run& past, const fs::path& folder) {
   return data;
 }
 
-/// Returns how many of the users' lists are not those of `all`, which has every user's.
-size_t count_other_lists(const Ranking& lists, const Ranking& all) {
-  size_t other = 0;
-  for (size_t r = 0; r < lists.users.size(); ++r) {
-    const auto first = lists.item.begin() + static_cast<ptrdiff_t>(r * lists.k);
-    const auto past = all.item.begin() + static_cast<ptrdiff_t>(all.k) * lists.users[r];
-    other += !std::equal(first, first + static_cast<ptrdiff_t>(lists.k), past);
-  }
-  return other;
+/// Counts the users whose lists differ; both have every user's.
+size_t count_different(const Ranking& a, const Ranking& b) {
+  size_t different = 0;
+  for (size_t first = 0; first < a.item.size(); first += a.k)
+    different += !std::equal(&a.item[first], &a.item[first] + a.k, &b.item[first]);
+  return different;
 }
 
 /// Returns the largest difference between figures and the run's. Throws beyond what rounding does:
@@ -206,7 +199,7 @@ double difference(const Metrics& now, const Metrics& past, const std::string& ti
   return largest;
 }
 
-int run(const EvalOptions& options) {
+void run(const EvalOptions& options) {
   const Run past = read_run(options.run);
   const Ranking best = read_best_items(options.run, past);
   const Dataset data = data_of(past, options.data.empty() ? past.data : options.data);
@@ -215,6 +208,7 @@ int run(const EvalOptions& options) {
     device.device = past.device == "cuda" ? "auto" : past.device;
     device.tf32 = device.tf32 || past.tf32;
   }
+  device.device = choose_device(device.device);
   const auto ops = choose_ops(device);
   check_threads(device);
   const Interactions& x = data.interactions;
@@ -228,9 +222,9 @@ int run(const EvalOptions& options) {
   std::printf("figures: %s; lists: %zu of %zu users' differ\n",
               largest == 0 ? "equal to the run's"
                            : ("up to " + shortest(largest) + " from the run's").c_str(),
-              count_other_lists(lists, best), lists.users.size());
+              count_different(rank_by(*ops, graph, past.result, every_user(graph)), best),
+              graph.n_users);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());
-  return 0;
 }
 
 }  // namespace
@@ -240,11 +234,10 @@ int run(const EvalOptions& options) {
 extern "C" int bm3_main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond a limit of size then fails, with a message
   try {
-    bm3::warn_of_old_blas_kernels();
-    const int status = std::visit([](const auto& command) { return bm3::run(command); },
-                                  bm3::parse_command_line(argc, argv));
+    std::visit([](const auto& command) { bm3::run(command); },
+               bm3::parse_command_line(argc, argv));
     bm3::flush_output();
-    return status;
+    return 0;
   } catch (const std::bad_alloc&) {
     std::fputs("bm3: out of memory: expected a smaller data set or model\n", stderr);
   } catch (const std::exception& e) {

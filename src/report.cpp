@@ -62,8 +62,8 @@ void print_data(const Dataset& data, const ModelKind& model) {
                static_cast<long long>(x.n_items), x.size(), x.train.size(), x.valid.size(),
                x.test.size(), 100 * (1 - static_cast<double>(x.size()) / cells));
   if (x.drawn)
-    std::fputs("split        8:1:1 for each user, drawn by --seed: the file has no column x_label\n",
-               stderr);
+    std::fputs("split        8:1:1 for each user, drawn by --seed: the file has no column "
+               "x_label\n", stderr);
   const int64_t users = count_isolated(x.n_users, x.train, &Interaction::user);
   const int64_t items = count_isolated(x.n_items, x.train, &Interaction::item);
   if (users + items > 0)

@@ -153,15 +153,11 @@ TEST_F(Cli, MemoryOfThisProgramAlone) {
   const std::vector<char> held(size_t{600} << 20, 1);
   const Outcome outcome = run(short_run("run"));
   ASSERT_EQ(outcome.status, 0) << outcome.err;
-  size_t figures = 0;
   for (const std::string words : {"memory of the process ", "MiB allocated, "}) {
-    const size_t at = outcome.err.find(words);
-    ASSERT_NE(at, std::string::npos) << outcome.err;
-    const double mib = std::stod(outcome.err.substr(at + words.size()));
-    EXPECT_TRUE(mib > 1 && mib < 500) << outcome.err;
-    figures += held[held.size() / 2];
+    ASSERT_TRUE(has(outcome.err, words)) << outcome.err;
+    const double mib = std::stod(outcome.err.substr(outcome.err.find(words) + words.size()));
+    EXPECT_TRUE(mib > 1 && mib < 500 && held.back() == 1) << outcome.err;
   }
-  EXPECT_EQ(figures, 2U);
 }
 
 /// Users and items without training interactions, which number 0 is where numbers start at 1; a
@@ -244,14 +240,10 @@ TEST_F(Cli, MadeUpDataIsCalledSo) {
 }
 
 TEST_F(Cli, Help) {
-  for (const Words& command : {Words{}, {"synth"}, {"recommend"}, {"eval"}}) {
-    Words words = command;
-    words.push_back("--help");
-    const Outcome outcome = run(words);
-    EXPECT_EQ(outcome.status, 0);
-    EXPECT_EQ(outcome.err, "");
-    EXPECT_TRUE(has(outcome.out, command.empty() ? "--recipe" : "bm3 " + command[0]));
-  }
+  const Outcome outcome = run({"recommend", "--help"});
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_EQ(outcome.err, "");
+  EXPECT_TRUE(has(outcome.out, "bm3 recommend"));
 }
 
 }  // namespace

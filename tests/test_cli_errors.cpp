@@ -5,65 +5,45 @@ namespace bm3::test {
 namespace {
 
 TEST_F(Cli, RefusesTheCommandLine) {
-  expect_refused({}, "no data set: expected its NAME, as in `bm3 baby`");
-  expect_refused(short_run("run", {"--dropout", "1.5"}),
-                 "--dropout is '1.5': expected a number from 0 to below 1");
-  expect_refused({"toy", "--epochs", "many"},
-                 "--epochs is 'many': expected a whole number from 1 to 1000000");
-  expect_refused(short_run("run", {"--modalities", "image,sound"}),
-                 "--modalities names 'sound': expected all, none or some of image,text");
-  expect_refused(
-      {"nothing", "--out", "run"},
-      "no data set data/nothing: expected a folder with nothing.inter (see data/README.md; "
-      "--data says where)");
-  expect_refused({"synth", "toy"},
-                 "cannot make the folder " + fs::canonical(folder_ / "data/toy").string() +
-                     " (Directory not empty): expected a new or empty one (no mount point) "
-                     "where files can be written");
-  expect_refused(
-      {"synth", "new", "--users", "5"},
-      "cannot make 160792 interactions of 5 users and 7050 items: expected at least 10 users, "
-      "40 items, five interactions for each, and at most users * items / 4");
-  expect_refused({"eval", "none"},
-                 "cannot open none/config.json (No such file or directory): expected the folder "
-                 "that a run of bm3 left");
-  expect_refused(short_run("run", {"--bogus", "3"}),
-                 "there is no option '--bogus' (bm3 --help lists what there is)");
-  expect_refused({"synth", "new", "more"},
-                 "the argument 'more' was not expected (bm3 synth --help lists what there is)");
-}
-
-/// Errors of one line, whatever a name holds.
-TEST_F(Cli, RefusesControlCharacters) {
-  const std::string folder = ": expected the name of a folder in the data folder (--data)";
-  expect_refused({"t\noy"}, "the data set's name is 't oy'" + folder);
-  expect_refused({"synth", "\033[2J"}, "the data set's name is ' [2J'" + folder);
   write_file(folder_ / "file", "");
-  expect_refused(short_run("file/a\nb"),
-                 "cannot make the folder " + fs::canonical(folder_ / "file").string() +
-                     "/a b (Not a directory): expected a new or empty one (no mount point) "
-                     "where files can be written");
-}
-
-TEST_F(Cli, RefusesCombinations) {
-  expect_refused(short_run("run", {"--losses", "align,mask", "--modalities", "none"}),
-                 "--losses is 'align,mask': expected rec, too, where there are no modalities");
-  expect_refused(short_run("run", {"--modalities", "image,image"}),
-                 "--modalities names 'image' twice: expected different names");
-}
-
-/// The stand-in is for those who have no data, not for those who say where it is.
-TEST_F(Cli, RefusesAFolderThatIsNotThere) {
-  expect_refused({"baby", "--data", "nowhere", "--out", "run"},
-                 "no folder nowhere: expected --data to hold baby");
   fs::create_directories(folder_ / "mine/baby");
-  expect_refused({"baby", "--data", "mine/baby", "--out", "run"},
-                 "no data set mine/baby/baby: expected a folder with baby.inter (see "
-                 "data/README.md; --data says where)");
+  const std::string here = fs::canonical(folder_.path()).string();
+  const std::string no_folder = ": expected the name of a folder in the data folder (--data)",
+                    lacks = ".inter (see data/README.md; --data says where)",
+                    taken = "): expected a new or empty one (no mount point) where files can be "
+                            "written";
+  const std::pair<Words, std::string> cases[] = {
+      {{}, "no data set: expected its NAME, as in `bm3 baby`"},
+      {{"toy", "--epochs", "many"},
+       "--epochs is 'many': expected a whole number from 1 to 1000000"},
+      {{"t\noy"}, "the data set's name is 't oy'" + no_folder},  // in one line, whatever it holds
+      {{"synth", "\033[2J"}, "the data set's name is ' [2J'" + no_folder},
+      {{"toy", "--out", "file/a\nb"},
+       "cannot make the folder " + here + "/file/a b (Not a directory" + taken},
+      {short_run("run", {"--modalities", "image,sound"}),
+       "--modalities names 'sound': expected all, none or some of image,text"},
+      {short_run("run", {"--losses", "align,mask", "--modalities", "none"}),
+       "--losses is 'align,mask': expected rec, too, where there are no modalities"},
+      {{"nothing", "--out", "run"}, "no data set data/nothing: expected a folder with nothing" + lacks},
+      // The stand-in is for those who have no data, not for those who say where it is.
+      {{"baby", "--data", "nowhere", "--out", "run"}, "no folder nowhere: expected --data to hold baby"},
+      {{"baby", "--data", "mine/baby", "--out", "run"},
+       "no data set mine/baby/baby: expected a folder with baby" + lacks},
+      {{"baby", "--data", "mine", "--out", "run"},
+       "cannot open mine/baby/baby.inter (No such file or directory): expected an .inter file to "
+       "read"},
+      {{"synth", "toy"},
+       "cannot make the folder " + here + "/data/toy (Directory not empty" + taken},
+      {{"synth", "new", "--users", "5"},
+       "cannot make 160792 interactions of 5 users and 7050 items: expected at least 10 users, "
+       "40 items, five interactions for each, and at most users * items / 4"},
+      {{"eval", "none"},
+       "cannot open none/config.json (No such file or directory): expected the folder that a run "
+       "of bm3 left"}};
+  for (const auto& [command, words] : cases) expect_refused(command, words);
   fs::create_symlink("nowhere", folder_ / "data/baby");
-  expect_refused({"baby", "--out", "run"},
-                 "cannot open data/baby/baby.inter (No such file or directory): expected an .inter "
-                 "file to read");
+  expect_refused({"baby", "--out", "run"}, "cannot open data/baby/baby.inter (No such file or "
+                                           "directory): expected an .inter file to read");
 }
 
 /// Nothing tells before the end that these embeddings overflow.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "error.h"
+#include "ops/cpu/blas_kernels.h"
 #ifdef BM3_CUDA
 #include "ops/cuda/cuda.h"
 #endif
@@ -37,6 +38,7 @@ std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice) {
 #endif
   if (choice.tf32 || choice.cusparse)
     std::fputs("warning: --tf32 and --spmm do nothing on the CPU\n", stderr);
+  warn_of_old_blas_kernels();
   return make_cpu_ops<float>(choice.threads);
 }
 

@@ -1,4 +1,4 @@
-#include "blas_kernels.h"
+#include "ops/cpu/blas_kernels.h"
 
 #include <cstdio>
 #include <cstdlib>
