@@ -9,8 +9,8 @@ namespace bm3 {
 
 /// The operations with cuBLAS, cuSPARSE, cuRAND and kernels; see ops.h for what each computes. Sums
 /// are added without atomics, in an order that depends on sizes alone. Nothing waits for the GPU
-/// but `download`, `synchronize`, `seconds_of`, `upload` once the ring of pinned memory is full, and
-/// the release of memory or of a record.
+/// but `download`, `synchronize`, `seconds_of`, `upload` while the ring of pinned memory is full,
+/// and the release of memory or of a record.
 template <class T>
 class CudaOps final : public Ops<T> {
  public:

@@ -43,7 +43,7 @@ bool works(std::string& why) {
   if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, nothing);
   if (status == cudaSuccess) return true;
   why = "no GPU works: " + message(status);
-  static_cast<void>(cudaGetLastError());  // so that later calls do not report it again
+  static_cast<void>(cudaGetLastError());  // later calls would report it again
   return false;
 }
 
@@ -70,7 +70,7 @@ void* Runtime::allocate(size_t bytes) {
   refuse_in_record("an allocation");
   void* memory = nullptr;
   const cudaError_t status = cudaMalloc(&memory, std::max<size_t>(bytes, 1));
-  if (failed(status)) static_cast<void>(cudaGetLastError());  // so that later calls do not report it
+  if (failed(status)) static_cast<void>(cudaGetLastError());  // later calls would report it again
   check(status, ("cudaMalloc of " + mebibytes(bytes)).c_str(), __FILE__, __LINE__);
   blocks_[memory] = {bytes, ++clock_};
   allocated_ += bytes;
