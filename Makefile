@@ -34,7 +34,7 @@ sanitize: ## the same tests with address and undefined-behaviour sanitizers, the
 
 GPU_TESTS := choose cuda_device determinism evaluate goldens memory model ops tables
 SLOW := *FiniteDifferences*:GradientTest*
-REFUSED := CudaOutOfMemory*  # the tool reports an allocation that fails
+REFUSED := CudaOutOfMemory*
 OURS := --kernel-name kernel_substring=bm3
 sanitize-gpu: tests ## the GPU's tests under compute-sanitizer's four tools (needs a GPU, takes long)
 	@for tool in memcheck initcheck "synccheck $(OURS)" "racecheck $(OURS)"; do \
