@@ -1,4 +1,4 @@
-// The CUDA backend's host side: launch and staging arithmetic, errors where there is no GPU.
+// The CUDA backend's host side: the arithmetic of launches, errors where there is no GPU.
 #include <gtest/gtest.h>
 
 #include <regex>
@@ -48,22 +48,6 @@ TEST(CudaLaunch, MatrixLaunchCoversEachElementOnce) {
     }
   EXPECT_NO_THROW(launch_over(1, size_t{65535} * 256));
   EXPECT_THROW(launch_over(1, size_t{65535} * 256 + 1), Error);
-}
-
-TEST(CudaStaging, PiecesCoverAnUploadAndSlotsTakeTurns) {
-  Ring ring{3, 100};
-  size_t turn = 0;
-  for (size_t bytes : {size_t{0}, size_t{1}, size_t{99}, size_t{100}, size_t{101}, size_t{1000}}) {
-    size_t done = 0, pieces = 0;
-    for (; done < bytes; ++pieces) {
-      EXPECT_EQ(ring.next(), turn++ % 3);
-      const size_t piece = ring.piece(bytes - done);
-      ASSERT_TRUE(piece > 0 && piece <= 100);
-      done += piece;
-    }
-    EXPECT_EQ(done, bytes);
-    EXPECT_EQ(pieces, (bytes + 99) / 100);
-  }
 }
 
 template <class Status>

@@ -41,7 +41,7 @@ class CudaOps final : public Ops<T> {
   /// A batch of 2048 has 1000 to 2048 distinct users, give or take some tens from batch to batch:
   /// in steps of 128 these are two or three sizes, so that nearly every step replays a graph, and
   /// the rows that are added cost a few percent.
-  size_t row_padding() const override { return cuda::row_padding; }
+  size_t row_padding() const override { return 128; }
 
   void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                       ConstMatrix<T> b) override;

@@ -8,6 +8,9 @@ namespace {
 
 using namespace cuda;
 
+constexpr size_t rows_of_sum = 32;        // rows that a block sums at a time, column by column
+constexpr unsigned most_row_parts = 128;  // partial sums of a column
+
 int as_int(size_t n) {
   if (n > INT_MAX) throw Error("a matrix of " + std::to_string(n) + " rows exceeds cuBLAS's limit");
   return static_cast<int>(n);

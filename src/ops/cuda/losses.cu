@@ -128,12 +128,13 @@ __global__ void add_weighted_kernel(Matrix<T> y, const T* w, Matrix<const T> x, 
   }
 }
 
+/// A warp a row. Without pairs each row counts once.
 template <class T>
 __global__ void penalty_forward_kernel(double* loss, double* norm, Matrix<const T> x, Pairs pairs,
                                        RegForm form, double mean, GridSum memory) {
   double sum = 0;
   for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
-    const int32_t times = pairs.begin[r + 1] - pairs.begin[r];
+    const int32_t times = pairs.begin ? pairs.begin[r + 1] - pairs.begin[r] : 1;
     if (times > 0) sum += times * static_cast<double>(warp_square(x.row(r), x.cols));
   }
   sum_over_grid(threadIdx.x % warp == 0 ? sum : 0.0, memory, [&](double total) {
@@ -152,17 +153,6 @@ __global__ void penalty_backward_kernel(T* d_x, const double* norm, Matrix<const
   if (r >= x.rows || c >= x.cols) return;
   const T factor = static_cast<T>(each * (pairs.begin[r + 1] - pairs.begin[r]));
   d_x[r * x.cols + c] += factor * x.row(r)[c];
-}
-
-template <class T>
-__global__ void norm_forward_kernel(double* loss, double* norm, const T* x, double mean, size_t n,
-                                    GridSum memory) {
-  T squares = 0;
-  for (size_t i = grid_thread(); i < n; i += grid_threads()) squares += x[i] * x[i];
-  sum_over_grid(static_cast<double>(squares), memory, [&](double total) {
-    *norm = sqrt(total);
-    *loss += mean * *norm;
-  });
 }
 
 template <class T>
@@ -246,9 +236,8 @@ void CudaOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix
 // loss = mean |x|_F
 template <class T>
 void CudaOps<T>::norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) {
-  const unsigned blocks = std::max(blocks_of_sum(x.size(), block_threads), 1u);
-  start(stream(), blocks, block_threads, norm_forward_kernel<T>, loss, norm, x.at, mean, x.size(),
-        grid_sum());
+  start(stream(), blocks_of_rows(x.rows), block_threads, penalty_forward_kernel<T>, loss, norm, x,
+        Pairs{x.rows}, RegForm::norm, mean, grid_sum());
 }
 
 // loss = scale |x|_F:  d_x = scale x / |x|_F

@@ -47,7 +47,7 @@ bool works(std::string& why) {
   return false;
 }
 
-Runtime::Runtime() : ring_{staging_slots, staging_bytes} {
+Runtime::Runtime() {
   std::string why;
   if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
@@ -105,7 +105,7 @@ void Runtime::zero(void* dst, size_t bytes) {
 void Runtime::upload(void* dst, const void* src, size_t bytes) {
   refuse_in_record("an upload");
   for (size_t done = 0; done < bytes;) {
-    const size_t piece = ring_.piece(bytes - done), slot = ring_.next();
+    const size_t piece = std::min(bytes - done, staging_bytes), slot = turn_++ % staging_slots;
     const cudaEvent_t copied = copied_[slot].get();
     char* staged = static_cast<char*>(staging_.get()) + slot * staging_bytes;
     BM3_CHECK(cudaEventSynchronize(copied));

@@ -78,8 +78,8 @@ class Runtime {
   bool overlapping_ = false, on_side_ = false;  // within `both`; within its f
   Event fork_, join_;
   Owned<void*, cudaFreeHost> staging_;
-  Ring ring_;
-  std::vector<Event> copied_;  // of each slot of the ring: its last copy is done
+  std::vector<Event> copied_;  // of each slot of `staging_`: its last copy is done
+  size_t turn_ = 0;            // counts the slots' uses
   std::unordered_map<const void*, Block> blocks_;
   size_t allocated_ = 0, most_allocated_ = 0;
   uint64_t clock_ = 0;           // counts allocations and first calls

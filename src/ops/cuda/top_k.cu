@@ -10,6 +10,10 @@ namespace {
 
 using namespace cuda;
 
+constexpr size_t user_block = 2048;  // scores of a block: 16 MiB in float32, so that two stay
+constexpr size_t item_block = 2048;  // in the level-2 cache of a large GPU
+constexpr unsigned most_best = 64;   // longest list of best items,
+constexpr unsigned list_size = 128;  // and with the candidates that wait to be sorted in
 constexpr unsigned entries_of_lane = list_size / warp;
 constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
 constexpr int32_t no_item = 2147483647;
