@@ -128,16 +128,19 @@ __global__ void add_weighted_kernel(Matrix<T> y, const T* w, Matrix<const T> x, 
   }
 }
 
-/// A warp a row. Without pairs each row counts once.
+/// A warp a row; each lane sums its columns. Without pairs each row counts once.
 template <class T>
 __global__ void penalty_forward_kernel(double* loss, double* norm, Matrix<const T> x, Pairs pairs,
                                        RegForm form, double mean, GridSum memory) {
   double sum = 0;
   for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
     const int32_t times = pairs.begin ? pairs.begin[r + 1] - pairs.begin[r] : 1;
-    if (times > 0) sum += times * static_cast<double>(warp_square(x.row(r), x.cols));
+    if (times == 0) continue;
+    T squares = 0;
+    for (size_t c = threadIdx.x % warp; c < x.cols; c += warp) squares += x.row(r)[c] * x.row(r)[c];
+    sum += times * static_cast<double>(squares);
   }
-  sum_over_grid(threadIdx.x % warp == 0 ? sum : 0.0, memory, [&](double total) {
+  sum_over_grid(sum, memory, [&](double total) {
     *norm = sqrt(total);
     *loss += mean * (form == RegForm::norm ? *norm : total);
   });

@@ -101,14 +101,6 @@ __global__ void __launch_bounds__(block_threads, 4) propagate_kernel(Propagation
   }
 }
 
-/// y = b z [n_nodes, d].
-template <class T>
-__global__ void scale_rows_kernel(Matrix<T> y, const T* z, T b_user, T b_item, size_t n_users) {
-  const size_t r = matrix_row(), c = matrix_column();
-  if (r < y.rows && c < y.cols)
-    y.row(r)[c] = (r < n_users ? b_user : b_item) * z[r * y.cols + c];
-}
-
 template <int width, class T>
 void launch_propagate(cudaStream_t stream, const Propagation<T>& p) {
   launch(stream, blocks_of(static_cast<size_t>(p.n_nodes), warps_of_block),
@@ -123,14 +115,9 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
                            const Graph<T>& graph) {
   shapes::propagate(y, x, z, graph);
   const size_t d = y.cols;
-  if (lane().sparse) {
-    launch_matrix(stream(), y.rows, d, scale_rows_kernel<T>, y, z.at, b_user, b_item,
-                  graph.n_users);
-    if (a != T(0) && graph.neighbour.size() > 0) sparse_product(graph, d).add(y.at, x.at, a);
-    return;
-  }
-  const Propagation<T> p{y.at, x.at, z.at, a, b_user, b_item, graph.begin.data(),
-                         graph.neighbour.data(), graph.scale.data(),
+  const bool by_cusparse = lane().sparse && a != T(0) && graph.neighbour.size() > 0;
+  const Propagation<T> p{y.at, x.at, z.at, by_cusparse ? T(0) : a, b_user, b_item,
+                         graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
                          static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), d};
   if (d >= 4 * warp && in_vectors<T>(d, widest<T>, {y.at, x.at, z.at}))
     launch_propagate<widest<T>>(stream(), p);
@@ -138,6 +125,7 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
     launch_propagate<2>(stream(), p);
   else
     launch_propagate<1>(stream(), p);
+  if (by_cusparse) sparse_product(graph, d).add(y.at, x.at, a);
 }
 
 template <class T>
