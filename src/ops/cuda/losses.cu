@@ -232,6 +232,7 @@ template <class T>
 void CudaOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x,
                                   const Pairs& pairs, RegForm form, double scale) {
   shapes::penalty(x, pairs);
+  BM3_SHAPE(shapes::same(d_x, x));
   launch_matrix(stream(), x.rows, x.cols, penalty_backward_kernel<T>, d_x.at, norm, x, pairs, form,
                 scale);
 }
