@@ -32,7 +32,7 @@ sanitize: ## the same tests with address and undefined-behaviour sanitizers, the
 	cmake --build $(BUILD)-sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)-sanitize --output-on-failure -j $(JOBS)
 
-GPU_TESTS := choose cuda_device determinism evaluate goldens memory model ops tables
+GPU_TESTS := batch bm3 choose cuda_device determinism evaluate goldens models ops
 SLOW := *FiniteDifferences*:GradientTest*
 REFUSED := CudaOutOfMemory*
 OURS := --kernel-name kernel_substring=bm3

@@ -5,7 +5,7 @@
 #include "backends.h"
 #include "error.h"
 #include "layers/graph.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "rounding.h"
 
 namespace bm3::test {
