@@ -36,7 +36,7 @@ TEST(CudaModule, LoadsWithoutAGpu) {
   ASSERT_NE(backend, nullptr) << why;
   if (!backend->works(why)) {
     EXPECT_NE(why, "");
-    EXPECT_THROW(backend->make_float(false, false, 0), Error);  // across the module's border
+    EXPECT_THROW(backend->make_float(false, false), Error);  // across the module's border
   }
 }
 

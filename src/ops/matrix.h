@@ -2,6 +2,7 @@
 // Operands of the operations: matrices and row lists in a device's memory that others own.
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "random.h"
 
@@ -14,7 +15,10 @@ struct Matrix {
   size_t rows = 0, cols = 0;
   BM3_HD size_t size() const { return rows * cols; }
   BM3_HD T* row(size_t r) const { return at + r * cols; }
-  operator Matrix<const T>() const { return {at, rows, cols}; }
+  template <class U, class = std::enable_if_t<std::is_same_v<U, const T>>>
+  operator Matrix<U>() const {
+    return {at, rows, cols};
+  }
   /// Rows first .. first + n.
   Matrix slice(size_t first, size_t n) const { return {at + first * cols, n, cols}; }
 };

@@ -94,7 +94,7 @@ using cudaEvent_t = struct CUevent_st*;
 using cudaGraph_t = struct CUgraph_st*;
 using cudaGraphExec_t = CUgraph_st*;
 enum cudaDataType { CUDA_R_32F, CUDA_R_64F };
-enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocMapped = 2 };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 enum { cudaMemcpyDefault = 4, cudaStreamCaptureModeThreadLocal = 1 };
 
 struct cudaDeviceProp {
@@ -114,31 +114,26 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, Kernel) {
 // Memory is filled with 0xff, NaN to both types of numbers, before it is handed out.
 cudaError_t cudaMalloc(void**, size_t);
 cudaError_t cudaMallocHost(void**, size_t);
-inline cudaError_t cudaHostAlloc(void** at, size_t bytes, unsigned) {
-  return cudaMallocHost(at, bytes);
-}
 cudaError_t cudaFree(void*);
 cudaError_t cudaFreeHost(void*);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaMemsetAsync(void*, int, size_t, cudaStream_t);
 cudaError_t cudaMemcpyAsync(void*, const void*, size_t, int, cudaStream_t);
 
-// A stream does nothing until somebody waits for it: work that is done too early by luck, such as a
-// copy of memory that changes after the call, shows.
+// Streams do nothing until somebody waits for one of them, and then work in a random order among
+// those that the events allow: work that is done in time by luck, such as a copy of memory that
+// changes after the call, or a stream that does not wait for another, shows.
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
 cudaError_t cudaStreamDestroy(cudaStream_t);
 cudaError_t cudaStreamSynchronize(cudaStream_t);
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned);
-inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  return cudaEventCreateWithFlags(event, 0);
-}
 cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop);
 
-// A captured graph does its work in the order in which it was asked for.
+// A captured graph's branches are likewise done in a random order.
 cudaError_t cudaStreamBeginCapture(cudaStream_t, int);
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned);

@@ -2,7 +2,9 @@
 #include <chrono>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <memory>
+#include <random>
 #include <unordered_map>
 #include <vector>
 
@@ -29,13 +31,21 @@ struct Mark {
   double time = 0;
 };
 
+/// What a stream does next: work, or, without, a wait for a mark.
+struct Item {
+  Work work;
+  std::shared_ptr<Mark> awaited;
+};
+using Queue = std::deque<Item>;
+
 }  // namespace
 
 struct CUgraph_st {
-  std::vector<Work> work;
+  std::map<cudaStream_t, Queue> queues;
+  std::vector<std::shared_ptr<Mark>> marks;
 };
 struct CUstream_st {
-  std::deque<Work> work;
+  Queue queue;
   CUgraph_st* graph = nullptr;  // that captures this stream now
   size_t captured = 0;          // work of this stream in it
   size_t joined = 0;            // how much of that the first stream has waited for
@@ -46,6 +56,7 @@ struct CUevent_st {
 
 namespace {
 
+std::vector<cudaStream_t> streams;
 std::unique_ptr<CUgraph_st> capture;
 size_t captures = 0;                         // so far
 cudaError_t spoiled = cudaSuccess;           // what a call did to the capture
@@ -57,13 +68,40 @@ cudaError_t refused_in_capture() {
   return capture ? spoil(cudaErrorStreamCaptureUnsupported) : cudaSuccess;
 }
 
-void run_one(CUstream_st& stream) {
-  const Work work = std::move(stream.work.front());
-  stream.work.pop_front();
-  work();
+/// Does what the queues hold, in a random one of the orders that their waits allow, until `done`.
+template <class Done>
+void run(const std::vector<Queue*>& queues, const Done& done) {
+  static std::minstd_rand random;
+  while (!done()) {
+    std::vector<Queue*> ready;
+    for (Queue* each : queues)
+      if (!each->empty() && (!each->front().awaited || each->front().awaited->done))
+        ready.push_back(each);
+    if (ready.empty()) std::abort();  // they wait for each other
+    Queue& next = *ready[random() % ready.size()];
+    const Item item = std::move(next.front());
+    next.pop_front();
+    if (item.work) item.work();
+  }
 }
-void finish(const Mark& mark) {
-  while (!mark.done) run_one(*mark.stream);
+template <class Done>
+void run_streams(const Done& done) {
+  std::vector<Queue*> queues;
+  for (const cudaStream_t stream : streams) queues.push_back(&stream->queue);
+  run(queues, done);
+}
+void run_graph(const CUgraph_st& graph) {
+  for (const auto& mark : graph.marks) mark->done = false;
+  auto copies = graph.queues;
+  std::vector<Queue*> queues;
+  for (auto& [stream, queue] : copies) queues.push_back(&queue);
+  run(queues, [&] {
+    return std::all_of(queues.begin(), queues.end(), [](const Queue* q) { return q->empty(); });
+  });
+}
+
+Queue& queue_of(cudaStream_t stream) {
+  return stream->graph ? stream->graph->queues[stream] : stream->queue;
 }
 
 cudaError_t allocate(void** at, size_t bytes, bool counts) {
@@ -78,9 +116,8 @@ cudaError_t allocate(void** at, size_t bytes, bool counts) {
 }  // namespace
 
 void cuda_on_cpu::ask(cudaStream_t stream, Work work) {
-  if (!stream->graph) return stream->work.push_back(std::move(work));
-  stream->graph->work.push_back(std::move(work));
-  ++stream->captured;
+  queue_of(stream).push_back({std::move(work), nullptr});
+  if (stream->graph) ++stream->captured;
 }
 
 cudaError_t cuda_on_cpu::launch(const cudaLaunchConfig_t& grid, Work kernel) {
@@ -148,16 +185,17 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaS
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new CUstream_st;
+  streams.push_back(*stream = new CUstream_st);
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (stream->graph) return spoil(cudaErrorStreamCaptureUnsupported);
-  while (!stream->work.empty()) run_one(*stream);
+  run_streams([&] { return stream->queue.empty(); });
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   const cudaError_t status = cudaStreamSynchronize(stream);
+  streams.erase(std::find(streams.begin(), streams.end(), stream));
   delete stream;
   return status;
 }
@@ -171,17 +209,18 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const size_t of_capture = stream->graph ? captures : 0;
   const auto mark = std::make_shared<Mark>(Mark{stream, of_capture, stream->captured});
   event->mark = mark;
-  if (!mark->capture)
-    cuda_on_cpu::ask(stream, [mark] {
-      mark->time = seconds();
-      mark->done = true;
-    });
+  if (mark->capture) capture->marks.push_back(mark);
+  const auto pass = [mark] {
+    mark->time = seconds();
+    mark->done = true;
+  };
+  queue_of(stream).push_back({pass, nullptr});
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (!event->mark) return cudaSuccess;
   if (event->mark->capture) return cudaErrorStreamCaptureIsolation;
-  finish(*event->mark);
+  run_streams([&] { return event->mark->done; });
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop) {
@@ -192,18 +231,18 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const auto mark = event->mark;
   if (!mark) return cudaSuccess;
-  if (!mark->capture) {
-    if (stream->graph) return spoil(cudaErrorStreamCaptureIsolation);  // for work outside its graph
-    cuda_on_cpu::ask(stream, [mark] { finish(*mark); });
-    return cudaSuccess;
+  if (!mark->capture && stream->graph)
+    return spoil(cudaErrorStreamCaptureIsolation);  // for work outside its graph
+  if (mark->capture) {
+    if (!capture || mark->capture != captures) return cudaErrorStreamCaptureIsolation;  // ended
+    if (!stream->graph) {
+      stream->graph = capture.get();
+      captured_streams.push_back(stream);
+    }
+    if (stream == captured_streams.front())
+      mark->stream->joined = std::max(mark->stream->joined, mark->after);
   }
-  if (!capture || mark->capture != captures) return cudaErrorStreamCaptureIsolation;  // ended
-  if (!stream->graph) {
-    stream->graph = capture.get();
-    captured_streams.push_back(stream);
-  }
-  if (stream == captured_streams.front())
-    mark->stream->joined = std::max(mark->stream->joined, mark->after);
+  queue_of(stream).push_back({nullptr, mark});
   return cudaSuccess;
 }
 
@@ -231,9 +270,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsign
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
-  cuda_on_cpu::ask(stream, [graph] {
-    for (const Work& each : graph->work) each();
-  });
+  cuda_on_cpu::ask(stream, [graph] { run_graph(*graph); });
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }

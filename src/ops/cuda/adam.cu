@@ -2,7 +2,6 @@
 // products and sums (--fmad=false), so that `adam_update` has the same bits in each of these
 // kernels.
 #include "ops/cuda/cuda_ops.h"
-#include "ops/cuda/kernel.h"
 
 namespace bm3 {
 namespace {
@@ -11,13 +10,17 @@ using namespace cuda;
 
 __global__ void advance_kernel(uint32_t* step) { *step += 1; }
 
+/// Steps first .. last of `width` numbers, each with the gradient g.
 template <int width, class T>
-__device__ void update(T* p, T* m, T* v, Vector<T, width> g, const AdamConstants<T>& constants,
-                       const AdamStep<T>& now) {
+__device__ void update(T* p, T* m, T* v, Vector<T, width> g, const AdamTime<T>& time,
+                       uint32_t first, uint32_t last) {
   auto &p_i = vector_at<T, width>(p), &m_i = vector_at<T, width>(m), &v_i = vector_at<T, width>(v);
   Vector<T, width> new_p = p_i, new_m = m_i, new_v = v_i;
-  for (int k = 0; k < width; ++k)
-    adam_update(new_p.x[k], new_m.x[k], new_v.x[k], g.x[k], constants, now);
+  for (uint32_t t = first; t <= last; ++t) {
+    const AdamStep<T> of_t = time.schedule[t];
+    for (int k = 0; k < width; ++k)
+      adam_update(new_p.x[k], new_m.x[k], new_v.x[k], g.x[k], time.constants, of_t);
+  }
   p_i = new_p;
   m_i = new_m;
   v_i = new_v;
@@ -25,66 +28,59 @@ __device__ void update(T* p, T* m, T* v, Vector<T, width> g, const AdamConstants
 
 /// Vectors first .. of n numbers; the numbers that fill no vector are the last threads' own.
 template <int width, class T>
-__global__ void adam_kernel(T* p, T* m, T* v, const T* g, AdamConstants<T> constants,
-                            const AdamStep<T>* schedule, const uint32_t* step, size_t n) {
+__global__ void adam_kernel(T* p, T* m, T* v, const T* g, AdamTime<T> time, size_t n) {
   const size_t thread = grid_thread(), vectors = n / width;
-  const AdamStep<T> now = schedule[*step];
+  const uint32_t now = *time.step;
   if (thread < vectors) {
     const size_t i = thread * width;
-    update<width>(p + i, m + i, v + i, vector_at<T, width>(g + i), constants, now);
+    update<width>(p + i, m + i, v + i, vector_at<T, width>(g + i), time, now, now);
   } else if (const size_t i = vectors * width + (thread - vectors); i < n) {
-    update<1>(p + i, m + i, v + i, vector_at<T, 1>(g + i), constants, now);
+    update<1>(p + i, m + i, v + i, vector_at<T, 1>(g + i), time, now, now);
   }
 }
 
-__device__ inline uint32_t lagged(const uint32_t* step, int lag) {
-  return static_cast<uint32_t>(static_cast<int64_t>(*step) + lag);
+template <class T>
+__device__ uint32_t lagged(const AdamTime<T>& time, int lag) {
+  return static_cast<uint32_t>(static_cast<int64_t>(*time.step) + lag);
 }
 
-/// One thread replays `width` columns of a row; d counts such groups of columns.
+/// One thread takes `width` columns of a row. With gradients g [n, d]: step t = *step + lag, and
+/// last[row] = t. Without: the steps up to t that the row lacks, if it has a history.
 template <int width, class T>
-__global__ void adam_replay_kernel(AdamRows<T> at, AdamConstants<T> constants,
-                                   const AdamStep<T>* schedule, const uint32_t* step, int lag,
-                                   size_t n, size_t d) {
-  const size_t k = matrix_row(), c = matrix_column();
-  if (k >= n || c >= d || at.row(k) < 0) return;
-  const uint32_t now = lagged(step, lag), then = at.last[at.row(k)];
-  if (then == 0 || then >= now) return;
-  const size_t i = (at.place(k) * d + c) * width;
-  auto &p = vector_at<T, width>(at.p + i), &m = vector_at<T, width>(at.m + i);
-  auto& v = vector_at<T, width>(at.v + i);
-  Vector<T, width> new_p = p, new_m = m, new_v = v;
-  for (uint32_t t = then + 1; t <= now; ++t) {
-    const AdamStep<T> of_t = schedule[t];
-    for (int j = 0; j < width; ++j)
-      adam_update(new_p.x[j], new_m.x[j], new_v.x[j], T(0), constants, of_t);
+__global__ void adam_rows_kernel(AdamRows<T> at, const T* g, AdamTime<T> time, int lag) {
+  const size_t k = matrix_row(), c = matrix_column() * width, d = at.p.cols;
+  if (k >= at.rows.n || c >= d || at.rows[k] < 0) return;
+  const auto row = static_cast<size_t>(at.rows[k]);
+  T *const p = at.p.row(row) + c, *const m = at.m.row(row) + c, *const v = at.v.row(row) + c;
+  const uint32_t now = lagged(time, lag);
+  if (g) {
+    update<width>(p, m, v, vector_at<T, width>(g + k * d + c), time, now, now);
+    if (c == 0) at.last[row] = now;
+  } else if (const uint32_t last = at.last[row]; last != 0 && last < now) {
+    update<width>(p, m, v, Vector<T, width>{}, time, last + 1, now);
   }
-  p = new_p;
-  m = new_m;
-  v = new_v;
 }
 
 /// last[row] = *step + lag where that is later and the row has a history: a kernel of its own,
-/// after all threads of `adam_replay_kernel` have read last.
+/// after all threads that replay have read last.
 template <class T>
-__global__ void adam_stamp_kernel(AdamRows<T> at, const uint32_t* step, int lag, size_t n) {
+__global__ void adam_stamp_kernel(AdamRows<T> at, AdamTime<T> time, int lag) {
   const size_t k = grid_thread();
-  if (k >= n || at.row(k) < 0) return;
-  const uint32_t now = lagged(step, lag);
-  uint32_t& last = at.last[at.row(k)];
+  if (k >= at.rows.n || at.rows[k] < 0) return;
+  const uint32_t now = lagged(time, lag);
+  uint32_t& last = at.last[at.rows[k]];
   if (last != 0 && last < now) last = now;
 }
 
-template <int width, class T>
-__global__ void adam_rows_kernel(AdamRows<T> at, const T* g, AdamConstants<T> constants,
-                                 const AdamStep<T>* schedule, const uint32_t* step, size_t n,
-                                 size_t d) {
-  const size_t k = matrix_row(), c = matrix_column();
-  if (k >= n || c >= d || at.row(k) < 0) return;
-  const size_t i = (at.place(k) * d + c) * width;
-  update<width>(at.p + i, at.m + i, at.v + i, vector_at<T, width>(g + (k * d + c) * width),
-                constants, schedule[*step]);
-  if (c == 0) at.last[at.row(k)] = *step;
+template <class T>
+void launch_rows(cudaStream_t stream, const AdamRows<T>& at, const T* g, const AdamTime<T>& time,
+                 int lag) {
+  constexpr int wide = widest<T>;
+  const size_t n = at.rows.n, d = at.p.cols;
+  if (in_vectors<T>(d, wide, {at.p.at, at.m.at, at.v.at, g}))
+    launch_matrix(stream, n, d / wide, adam_rows_kernel<wide, T>, at, g, time, lag);
+  else
+    launch_matrix(stream, n, d, adam_rows_kernel<1, T>, at, g, time, lag);
 }
 
 }  // namespace
@@ -95,40 +91,31 @@ void CudaOps<T>::advance(uint32_t* step) {
 }
 
 template <class T>
-void CudaOps<T>::adam(T* p, T* m, T* v, const T* g, const AdamConstants<T>& constants,
-                      const AdamStep<T>* schedule, const uint32_t* step, size_t n) {
+void CudaOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
+                      const AdamTime<T>& time) {
+  shapes::adam(p, m, v, g);
+  const size_t n = p.size();
   constexpr int wide = widest<T>;
-  if (in_vectors<T>(0, wide, {p, m, v, g}))  // any n: the kernel takes care of the rest
-    launch(stream(), blocks_of(n / wide + n % wide, block_threads), adam_kernel<wide, T>, p, m, v,
-           g, constants, schedule, step, n);
+  if (in_vectors<T>(0, wide, {p.at, m.at, v.at, g.at}))  // any n: the kernel takes care of the rest
+    launch(stream(), blocks_of(n / wide + n % wide, block_threads), adam_kernel<wide, T>, p.at,
+           m.at, v.at, g.at, time, n);
   else
-    launch(stream(), blocks_of(n, block_threads), adam_kernel<1, T>, p, m, v, g, constants,
-           schedule, step, n);
+    launch(stream(), blocks_of(n, block_threads), adam_kernel<1, T>, p.at, m.at, v.at, g.at, time,
+           n);
 }
 
 template <class T>
-void CudaOps<T>::adam_replay(const AdamRows<T>& at, const AdamConstants<T>& constants,
-                             const AdamStep<T>* schedule, const uint32_t* step, int lag, size_t n,
-                             size_t d) {
-  constexpr int wide = widest<T>;
-  if (in_vectors<T>(d, wide, {at.p, at.m, at.v}))
-    launch_matrix(stream(), n, d / wide, adam_replay_kernel<wide, T>, at, constants, schedule,
-                  step, lag, n, d / wide);
-  else
-    launch_matrix(stream(), n, d, adam_replay_kernel<1, T>, at, constants, schedule, step, lag, n,
-                  d);
-  launch(stream(), blocks_of(n, block_threads), adam_stamp_kernel<T>, at, step, lag, n);
+void CudaOps<T>::adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) {
+  shapes::adam_rows(at);
+  launch_rows<T>(stream(), at, nullptr, time, lag);
+  launch(stream(), blocks_of(at.rows.n, block_threads), adam_stamp_kernel<T>, at, time, lag);
 }
 
 template <class T>
-void CudaOps<T>::adam_rows(const AdamRows<T>& at, const T* g, const AdamConstants<T>& constants,
-                           const AdamStep<T>* schedule, const uint32_t* step, size_t n, size_t d) {
-  constexpr int wide = widest<T>;
-  if (in_vectors<T>(d, wide, {at.p, at.m, at.v, g}))
-    launch_matrix(stream(), n, d / wide, adam_rows_kernel<wide, T>, at, g, constants, schedule,
-                  step, n, d / wide);
-  else
-    launch_matrix(stream(), n, d, adam_rows_kernel<1, T>, at, g, constants, schedule, step, n, d);
+void CudaOps<T>::adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) {
+  shapes::adam_rows(at);
+  shapes::rows_of(g, at.p, at.rows);
+  launch_rows<T>(stream(), at, g.at, time, 0);
 }
 
 template class CudaOps<float>;

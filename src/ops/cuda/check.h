@@ -35,7 +35,7 @@ inline bool is_out_of_memory(cublasStatus_t status) {
 inline bool is_out_of_memory(cusparseStatus_t status) {
   return status == CUSPARSE_STATUS_ALLOC_FAILED || status == CUSPARSE_STATUS_INSUFFICIENT_RESOURCES;
 }
-/// What is free, and which options help: the end of a message.
+/// Says what is free and which options help: the end of a message.
 inline std::string out_of_memory() {
   size_t free = 0, total = 0;
   const bool known = !failed(cudaMemGetInfo(&free, &total));
@@ -44,7 +44,7 @@ inline std::string out_of_memory() {
          "--features frozen, fewer --modalities or a smaller --batch needs less";
 }
 
-/// Error, with the library's own message, when a call did not succeed.
+/// Throws, with the library's own message, when a call did not succeed.
 template <class Status>
 void check(Status status, const char* call, const char* file, int line) {
   if (!failed(status)) return;

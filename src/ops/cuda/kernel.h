@@ -16,14 +16,6 @@ __device__ T warp_sum(T x) {
   return x;
 }
 
-/// The warp's x . x [d], in every lane.
-template <class T>
-__device__ T warp_square(const T* x, size_t d) {
-  T sum = 0;
-  for (size_t c = threadIdx.x % warp; c < d; c += warp) sum += x[c] * x[c];
-  return warp_sum(sum);
-}
-
 /// Number of this thread, and of its warp, in the grid; and how many the grid has.
 __device__ inline size_t grid_thread() {
   return static_cast<size_t>(blockIdx.x) * block_threads + threadIdx.x;
@@ -42,8 +34,8 @@ inline GridSum grid_sum(Workspace& memory) {
   return {partial, reinterpret_cast<unsigned*>(partial + sum_blocks)};
 }
 
-/// Whether this is the last block of the grid to come here, when everything that the others wrote
-/// to global memory before they came is visible. All threads of a block call it, once in a kernel.
+/// Returns true in the last block to arrive; all other blocks' writes are then visible. All threads
+/// of a block call it, once in a kernel.
 __device__ inline bool last_block(unsigned* counter) {
   __shared__ bool last;
   __threadfence();

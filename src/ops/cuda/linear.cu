@@ -2,12 +2,14 @@
 #include <climits>
 
 #include "ops/cuda/cuda_ops.h"
-#include "ops/cuda/kernel.h"
 
 namespace bm3 {
 namespace {
 
 using namespace cuda;
+
+constexpr size_t rows_of_sum = 32;        // rows that a block sums at a time, column by column
+constexpr unsigned most_row_parts = 128;  // partial sums of a column
 
 int as_int(size_t n) {
   if (n > INT_MAX) throw Error("a matrix of " + std::to_string(n) + " rows exceeds cuBLAS's limit");
@@ -16,9 +18,9 @@ int as_int(size_t n) {
 
 /// y [n, d] = b in every row.
 template <class T>
-__global__ void repeat_row_kernel(T* y, const T* b, size_t n, size_t d) {
+__global__ void repeat_row_kernel(Matrix<T> y, const T* b) {
   const size_t r = matrix_row(), c = matrix_column();
-  if (r < n && c < d) y[r * d + c] = b[c];
+  if (r < y.rows && c < y.cols) y.row(r)[c] = b[c];
 }
 
 /// The sum of mine[column], one value a thread, over the threads of a column (equal threadIdx.x),
@@ -38,14 +40,14 @@ __device__ T sum_of_column(T mine) {
 /// sum [d] = column sums of x [n, d]: each block those of its rows, in part [blocks, d]; the last
 /// block to be done, those of the parts.
 template <class T>
-__global__ void column_sums_kernel(T* sum, T* part, const T* x, size_t n, size_t d,
-                                   unsigned* counter) {
+__global__ void column_sums_kernel(T* sum, T* part, Matrix<const T> x, unsigned* counter) {
+  const size_t n = x.rows, d = x.cols;
   for (size_t first = 0; first < d; first += blockDim.x) {
     const size_t c = first + threadIdx.x;
     T mine = 0;
     for (size_t r0 = blockIdx.x * rows_of_sum; r0 < n && c < d; r0 += gridDim.x * rows_of_sum)
       for (size_t r = r0 + threadIdx.y; r < n && r < r0 + rows_of_sum; r += blockDim.y)
-        mine += x[r * d + c];
+        mine += x.row(r)[c];
     const T of_block = sum_of_column(mine);
     if (threadIdx.y == 0 && c < d) part[blockIdx.x * d + c] = of_block;
   }
@@ -80,45 +82,53 @@ void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, si
 }
 
 template <class T>
-void CudaOps<T>::column_sums(T* sum, const T* x, size_t n, size_t d) {
-  const MatrixLaunch at = launch_over(1, d);
-  const unsigned parts = std::min(blocks_of(n, rows_of_sum), most_row_parts);
-  T* part = lane().column_parts.template room<T>(parts * d);
-  start(stream(), parts, dim3(at.threads_x, at.threads_y), column_sums_kernel<T>, sum, part, x, n,
-        d, grid_sum().counter);
+void CudaOps<T>::column_sums(Matrix<T> sum, ConstMatrix<T> x) {
+  const MatrixLaunch at = launch_over(1, x.cols);
+  const unsigned parts = std::min(blocks_of(x.rows, rows_of_sum), most_row_parts);
+  T* part = lane().column_parts.template room<T>(parts * x.cols);
+  start(stream(), parts, dim3(at.threads_x, at.threads_y), column_sums_kernel<T>, sum.at, part, x,
+        grid_sum().counter);
+}
+
+template <class T>
+ConstMatrix<T> CudaOps<T>::in_one_piece(ConstMatrix<T> x, Rows rows, bool forward) {
+  if (!rows.at) return x;
+  auto kept = std::find_if(gathered_.begin(), gathered_.end(), [&](const Gathered& each) {
+    return each.x == x.at && each.d == x.cols && each.rows == rows.at;
+  });
+  if (kept == gathered_.end()) kept = gathered_.emplace(kept, runtime_, x, rows);
+  const size_t left = std::exchange(kept->left, 0);
+  const Matrix<T> copy{kept->memory.template room<T>(rows.n * x.cols), rows.n, x.cols};
+  if (forward || left != rows.n) gather_rows(copy, x, rows);
+  if (forward) kept->left = rows.n;
+  return copy;
 }
 
 // y = x[rows] W + b
 template <class T>
-void CudaOps<T>::linear_forward(T* y, const T* x, const int32_t* rows, const T* W, const T* b,
-                                size_t n, size_t in, size_t out) {
-  launch_matrix(stream(), n, out, repeat_row_kernel<T>, y, b, n, out);
-  if (rows) {
-    T* copy = lane().gathered.template room<T>(n * in);
-    gather_rows(copy, x, rows, n, in);
-    x = copy;
-  }
-  gemm(false, false, n, out, in, x, in, W, out, T(1), y, out);
+void CudaOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
+                                ConstMatrix<T> b) {
+  shapes::linear(y, x, rows, W, b);
+  launch_matrix(stream(), y.rows, y.cols, repeat_row_kernel<T>, y, b.at);
+  const ConstMatrix<T> X = in_one_piece(x, rows, true);
+  gemm(false, false, y.rows, y.cols, X.cols, X.at, X.cols, W.at, W.cols, T(1), y.at, y.cols);
 }
 
 // y = x[rows] W + b:  d_x = d_y W^T;  d_W = x[rows]^T d_y;  d_b = column sums of d_y
 template <class T>
-void CudaOps<T>::linear_backward(T* d_x, T* d_W, T* d_b, const T* d_y, const T* x,
-                                 const int32_t* rows, const T* W, size_t n, size_t in,
-                                 size_t out) {
+void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
+                                 ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
+  shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
+  const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (n == 0) {
-    runtime_.zero(d_W, in * out * sizeof(T));
-    runtime_.zero(d_b, out * sizeof(T));
+    zero(d_W.at, d_W.size() * sizeof(T));
+    zero(d_b.at, d_b.size() * sizeof(T));
     return;
   }
-  if (d_x) gemm(false, true, n, in, out, d_y, out, W, out, T(0), d_x, in);
-  if (rows) {
-    T* copy = lane().gathered.template room<T>(n * in);
-    gather_rows(copy, x, rows, n, in);
-    x = copy;
-  }
-  gemm(true, false, in, out, n, x, in, d_y, out, T(0), d_W, out);
-  column_sums(d_b, d_y, n, out);
+  if (d_x.at) gemm(false, true, n, in, out, d_y.at, out, W.at, out, T(0), d_x.at, in);
+  const ConstMatrix<T> X = in_one_piece(x, rows, false);
+  gemm(true, false, in, out, n, X.at, in, d_y.at, out, T(0), d_W.at, out);
+  column_sums(d_b, d_y);
 }
 
 template class CudaOps<float>;

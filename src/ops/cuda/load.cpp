@@ -32,17 +32,17 @@ bool cuda_works(std::string& why) {
 }
 
 template <class T>
-std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse, size_t reserve) {
+std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse) {
   std::string why;
   if (!cuda_works(why)) throw Error(why);
   const CudaBackend& backend = *load_cuda_backend(why);
   if constexpr (std::is_same_v<T, float>)
-    return std::unique_ptr<Ops<T>>(backend.make_float(tf32, cusparse, reserve));
+    return std::unique_ptr<Ops<T>>(backend.make_float(tf32, cusparse));
   else
-    return std::unique_ptr<Ops<T>>(backend.make_double(tf32, cusparse, reserve));
+    return std::unique_ptr<Ops<T>>(backend.make_double(tf32, cusparse));
 }
 
-template std::unique_ptr<Ops<float>> make_cuda_ops<float>(bool, bool, size_t);
-template std::unique_ptr<Ops<double>> make_cuda_ops<double>(bool, bool, size_t);
+template std::unique_ptr<Ops<float>> make_cuda_ops<float>(bool, bool);
+template std::unique_ptr<Ops<double>> make_cuda_ops<double>(bool, bool);
 
 }  // namespace bm3

@@ -1,6 +1,5 @@
 // Metrics of ranked lists (paper 4.3): a warp a user, and sums over the grid.
 #include "ops/cuda/cuda_ops.h"
-#include "ops/cuda/kernel.h"
 
 namespace bm3 {
 namespace {
@@ -35,14 +34,14 @@ __device__ double sum_of_block(double mine) {
 }
 
 /// Lane m has metric m. memory.partial is [blocks, n_metrics] here.
-__global__ void metrics_kernel(double* sums, const int32_t* item, Truth truth, const double* ideal,
-                               size_t k, GridSum memory) {
+__global__ void metrics_kernel(double* sums, Matrix<const int32_t> item, Truth truth,
+                               const double* ideal, GridSum memory) {
   const unsigned lane = threadIdx.x % warp;
   double sum = 0;
   for (size_t t = grid_warp(); t < truth.n; t += grid_warps()) {
     const size_t begin = truth.begin[t], n = truth.begin[t + 1] - begin;
-    const int32_t* list = item + static_cast<size_t>(truth.row[t]) * k;
-    const uint64_t hits = hits_of(list, k, truth.item + begin, n);
+    const int32_t* list = item.row(static_cast<size_t>(truth.row[t]));
+    const uint64_t hits = hits_of(list, item.cols, truth.item + begin, n);
     if (hits != 0 && lane < n_metrics) sum += user_metric(lane, hits, n, ideal);
   }
   sum = sum_of_block(sum);
@@ -59,11 +58,12 @@ __global__ void metrics_kernel(double* sums, const int32_t* item, Truth truth, c
 
 // sums = over users, of each metric at each cut-off
 template <class T>
-void CudaOps<T>::metrics(double* sums, const int32_t* item, const Truth& truth,
-                         const double* ideal, size_t k) {
+void CudaOps<T>::metrics(double* sums, Matrix<const int32_t> item, const Truth& truth,
+                         const double* ideal) {
   const unsigned blocks = std::max(blocks_of_sum(truth.n, warps_of_block), 1u);  // 0 for nobody
-  const GridSum memory{metric_parts_.room<double>(blocks * n_metrics), grid_sum().counter};
-  launch(stream(), blocks, metrics_kernel, sums, item, truth, ideal, k, memory);
+  const GridSum memory{lane().metric_parts.template room<double>(blocks * n_metrics),
+                       grid_sum().counter};
+  launch(stream(), blocks, metrics_kernel, sums, item, truth, ideal, memory);
 }
 
 template class CudaOps<float>;

@@ -1,7 +1,5 @@
 // LightGCN's sparse product [Eq. 3], with the read-out's terms [Eq. 4] in the same pass.
 #include "ops/cuda/cuda_ops.h"
-#include "ops/cuda/kernel.h"
-#include "ops/cuda/sparse_product.h"
 
 namespace bm3 {
 namespace {
@@ -103,14 +101,6 @@ __global__ void __launch_bounds__(block_threads, 4) propagate_kernel(Propagation
   }
 }
 
-/// y = b z [n_nodes, d].
-template <class T>
-__global__ void scale_rows_kernel(T* y, const T* z, T b_user, T b_item, size_t n_users,
-                                  size_t n_nodes, size_t d) {
-  const size_t r = matrix_row(), c = matrix_column();
-  if (r < n_nodes && c < d) y[r * d + c] = (r < n_users ? b_user : b_item) * z[r * d + c];
-}
-
 template <int width, class T>
 void launch_propagate(cudaStream_t stream, const Propagation<T>& p) {
   launch(stream, blocks_of(static_cast<size_t>(p.n_nodes), warps_of_block),
@@ -121,32 +111,29 @@ void launch_propagate(cudaStream_t stream, const Propagation<T>& p) {
 
 // y = a S A S x + b z
 template <class T>
-void CudaOps<T>::propagate(T* y, const T* x, const T* z, T a, T b_user, T b_item,
-                           const Graph<T>& graph, size_t d) {
-  if (cusparse_wanted_) {
-    const auto nodes = static_cast<size_t>(graph.n_nodes());
-    launch_matrix(stream(), nodes, d, scale_rows_kernel<T>, y, z, b_user, b_item,
-                  static_cast<size_t>(graph.n_users), nodes, d);
-    if (a != T(0) && graph.neighbour.size() > 0) sparse_product(graph, d).add(y, x, a);
-    return;
-  }
-  const Propagation<T> p{y, x, z, a, b_user, b_item, graph.begin.data(), graph.neighbour.data(),
-                         graph.scale.data(), graph.n_users, graph.n_nodes(), d};
-  if (d >= 4 * warp && in_vectors<T>(d, widest<T>, {y, x, z}))
+void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
+                           const Graph<T>& graph) {
+  shapes::propagate(y, x, z, graph);
+  const size_t d = y.cols;
+  const bool by_cusparse = lane().sparse && a != T(0) && graph.neighbour.size() > 0;
+  const Propagation<T> p{y.at, x.at, z.at, by_cusparse ? T(0) : a, b_user, b_item,
+                         graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
+                         static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), d};
+  if (d >= 4 * warp && in_vectors<T>(d, widest<T>, {y.at, x.at, z.at}))
     launch_propagate<widest<T>>(stream(), p);
-  else if (d >= 2 * warp && in_vectors<T>(d, 2, {y, x, z}))
+  else if (d >= 2 * warp && in_vectors<T>(d, 2, {y.at, x.at, z.at}))
     launch_propagate<2>(stream(), p);
   else
     launch_propagate<1>(stream(), p);
+  if (by_cusparse) sparse_product(graph, d).add(y.at, x.at, a);
 }
 
 template <class T>
 SparseProduct<T>& CudaOps<T>::sparse_product(const Graph<T>& graph, size_t d) {
-  for (auto& product : sparse_products_)
-    if (product->is_for(graph, d)) return *product;
-  sparse_products_.push_back(
-      std::make_unique<SparseProduct<T>>(runtime_, sparse_.get(), graph, d));
-  return *sparse_products_.back();
+  auto& products = lane().sparse_products;
+  for (auto& product : products)
+    if (product.is_for(graph, d)) return product;
+  return products.emplace_back(runtime_, lane().sparse.get(), graph, d);
 }
 
 template class CudaOps<float>;

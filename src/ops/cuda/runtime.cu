@@ -5,13 +5,12 @@
 #include "ops/cuda/cuda.h"
 #include "ops/cuda/kernel.h"
 
-namespace bm3 {
+namespace bm3::cuda {
 namespace {
 
 constexpr size_t staging_slots = 8;
 constexpr size_t staging_bytes = size_t{1} << 20;  // of a slot; a batch's row lists are far smaller
 constexpr size_t most_records = 64;                // each holds a few hundred KiB
-constexpr size_t spare = size_t{256} << 20;        // of the GPU's memory, for records and libraries
 
 __global__ void nothing() {}
 
@@ -27,15 +26,15 @@ cudaStream_t new_stream() {
   BM3_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   return stream;
 }
-cudaEvent_t new_event() {
+Event new_event(unsigned flags = cudaEventDisableTiming) {
   cudaEvent_t event = nullptr;
-  BM3_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-  return event;
+  BM3_CHECK(cudaEventCreateWithFlags(&event, flags));
+  return Event(event);
 }
 
 }  // namespace
 
-bool cuda::works(std::string& why) {
+bool works(std::string& why) {
   int devices = 0;
   cudaError_t status = cudaGetDeviceCount(&devices);
   if (status == cudaSuccess && devices == 0) status = cudaErrorNoDevice;
@@ -43,87 +42,60 @@ bool cuda::works(std::string& why) {
   // A build for other architectures fails here and not in the first step.
   if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, nothing);
   if (status == cudaSuccess) return true;
-  why = "no GPU works: " + cuda::message(status);
-  static_cast<void>(cudaGetLastError());  // so that later calls do not report it again
+  why = "no GPU works: " + message(status);
+  static_cast<void>(cudaGetLastError());  // later calls would report it again
   return false;
 }
 
-namespace cuda {
-
-Runtime::Runtime(size_t reserve) : ring_{staging_slots, staging_bytes}, reserve_(reserve) {
+Runtime::Runtime() {
   std::string why;
   if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
-  stream_.reset(new_stream());
+  main_.reset(new_stream());
   side_.reset(new_stream());
-  asked_.reset(new_event());
-  for (auto& event : beside_) event.reset(new_event());
+  fork_ = new_event();
+  join_ = new_event();
   void* staging = nullptr;
   BM3_CHECK(cudaMallocHost(&staging, staging_slots * staging_bytes));
   staging_.reset(staging);
-  for (size_t k = 0; k < staging_slots; ++k)
-    slots_.push_back({Owned<cudaEvent_t, cudaEventDestroy>(new_event())});
+  for (size_t k = 0; k < staging_slots; ++k) copied_.push_back(new_event());
 }
 
 Runtime::~Runtime() {
-  for (auto* stream : {&stream_, &side_})
-    static_cast<void>(cudaStreamSynchronize(stream->get()));
-}
-
-cudaError_t Runtime::try_allocate(void** memory, size_t bytes, Kind kind) {
-  refuse_in_record("an allocation");
-  const bool on_host = kind == Kind::table_on_host;
-  const size_t some = std::max<size_t>(bytes, 1);
-  const cudaError_t status = on_host ? cudaHostAlloc(memory, some, cudaHostAllocMapped)
-                                     : cudaMalloc(memory, some);
-  if (status == cudaErrorMemoryAllocation) {
-    static_cast<void>(cudaGetLastError());  // so that later calls do not report it again
-    return status;
-  }
-  BM3_CHECK(status);
-  blocks_[*memory] = {bytes, ++clock_, kind};
-  (on_host ? on_host_ : allocated_) += bytes;
-  return status;
+  for (auto* stream : {&main_, &side_}) static_cast<void>(cudaStreamSynchronize(stream->get()));
 }
 
 void* Runtime::allocate(size_t bytes) {
+  refuse_in_record("an allocation");
   void* memory = nullptr;
-  check(try_allocate(&memory, bytes, Kind::plain), ("cudaMalloc of " + mebibytes(bytes)).c_str(),
-        __FILE__, __LINE__);
+  const cudaError_t status = cudaMalloc(&memory, std::max<size_t>(bytes, 1));
+  if (failed(status)) static_cast<void>(cudaGetLastError());  // later calls would report it again
+  check(status, ("cudaMalloc of " + mebibytes(bytes)).c_str(), __FILE__, __LINE__);
+  blocks_[memory] = {bytes, ++clock_};
+  allocated_ += bytes;
+  most_allocated_ = std::max(most_allocated_, allocated_);
   return memory;
 }
 
-void* Runtime::allocate_table(size_t bytes) {
-  size_t free = 0, total = 0;
-  BM3_CHECK(cudaMemGetInfo(&free, &total));
-  const size_t others = allocated_ - tables_, to_come = reserve_ - std::min(reserve_, others);
-  void* memory = nullptr;
-  if (bytes <= free && spare <= free - bytes && to_come <= free - bytes - spare &&
-      !failed(try_allocate(&memory, bytes, Kind::table))) {
-    tables_ += bytes;
-    return memory;
-  }
-  // Kernels read and write it where it is; with unified addressing the pointer is the host's own.
-  const auto call = "cudaHostAlloc of " + mebibytes(bytes) + " for features too large for the GPU";
-  check(try_allocate(&memory, bytes, Kind::table_on_host), call.c_str(), __FILE__, __LINE__);
-  return memory;
+bool Runtime::holds(const void* memory, const void* at) const {
+  const auto block = blocks_.find(memory);
+  const auto first = reinterpret_cast<uintptr_t>(memory), there = reinterpret_cast<uintptr_t>(at);
+  return block != blocks_.end() && there >= first && there - first < block->second.bytes;
 }
 
 void Runtime::release(void* memory) noexcept {
   const auto block = blocks_.find(memory);
   if (block == blocks_.end()) return;
-  for (auto* stream : {&stream_, &side_})
-    static_cast<void>(cudaStreamSynchronize(stream->get()));
+  for (auto* stream : {&main_, &side_}) static_cast<void>(cudaStreamSynchronize(stream->get()));
   // A record that was made while this memory was there may use it.
-  const auto [bytes, born, kind] = block->second;
+  const auto [bytes, born] = block->second;
   records_.erase(std::remove_if(records_.begin(), records_.end(),
                                 [born = born](const Record& r) { return r.born > born; }),
                  records_.end());
-  (kind == Kind::table_on_host ? on_host_ : allocated_) -= bytes;
-  if (kind == Kind::table) tables_ -= bytes;
+  allocated_ -= bytes;
   blocks_.erase(block);
-  static_cast<void>(kind == Kind::table_on_host ? cudaFreeHost(memory) : cudaFree(memory));
+  static_cast<void>(cudaFree(memory));
 }
 
 void Runtime::zero(void* dst, size_t bytes) {
@@ -132,16 +104,15 @@ void Runtime::zero(void* dst, size_t bytes) {
 
 void Runtime::upload(void* dst, const void* src, size_t bytes) {
   refuse_in_record("an upload");
-  if (is_on_host(dst)) synchronize();  // a copy within the host's memory need not wait for a stream
   for (size_t done = 0; done < bytes;) {
-    const size_t piece = ring_.piece(bytes - done), slot = ring_.next();
-    const cudaEvent_t free = slots_[slot].free.get();
+    const size_t piece = std::min(bytes - done, staging_bytes), slot = turn_++ % staging_slots;
+    const cudaEvent_t copied = copied_[slot].get();
     char* staged = static_cast<char*>(staging_.get()) + slot * staging_bytes;
-    BM3_CHECK(cudaEventSynchronize(free));
+    BM3_CHECK(cudaEventSynchronize(copied));
     std::memcpy(staged, static_cast<const char*>(src) + done, piece);
-    BM3_CHECK(cudaMemcpyAsync(static_cast<char*>(dst) + done, staged, piece,
-                              cudaMemcpyDefault, stream()));
-    BM3_CHECK(cudaEventRecord(free, stream()));
+    BM3_CHECK(cudaMemcpyAsync(static_cast<char*>(dst) + done, staged, piece, cudaMemcpyDefault,
+                              stream()));
+    BM3_CHECK(cudaEventRecord(copied, stream()));
     done += piece;
   }
 }
@@ -159,58 +130,47 @@ void Runtime::download(void* dst, const void* src, size_t bytes) {
   }
 }
 
-bool Runtime::is_on_host(const void* memory) const {
-  if (on_host_ == 0) return false;
-  const auto* at = static_cast<const char*>(memory);
-  return std::any_of(blocks_.begin(), blocks_.end(), [&](const auto& block) {
-    const auto* first = static_cast<const char*>(block.first);
-    return block.second.kind == Kind::table_on_host && at >= first &&
-           at < first + block.second.bytes;
-  });
-}
-
 void Runtime::synchronize() {
-  for (auto* each : {&stream_, &side_}) BM3_CHECK(cudaStreamSynchronize(each->get()));
-}
-
-// The side stream starts after all that the main one has been asked for, among it the last step
-// that read the slot's memory; the main stream goes on at once, and waits at `join`. In a recorded
-// step the two waits make a branch of the graph.
-void Runtime::beside(size_t slot, const std::function<void()>& work) {
-  BM3_CHECK(cudaEventRecord(asked_.get(), stream_.get()));
-  BM3_CHECK(cudaStreamWaitEvent(side_.get(), asked_.get(), 0));
-  is_beside_ = true;
-  try {
-    work();
-  } catch (...) {
-    is_beside_ = false;
-    throw;
-  }
-  is_beside_ = false;
-  BM3_CHECK(cudaEventRecord(beside_[slot].get(), side_.get()));
-}
-
-void Runtime::join(size_t slot) {
-  BM3_CHECK(cudaStreamWaitEvent(stream_.get(), beside_[slot].get(), 0));
+  for (auto* each : {&main_, &side_}) BM3_CHECK(cudaStreamSynchronize(each->get()));
 }
 
 double Runtime::seconds_of(const std::function<void()>& work) {
   refuse_in_record("a measurement");
-  cudaEvent_t event = nullptr;
-  BM3_CHECK(cudaEventCreate(&event));
-  const Owned<cudaEvent_t, cudaEventDestroy> start(event);
-  BM3_CHECK(cudaEventCreate(&event));
-  const Owned<cudaEvent_t, cudaEventDestroy> stop(event);
+  const Event begin = new_event(0), end = new_event(0);
   synchronize();
-  // Meanwhile the host asks for all of `work`, so that the time is the device's alone.
-  cuda::start(stream(), 1, 1, linger, launching);
-  BM3_CHECK(cudaEventRecord(start.get(), stream()));
+  // Meanwhile the host issues all of `work`, so that the time is the device's alone.
+  start(stream(), 1, 1, linger, launching);
+  BM3_CHECK(cudaEventRecord(begin.get(), stream()));
   work();
-  BM3_CHECK(cudaEventRecord(stop.get(), stream()));
-  BM3_CHECK(cudaEventSynchronize(stop.get()));
+  BM3_CHECK(cudaEventRecord(end.get(), stream()));
+  BM3_CHECK(cudaEventSynchronize(end.get()));
   float milliseconds = 0;
-  BM3_CHECK(cudaEventElapsedTime(&milliseconds, start.get(), stop.get()));
+  BM3_CHECK(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()));
   return 1e-3 * static_cast<double>(milliseconds);
+}
+
+void Runtime::both(const std::function<void()>& f, const std::function<void()>& g) {
+  if (overlapping_) {
+    f();
+    return g();
+  }
+  BM3_CHECK(cudaEventRecord(fork_.get(), main_.get()));
+  BM3_CHECK(cudaStreamWaitEvent(side_.get(), fork_.get(), 0));
+  overlapping_ = on_side_ = true;
+  std::exception_ptr failure;
+  try {
+    f();
+    on_side_ = false;
+    g();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  overlapping_ = on_side_ = false;
+  // The streams join even then: what was issued may still run, and a record must end in one stream.
+  cudaError_t status = cudaEventRecord(join_.get(), side_.get());
+  if (!failed(status)) status = cudaStreamWaitEvent(main_.get(), join_.get(), 0);
+  if (failure) std::rethrow_exception(failure);
+  BM3_CHECK(status);
 }
 
 void Runtime::refuse_in_record(const char* what) const {
@@ -218,6 +178,7 @@ void Runtime::refuse_in_record(const char* what) const {
 }
 
 void Runtime::replay(uint64_t key, const std::function<void()>& work) {
+  if (overlapping_ || recording_) return work();  // it is part of something larger
   const auto found = std::find_if(records_.begin(), records_.end(),
                                   [&](const Record& r) { return r.key == key; });
   if (found == records_.end()) {
@@ -267,5 +228,4 @@ void Workspace::grow(size_t bytes) {
   bytes_ = bytes;
 }
 
-}  // namespace cuda
-}  // namespace bm3
+}  // namespace bm3::cuda

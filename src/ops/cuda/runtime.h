@@ -20,77 +20,68 @@ struct Destroy {
 };
 template <class Handle, auto destroy>
 using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<Handle, destroy>>;
+using Event = Owned<cudaEvent_t, cudaEventDestroy>;
 
 /// `cuda_works` of cuda.h, inside the module.
 bool works(std::string& why);
 
 class Runtime {
  public:
-  /// Tables leave `reserve` bytes of the GPU's memory for everything else. Error where there is no
-  /// GPU that works.
-  explicit Runtime(size_t reserve);
+  /// Throws where no GPU works.
+  Runtime();
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  /// The stream of what is asked for in order, and of what is done beside.
-  cudaStream_t stream(bool beside) const { return (beside ? side_ : stream_).get(); }
-  /// Of what is asked for now.
-  cudaStream_t stream() const { return stream(is_beside_); }
-  bool is_beside() const { return is_beside_; }
+  /// The main stream, or the one of the first work of `both`.
+  cudaStream_t stream(bool side) const { return (side ? side_ : main_).get(); }
+  /// The stream of what is issued now.
+  cudaStream_t stream() const { return stream(on_side_); }
+  bool on_side() const { return on_side_; }
   const cudaDeviceProp& properties() const { return properties_; }
-  /// Bytes of the GPU's memory that are allocated now; and of the host's, by tables.
-  size_t allocated() const { return allocated_; }
-  size_t on_host() const { return on_host_; }
+  /// Returns whether `at` lies in this block of allocated memory.
+  bool holds(const void* memory, const void* at) const;
 
   // As in device.h.
+  size_t allocated() const { return allocated_; }
+  size_t most_allocated() const { return most_allocated_; }
   void* allocate(size_t bytes);
-  void* allocate_table(size_t bytes);
   void release(void* memory) noexcept;
   void zero(void* dst, size_t bytes);
   void upload(void* dst, const void* src, size_t bytes);
   void download(void* dst, const void* src, size_t bytes);
   void synchronize();
   double seconds_of(const std::function<void()>& work);
-  void beside(size_t slot, const std::function<void()>& work);
-  void join(size_t slot);
+  /// Does f on the side stream and g on the main one; one after the other within f or g of another
+  /// call. In a record they are branches of the graph.
+  void both(const std::function<void()>& f, const std::function<void()>& g);
   /// A key's first call does the work, which lets working memory grow and libraries load what they
   /// need; its second records it as a CUDA graph; from then on the graph is launched. The release
   /// of memory that was there at the first call makes the next call the first again.
   void replay(uint64_t key, const std::function<void()>& work);
-  /// Error while a step is recorded: `what` cannot be part of a record.
+  /// Throws while a step is recorded: `what` cannot be part of a record.
   void refuse_in_record(const char* what) const;
 
  private:
-  enum class Kind { plain, table, table_on_host };
   struct Block {
     size_t bytes;
     uint64_t born;  // when, by clock_
-    Kind kind;
   };
   struct Record {
     uint64_t key, born;                                  // of the first call
     Owned<cudaGraphExec_t, cudaGraphExecDestroy> graph;  // null until the second
   };
-  struct Slot {
-    Owned<cudaEvent_t, cudaEventDestroy> free;  // the slot's last copy is done
-  };
-  /// Whether this is in a table that lies in the host's memory.
-  bool is_on_host(const void* memory) const;
-  /// Memory of this kind; or cudaErrorMemoryAllocation when there is not enough.
-  cudaError_t try_allocate(void** memory, size_t bytes, Kind kind);
   Owned<cudaGraphExec_t, cudaGraphExecDestroy> record(const std::function<void()>& work);
 
   cudaDeviceProp properties_{};
-  Owned<cudaStream_t, cudaStreamDestroy> stream_, side_;
-  bool is_beside_ = false;
-  Owned<cudaEvent_t, cudaEventDestroy> asked_;            // all before the last work beside
-  Owned<cudaEvent_t, cudaEventDestroy> beside_[n_slots];  // the end of each slot's work beside
+  Owned<cudaStream_t, cudaStreamDestroy> main_, side_;
+  bool overlapping_ = false, on_side_ = false;  // within `both`; within its f
+  Event fork_, join_;
   Owned<void*, cudaFreeHost> staging_;
-  Ring ring_;
-  std::vector<Slot> slots_;
-  std::unordered_map<void*, Block> blocks_;
-  size_t reserve_, allocated_ = 0, tables_ = 0, on_host_ = 0;  // bytes; tables_: on the GPU
+  std::vector<Event> copied_;  // of each slot of `staging_`: its last copy is done
+  size_t turn_ = 0;            // counts the slots' uses
+  std::unordered_map<const void*, Block> blocks_;
+  size_t allocated_ = 0, most_allocated_ = 0;
   uint64_t clock_ = 0;           // counts allocations and first calls
   std::vector<Record> records_;  // the one used last is last
   bool recording_ = false;
@@ -104,7 +95,7 @@ class Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
-  /// Room for n elements, not initialised, until the next call.
+  /// Returns room for n elements, not initialised, until the next call.
   template <class E>
   E* room(size_t n) {
     if (n * sizeof(E) > bytes_) grow(n * sizeof(E));

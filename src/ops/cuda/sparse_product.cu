@@ -33,6 +33,7 @@ SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t handle, const
     : handle_(handle),
       begin_(graph.begin.data()),
       neighbour_(graph.neighbour.data()),
+      scale_(graph.scale.data()),
       d_(d),
       begin32_(runtime),
       value_(runtime),
@@ -41,11 +42,11 @@ SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t handle, const
   if (edges > INT_MAX)
     throw Error("a graph of " + std::to_string(edges / 2) +
                 " interactions exceeds cuSPARSE's limit");
-  const auto nodes = static_cast<size_t>(graph.n_nodes());
+  const size_t nodes = graph.n_nodes();
   auto* begin32 = begin32_.template room<int32_t>(nodes + 1);
   T* value = value_.template room<T>(edges);
   launch(runtime.stream(), blocks_of(nodes + 1, warps_of_block), scaled_adjacency_kernel<T>, value,
-         begin32, begin_, neighbour_, graph.scale.data(), nodes);
+         begin32, begin_, neighbour_, scale_, nodes);
 
   // The matrix is only read; cuSPARSE's type has no const.
   const auto n = static_cast<int64_t>(nodes), columns = static_cast<int64_t>(d);

@@ -4,13 +4,16 @@
 #include <limits>
 
 #include "ops/cuda/cuda_ops.h"
-#include "ops/cuda/kernel.h"
 
 namespace bm3 {
 namespace {
 
 using namespace cuda;
 
+constexpr size_t user_block = 2048;  // scores of a block: 16 MiB in float32, so that two stay
+constexpr size_t item_block = 2048;  // in the level-2 cache of a large GPU
+constexpr unsigned most_best = 64;   // longest list of best items,
+constexpr unsigned list_size = 128;  // and with the candidates that wait to be sorted in
 constexpr unsigned entries_of_lane = list_size / warp;
 constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
 constexpr int32_t no_item = 2147483647;
@@ -101,21 +104,20 @@ class BestList {
 /// What the items of one block do to the lists of one block of users.
 template <class T>
 struct Selection {
-  int32_t* item;         // [n, k], written after the last items
-  T* score;              // [n, k]
+  Matrix<int32_t> item;  // [n, k], written after the last items
   T* scores;             // [n, item_block], of items first .. first + width
   Entry<T>* lists;       // [n, list_size], from block to block
-  const int32_t* users;  // [n]
+  Rows users;            // of all blocks, from first_user on
   const int64_t* begin;  // the graph's rows
   const int32_t* neighbour;
   int64_t n_users;
-  size_t n, k, first, width;
+  size_t first_user, first, width;
   bool first_items, last_items;
 };
 
 /// Scores of the user's items in training become -infinity.
 template <class T>
-__device__ void mask_seen(T* scores, const Selection<T>& s, int32_t user) {
+__device__ void mask_seen(T* scores, const Selection<T>& s, int64_t user) {
   const auto first = static_cast<int64_t>(s.first), width = static_cast<int64_t>(s.width);
   for (int64_t e = s.begin[user] + threadIdx.x % warp; e < s.begin[user + 1]; e += warp) {
     const int64_t i = s.neighbour[e] - s.n_users - first;
@@ -131,10 +133,10 @@ __global__ void __launch_bounds__(sort_threads) select_kernel(Selection<T> s) {
   __shared__ typename List::Memory memory[sort_threads / warp];
   const unsigned lane = threadIdx.x % warp, own = threadIdx.x / warp;
   const size_t r = static_cast<size_t>(blockIdx.x) * (sort_threads / warp) + own;
-  if (r >= s.n) return;  // the whole warp
+  if (r >= s.item.rows) return;  // the whole warp
   T* scores = s.scores + r * item_block;
-  mask_seen(scores, s, s.users[r]);
-  List list(memory[own], static_cast<unsigned>(s.k));
+  mask_seen(scores, s, s.users[s.first_user + r]);
+  List list(memory[own], static_cast<unsigned>(s.item.cols));
   list.begin(s.first_items ? nullptr : s.lists + r * list_size);
   constexpr unsigned strips = 4;  // loads that are under way at once
   for (size_t i0 = 0; i0 < s.width; i0 += strips * warp) {
@@ -148,51 +150,49 @@ __global__ void __launch_bounds__(sort_threads) select_kernel(Selection<T> s) {
   }
   if (!s.last_items) return list.save(s.lists + r * list_size);
   const Entry<T>* best = list.sort();
-  for (size_t j = lane; j < s.k; j += warp) {
-    const bool there = best[j].item != no_item;
-    s.item[r * s.k + j] = there ? best[j].item : -1;
-    s.score[r * s.k + j] = there ? best[j].score : T(0);
-  }
+  for (size_t j = lane; j < s.item.cols; j += warp)
+    s.item.row(r)[j] = best[j].item != no_item ? best[j].item : -1;
 }
 
 }  // namespace
 
 template <class T>
-void CudaOps<T>::top_k(int32_t* item, T* score, const T* h_u, const T* h_i, const int32_t* users,
-                       const Graph<T>& graph, size_t k, size_t n, size_t d) {
+void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
+                       const Graph<T>& graph) {
+  shapes::top_k(item, h_u, h_i, users, graph);
+  const size_t n = item.rows, k = item.cols, d = h_i.cols, n_items = h_i.rows;
   if (k > most_best)
     throw Error("the " + std::to_string(k) + " best items were asked for; a GPU ranks up to " +
                 std::to_string(most_best) + ": take a smaller K or --device cpu");
-  const auto n_items = static_cast<size_t>(graph.n_items);
   if (n == 0 || k == 0) return;
-  T* const memory = scores_.room<T>(2 * user_block * (item_block + d));
-  auto* const lists = lists_.room<Entry<T>>(2 * user_block * list_size);
-  const auto rank_block = [&](size_t u0, size_t half) {  // in that half of the memory
+  const auto rank_block = [&](size_t u0) {
     const size_t block = std::min(user_block, n - u0);
-    T* const scores = memory + half * user_block * (item_block + d);
-    T* const h = scores + user_block * item_block;
-    gather_rows(h, h_u, users + u0, block, d);
+    T* const scores = lane().scores.template room<T>(user_block * (item_block + d));
+    auto* const lists = lane().lists.template room<Entry<T>>(user_block * list_size);
+    const Matrix<T> h{scores + user_block * item_block, user_block, d};
+    if (users.at)
+      gather_rows(h.slice(0, block), h_u, {users.at + u0, block});
+    else
+      gather_rows(h.slice(0, block), h_u.slice(u0, block), {nullptr, block});
     // Always a product of the same size: a user's scores do not depend on who else is ranked.
-    runtime_.zero(h + block * d, (user_block - block) * d * sizeof(T));
+    zero(h.row(block), (user_block - block) * d * sizeof(T));
     for (size_t i0 = 0; i0 < std::max<size_t>(n_items, 1); i0 += item_block) {
       const size_t width = std::min(item_block, n_items - i0);
-      gemm(false, true, user_block, width, d, h, d, h_i + i0 * d, d, T(0), scores, item_block);
+      gemm(false, true, user_block, width, d, h.at, d, h_i.row(i0), d, T(0), scores, item_block);
       const Selection<T> selection{
-          item + u0 * k, score + u0 * k, scores, lists + half * user_block * list_size,
-          users + u0, graph.begin.data(), graph.neighbour.data(), graph.n_users, block, k, i0,
-          width, i0 == 0, i0 + width == n_items};
+          item.slice(u0, block), scores, lists, users, graph.begin.data(), graph.neighbour.data(),
+          static_cast<int64_t>(graph.n_users), u0, i0, width, i0 == 0, i0 + width == n_items};
       start(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
             selection);
     }
   };
-  // Every second block beside the one before it: one's products run while the other's scores are
-  // compared.
   for (size_t u0 = 0; u0 < n; u0 += 2 * user_block) {
     const size_t next = u0 + user_block;
-    if (next < n) runtime_.beside(part_of_step, [&] { rank_block(next, 1); });
-    rank_block(u0, 0);
+    if (next < n)  // one's products run while the other's scores are compared
+      both([&] { rank_block(next); }, [&] { rank_block(u0); });
+    else
+      rank_block(u0);
   }
-  if (n > user_block) runtime_.join(part_of_step);
 }
 
 template class CudaOps<float>;

@@ -2,7 +2,6 @@
 #include <curand_kernel.h>
 
 #include "ops/cuda/cuda_ops.h"
-#include "ops/cuda/kernel.h"
 
 namespace bm3 {
 namespace {
@@ -11,80 +10,62 @@ using namespace cuda;
 
 /// y [n, d] = x[rows] in elements E: numbers, or vectors of them.
 template <class E>
-__global__ void gather_rows_kernel(E* y, const E* x, const int32_t* rows, size_t n, size_t d) {
+__global__ void gather_rows_kernel(Matrix<E> y, const E* x, Rows rows) {
   const size_t r = matrix_row(), c = matrix_column();
-  if (r >= n || c >= d) return;
-  y[r * d + c] = rows[r] < 0 ? E{} : x[static_cast<size_t>(rows[r]) * d + c];
+  if (r >= y.rows || c >= y.cols) return;
+  y.row(r)[c] = rows[r] < 0 ? E{} : x[static_cast<size_t>(rows[r]) * y.cols + c];
 }
 
 template <class T>
-__global__ void scatter_add_rows_kernel(T* y, const T* x, const int32_t* rows, size_t n,
-                                        size_t d) {
+__global__ void scatter_add_rows_kernel(T* y, Matrix<const T> x, Rows rows) {
   const size_t r = matrix_row(), c = matrix_column();
-  if (r < n && c < d && rows[r] >= 0) y[static_cast<size_t>(rows[r]) * d + c] += x[r * d + c];
-}
-
-/// y[rows] = x, likewise.
-template <class E>
-__global__ void scatter_rows_kernel(E* y, const E* x, const int32_t* rows, size_t n, size_t d) {
-  const size_t r = matrix_row(), c = matrix_column();
-  if (r < n && c < d && rows[r] >= 0) y[static_cast<size_t>(rows[r]) * d + c] = x[r * d + c];
+  if (r < x.rows && c < x.cols && rows[r] >= 0)
+    y[static_cast<size_t>(rows[r]) * x.cols + c] += x.row(r)[c];
 }
 
 /// One thread draws four neighbouring columns.
-__global__ void draw_mask_kernel(uint8_t* mask, const int32_t* rows, size_t n, size_t d,
-                                 uint32_t threshold, uint64_t seed, uint32_t stream,
-                                 const uint32_t* step) {
+__global__ void draw_mask_kernel(Matrix<uint8_t> mask, Rows rows, uint32_t threshold, DrawKey key) {
   const size_t r = matrix_row(), block = matrix_column();
-  if (r >= n || block >= (d + 3) / 4) return;
+  if (r >= mask.rows || block >= (mask.cols + 3) / 4) return;
   // The words of random.h's `philox`. What cuRAND computes ahead is not used, so that the compiler
   // leaves one evaluation of the generator.
   curandStatePhilox4_32_10_t state;
-  curand_init(seed, uint64_t{stream} << 32 | *step,
+  curand_init(key.seed, uint64_t{key.stream} << 32 | *key.step,
               4 * mask_block(rows[r], static_cast<int64_t>(block)), &state);
   const uint4 random = curand4(&state);
   const uint32_t words[] = {random.x, random.y, random.z, random.w};
-  for (size_t lane = 0; lane < 4 && 4 * block + lane < d; ++lane)
-    mask[r * d + 4 * block + lane] = words[lane] >= threshold;
+  for (size_t lane = 0; lane < 4 && 4 * block + lane < mask.cols; ++lane)
+    mask.row(r)[4 * block + lane] = words[lane] >= threshold;
 }
 
 }  // namespace
 
 // y = x[rows]
 template <class T>
-void CudaOps<T>::gather_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
-  constexpr size_t width = widest<T>;
+void CudaOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
+  shapes::rows_of(y, x, rows);
+  constexpr int width = widest<T>;
   using Wide = Vector<T, width>;
-  if (in_vectors<T>(d, width, {y, x}))
-    launch_matrix(stream(), n, d / width, gather_rows_kernel<Wide>, reinterpret_cast<Wide*>(y),
-                  reinterpret_cast<const Wide*>(x), rows, n, d / width);
+  if (in_vectors<T>(y.cols, width, {y.at, x.at}))
+    launch_matrix(stream(), y.rows, y.cols / width, gather_rows_kernel<Wide>,
+                  Matrix<Wide>{reinterpret_cast<Wide*>(y.at), y.rows, y.cols / width},
+                  reinterpret_cast<const Wide*>(x.at), rows);
   else
-    launch_matrix(stream(), n, d, gather_rows_kernel<T>, y, x, rows, n, d);
+    launch_matrix(stream(), y.rows, y.cols, gather_rows_kernel<T>, y, x.at, rows);
 }
 
 // y = x[rows]:  d_x[rows] += d_y
 template <class T>
-void CudaOps<T>::scatter_add_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
-  launch_matrix(stream(), n, d, scatter_add_rows_kernel<T>, y, x, rows, n, d);
-}
-
-// y[rows] = x
-template <class T>
-void CudaOps<T>::scatter_rows(T* y, const T* x, const int32_t* rows, size_t n, size_t d) {
-  constexpr size_t width = widest<T>;
-  using Wide = Vector<T, width>;
-  if (in_vectors<T>(d, width, {y, x}))
-    launch_matrix(stream(), n, d / width, scatter_rows_kernel<Wide>, reinterpret_cast<Wide*>(y),
-                  reinterpret_cast<const Wide*>(x), rows, n, d / width);
-  else
-    launch_matrix(stream(), n, d, scatter_rows_kernel<T>, y, x, rows, n, d);
+void CudaOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
+  shapes::rows_of(x, y, rows);
+  launch_matrix(stream(), x.rows, x.cols, scatter_add_rows_kernel<T>, y.at, x, rows);
 }
 
 template <class T>
-void CudaOps<T>::draw_mask(uint8_t* mask, const int32_t* rows, size_t n, size_t d, double p,
-                           uint64_t seed, uint32_t stream_number, const uint32_t* step) {
-  launch_matrix(stream(), n, (d + 3) / 4, draw_mask_kernel, mask, rows, n, d, drop_threshold(p),
-                seed, stream_number, step);
+void CudaOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) {
+  BM3_SHAPE(rows.n == mask.rows);
+  launch_matrix(stream(), mask.rows, (mask.cols + 3) / 4, draw_mask_kernel, mask, rows,
+                drop_threshold(p), key);
 }
 
 template class CudaOps<float>;

@@ -1,0 +1,378 @@
+// What the operations' own tests do not see of the CUDA backend: uploads in pieces, replayed steps,
+// work on two streams, gathered rows that are used again, refused sizes, TF32 and cuSPARSE.
+#include <regex>
+
+#include "backends.h"
+#include "error.h"
+#include "layers/graph.h"
+#include "random_inputs.h"
+#include "rounding.h"
+
+namespace bm3::test {
+namespace {
+
+#ifdef BM3_CUDA
+
+template <class Backend>
+class CudaTest : public OnBackend<Backend> {};
+using CudaBackends = ::testing::Types<CudaBackend<double>, CudaBackend<float>>;
+TYPED_TEST_SUITE(CudaTest, CudaBackends, BackendName);
+
+TYPED_TEST(CudaTest, UploadInPiecesWhileTheSourceChanges) {
+  std::vector<uint8_t> bytes((size_t{20} << 20) + 3), expected(bytes.size());
+  Array<uint8_t> there(*this->ops, bytes.size());
+  for (uint8_t turn = 1; turn <= 3; ++turn) {
+    for (size_t k = 0; k < bytes.size(); ++k) bytes[k] = static_cast<uint8_t>(k * 31 / 7 + turn);
+    expected = bytes;
+    there.upload(bytes);
+    std::fill(bytes.begin(), bytes.end(), uint8_t{0});
+    EXPECT_EQ(there.host(), expected);
+  }
+}
+
+/// The first call does the work, the second records it, the later ones replay the record: each
+/// counts once, also when memory of the record was released and another model stands under the same
+/// key.
+TYPED_TEST(CudaTest, ReplayDoesTheWorkOnceACall) {
+  using T = typename TypeParam::Real;
+  Random random(1);
+  for (size_t n : {size_t{5}, size_t{2000}}) {
+    const size_t in = 70, out = 33;
+    const auto x = this->device(random.numbers<T>(n * in));
+    const auto W = this->device(random.numbers<T>(in * out));
+    const auto b = this->device(random.numbers<T>(out));
+    const auto rows = this->device(random.padded_rows(n, n));
+    auto y = this->garbage(n * out);
+    Array<uint32_t> step(*this->ops, 1);
+    Array<double> loss(*this->ops, 2);
+    const auto work = [&] {
+      this->ops->advance(step.data());
+      this->ops->linear_forward(y.matrix(n, out), x.matrix(n, in), rows.rows(), W.matrix(in, out),
+                                b.matrix(1, out));
+      this->ops->norm_forward(loss.data(), loss.data() + 1, y.matrix(n, out), 1.0);
+    };
+    for (uint32_t turn = 1; turn <= 5; ++turn) {
+      this->ops->zero(y.data(), n * out * sizeof(T));
+      this->ops->replay(7, work);
+      EXPECT_EQ(step.host(), std::vector<uint32_t>{turn});
+      EXPECT_DOUBLE_EQ(loss.host()[0], turn * loss.host()[1]);
+      EXPECT_GT(loss.host()[1], 0.0);
+    }
+  }
+}
+
+/// A suite of its own, which `make sanitize-gpu` leaves out: it reports a refused allocation.
+template <class Backend>
+class CudaOutOfMemoryTest : public OnBackend<Backend> {};
+TYPED_TEST_SUITE(CudaOutOfMemoryTest, CudaBackends, BackendName);
+
+TYPED_TEST(CudaOutOfMemoryTest, SaysWhereAndHowMuchWasAskedFor) {
+  const size_t before = this->ops->allocated();
+  try {
+    this->ops->allocate(size_t{1} << 50);
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_TRUE(std::regex_match(e.what(), std::regex(
+        R"(CUDA: out of memory \(cudaErrorMemoryAllocation\) at runtime\.cu:\d+: )"
+        "cudaMalloc of 1073741824 MiB; out of memory: \\d+ MiB of the GPU's \\d+ MiB are free; "
+        "--features frozen, fewer --modalities or a smaller --batch needs less"))) << e.what();
+  }
+  EXPECT_EQ(this->ops->allocated(), before);
+}
+
+TYPED_TEST(CudaTest, CountsMemory) {
+  const size_t before = this->ops->allocated();
+  {
+    const Array<char> some(*this->ops, 1000);
+    EXPECT_EQ(this->ops->allocated(), before + 1000);
+  }
+  const Array<char> less(*this->ops, 10);
+  EXPECT_EQ(this->ops->allocated(), before + 10);
+  EXPECT_EQ(this->ops->most_allocated(), before + 1000);
+}
+
+/// A warp keeps a row of 1024 numbers in its registers, no more.
+TYPED_TEST(CudaTest, LossesOfWiderRowsAreRefused) {
+  using T = typename TypeParam::Real;
+  const auto begin = this->device(std::vector<int32_t>{0});
+  Array<double> loss(*this->ops, 1);
+  for (size_t d : {1024, 1025}) {
+    const Matrix<T> none{nullptr, 0, d}, one{nullptr, 0, 1};
+    const Pairs pairs{0, begin.data(), begin.data()};
+    const auto cosine = [&] {
+      this->ops->cosine_loss(loss.data(), none, none, {none, nullptr, 1}, pairs, 1.0, 1.0);
+    };
+    const auto pair = [&] {
+      this->ops->pair_loss(loss.data(), one, one, none, none, none, {pairs, begin.data()},
+                           PairForm::plain, 1.0);
+    };
+    if (d == 1024) {
+      EXPECT_NO_THROW(cosine());
+      EXPECT_NO_THROW(pair());
+    } else {
+      EXPECT_THROW(cosine(), Error);
+      EXPECT_THROW(pair(), Error);
+    }
+  }
+}
+
+/// TF32 keeps 11 bits of each factor, where it is asked for and there.
+TEST(CudaTf32, RoundsTheFactors) {
+  std::string why;
+  if (!cuda_works(why)) GTEST_SKIP() << why;
+  const auto ops = make_cuda_ops<float>(true), exact = make_cuda_ops<float>(false);
+  Random random(8);
+  constexpr size_t n = 300, in = 700, out = 64;
+  const auto x = random.numbers<float>(n * in), W = random.numbers<float>(in * out);
+  const auto b = random.numbers<float>(out);
+  std::vector<Sum> expected(n * out);
+  for (size_t r = 0; r < n; ++r)
+    for (size_t k = 0; k < out; ++k) {
+      expected[r * out + k] += static_cast<double>(b[k]);
+      for (size_t j = 0; j < in; ++j)
+        expected[r * out + k] += static_cast<double>(x[r * in + j]) *
+                                 static_cast<double>(W[j * out + k]);
+    }
+  const auto errors_of = [&](Ops<float>& of) {
+    const Array<float> on_x(of, x), on_W(of, W), on_b(of, b);
+    Array<float> y(of, n * out);
+    of.linear_forward(y.matrix(n, out), on_x.matrix(n, in), {nullptr, n}, on_W.matrix(in, out),
+                      on_b.matrix(1, out));
+    return in_roundings(y.host(), expected, in).error;
+  };
+  EXPECT_LE(errors_of(*exact), 1);
+  const double in_tf32 = std::ldexp(1.0, 24 - 11);  // of TF32's rounding in float32's
+  EXPECT_LE(errors_of(*ops), 2 * in_tf32);
+}
+
+/// Both pieces of work see what was issued first, and what is issued next sees both, call by call
+/// and as branches of a record. The streams' sums and products share no working memory.
+TYPED_TEST(CudaTest, BothOverlapInOrder) {
+  using T = typename TypeParam::Real;
+  Random random(4);
+  const size_t n = 300, d = 64;
+  const auto rows = this->device(random.distinct_rows(n, n));
+  const auto W = this->device(random.numbers<T>(d * d)), b = this->device(random.numbers<T>(d));
+  auto x = this->garbage(n * d), y = this->garbage(n * d);
+  auto of_f = this->garbage(n * d), of_g = this->garbage(n * d);
+  Array<double> sums(*this->ops, 4);  // loss and norm of f, of g
+  const auto piece = [&](Array<T>& out, Rows of, double* sum) {
+    this->ops->linear_forward(out.matrix(n, d), y.matrix(n, d), of, W.matrix(d, d),
+                              b.matrix(1, d));
+    this->ops->norm_forward(sum, sum + 1, out.matrix(n, d), 1.0);
+  };
+  const auto f = [&] { piece(of_f, rows.rows(), sums.data()); };
+  const auto g = [&] { piece(of_g, {nullptr, n}, sums.data() + 2); };
+  const auto work = [&](bool overlap) {
+    this->ops->gather_rows(y.matrix(n, d), x.matrix(n, d), rows.rows());
+    if (overlap)
+      this->ops->both(f, g);
+    else
+      f(), g();
+    this->ops->gather_rows(y.matrix(n, d), of_f.matrix(n, d), {nullptr, n});
+    this->ops->scatter_add_rows(y.matrix(n, d), of_g.matrix(n, d), {nullptr, n});
+  };
+  for (int turn = 0; turn < 12; ++turn) {
+    x.upload(random.numbers<T>(n * d));
+    const auto result = [&](bool overlap) {
+      sums.upload({0, 0, 0, 0});
+      turn % 2 == 0 ? work(overlap) : this->ops->replay(overlap, [&] { work(overlap); });
+      return std::pair(y.host(), sums.host());
+    };
+    EXPECT_EQ(result(true), result(false)) << turn;
+  }
+}
+
+TYPED_TEST(CudaTest, BothWithinBothIsOneAfterTheOther) {
+  Array<uint32_t> step(*this->ops, 2);
+  const auto twice = [&](uint32_t* at) {
+    this->ops->both([&] { this->ops->advance(at); }, [&] { this->ops->advance(at); });
+  };
+  for (uint32_t turn = 1; turn <= 4; ++turn) {
+    this->ops->replay(1, [&] {
+      this->ops->both([&] { twice(step.data()); }, [&] { twice(step.data() + 1); });
+    });
+    EXPECT_EQ(step.host(), std::vector<uint32_t>(2, 2 * turn));
+  }
+}
+
+TYPED_TEST(CudaTest, AFailureInBothLeavesTheDeviceUsable) {
+  Array<uint32_t> step(*this->ops, 2);
+  for (int failing : {0, 1, 2}) {  // f, g, neither
+    const auto work = [&](int which) {
+      return [&, which] {
+        this->ops->advance(step.data() + which);
+        if (which == failing) throw Error("on purpose");
+      };
+    };
+    const auto both = [&] { this->ops->both(work(0), work(1)); };
+    if (failing < 2)
+      EXPECT_THROW(both(), Error);
+    else
+      both();
+  }
+  EXPECT_EQ(step.host(), (std::vector<uint32_t>{3, 2}));
+}
+
+TYPED_TEST(CudaTest, ARecordRefusesWhatItCannotRepeat) {
+  Array<uint32_t> step(*this->ops, 3);
+  int call = 0;
+  const auto advance = [&](size_t k) { return [&, k] { this->ops->advance(step.data() + k); }; };
+  const auto work = [&] {
+    advance(0)();
+    const auto allocate = [&] {
+      advance(1)();
+      if (++call == 2) Array<uint32_t>(*this->ops, 1);
+    };
+    this->ops->both(allocate, advance(2));
+  };
+  this->ops->replay(1, work);
+  EXPECT_THROW(this->ops->replay(1, work), Error);
+  this->ops->replay(1, work);  // the failed record left nothing behind
+  EXPECT_EQ(step.host(), std::vector<uint32_t>(3, 2));
+}
+
+/// A linear layer y = x[rows] with d_y = 1, whose d_W is the sum of the rows that the device reads.
+template <class T>
+class SumOfRows {
+ public:
+  explicit SumOfRows(Ops<T>& ops) : ops_(ops) {}
+  void forward(const Array<T>& x, Rows rows) {
+    ops_.linear_forward(y_.matrix(rows.n, 1), x.matrix(x.size(), 1), rows, one_.matrix(1, 1),
+                        zero_.matrix(1, 1));
+  }
+  void issue_backward(const Array<T>& x, Rows rows) {
+    ops_.linear_backward({}, d_W_.matrix(1, 1), d_b_.matrix(1, 1), one_.matrix(rows.n, 1),
+                         x.matrix(x.size(), 1), rows, one_.matrix(1, 1));
+  }
+  T sum() const { return d_W_.host()[0]; }
+  T backward(const Array<T>& x, Rows rows) {
+    issue_backward(x, rows);
+    return sum();
+  }
+
+ private:
+  Ops<T>& ops_;
+  const Array<T> one_{ops_, std::vector<T>(3, T(1))}, zero_{ops_, 1};
+  Array<T> y_{ops_, 3}, d_W_{ops_, 1}, d_b_{ops_, 1};
+};
+
+/// The backward pass reads what the last forward pass gathered, once. The test sees it since it
+/// changes x in between, which no caller may.
+TYPED_TEST(CudaTest, BackwardReadsTheRowsOfTheForwardPass) {
+  using T = typename TypeParam::Real;
+  SumOfRows<T> layer(*this->ops);
+  auto x = this->device(std::vector<T>{1, 2, 4}), other = this->device(std::vector<T>{7, 7, 7});
+  const auto numbers = this->device(std::vector<int32_t>{2, 0, -1});
+  const Rows rows = numbers.rows(), fewer{rows.at, 1};
+  layer.forward(x, rows);
+  layer.forward(other, rows);
+  x.upload({10, 20, 40});
+  EXPECT_EQ(layer.backward(x, rows), 5);
+  EXPECT_EQ(layer.backward(x, rows), 50);
+  EXPECT_EQ(layer.backward(other, rows), 14);
+  layer.forward(x, rows);
+  x.upload({100, 200, 400});
+  EXPECT_EQ(layer.backward(x, fewer), 400);
+  EXPECT_EQ(layer.backward(x, rows), 500);
+  layer.forward(x, rows);
+  x.upload({1, 2, 4});
+  layer.forward(x, rows);
+  EXPECT_EQ(layer.backward(x, rows), 5);
+  for (T unit = 1; unit <= 4; ++unit) {
+    x.upload({unit, 2 * unit, 4 * unit});
+    this->ops->replay(1, [&] {
+      layer.forward(x, rows);
+      layer.issue_backward(x, rows);
+    });
+    EXPECT_EQ(layer.sum(), 5 * unit);
+  }
+}
+
+/// Gathered rows go with the memory that they come from, and what then lies at the same address is
+/// read anew.
+TYPED_TEST(CudaTest, ReleasedRowsAreForgotten) {
+  using T = typename TypeParam::Real;
+  SumOfRows<T> layer(*this->ops);
+  layer.backward(this->device(std::vector<T>(3)), {nullptr, 3});  // lets working memory grow
+  const std::vector<int32_t> all{0, 1, 2}, first{0, 0, 0};
+  const auto kept_numbers = this->device(all);
+  const auto kept_x = this->device(std::vector<T>{1, 2, 4});
+  const size_t before = this->ops->allocated();
+  for (T unit = 1; unit <= 4; ++unit) {
+    {
+      const auto x = this->device(std::vector<T>{unit, 2 * unit, 4 * unit});
+      EXPECT_EQ(layer.backward(x, kept_numbers.rows()), 7 * unit);
+      layer.forward(x, kept_numbers.rows());
+    }
+    EXPECT_EQ(this->ops->allocated(), before);
+    for (const auto& list : {all, first}) {
+      const auto numbers = this->device(list);
+      EXPECT_EQ(layer.backward(kept_x, numbers.rows()), list == all ? 7 : 3);
+      layer.forward(kept_x, numbers.rows());
+      layer.forward(kept_x, {numbers.data() + 1, 2});  // from within an array
+    }
+    EXPECT_EQ(this->ops->allocated(), before);
+  }
+}
+
+/// Dozens of keys more than are kept, in turns: none is mixed up; the least recently used make
+/// room, so that the key of every second call is recorded once.
+TYPED_TEST(CudaTest, ManyKeys) {
+  std::vector<Array<uint32_t>> steps;
+  for (size_t k = 0; k < 100; ++k) steps.emplace_back(*this->ops, 1);
+  int recorded = 0;  // key 0
+  for (uint32_t turn = 1; turn <= 4; ++turn)
+    for (size_t k = 0; k < steps.size(); ++k) {
+      this->ops->replay(k, [&] { this->ops->advance(steps[k].data()); });
+      this->ops->replay(0, [&] {
+        this->ops->advance(steps[0].data());
+        ++recorded;
+      });
+    }
+  EXPECT_EQ(recorded, 1);
+  for (size_t k = 1; k < steps.size(); ++k) EXPECT_EQ(steps[k].host()[0], 4u) << k;
+  EXPECT_EQ(steps[0].host()[0], 404u);
+}
+
+/// Rows of no neighbour, of whole batches (8) and of one more, of 64, and of more, which a block's
+/// warps share.
+TYPED_TEST(CudaTest, CusparseAgreesWithTheRowKernel) {
+  using T = typename TypeParam::Real;
+  Random random(2);
+  const auto cusparse = make_cuda_ops<T>(false, true);
+  EXPECT_NE(cusparse->name().find("cuSPARSE"), std::string::npos);
+  EXPECT_EQ(this->ops->name().find("cuSPARSE"), std::string::npos);
+  constexpr int32_t users = 3000, items = 100, degrees[] = {2900, 257, 65, 64, 9, 8, 0, 1};
+  std::vector<Interaction> full;
+  for (int32_t i = 0; i < 8; ++i)
+    for (int32_t u = 0; u < degrees[i]; ++u) full.push_back({u, i});
+  for (size_t k = 0; k < 2000; ++k) full.push_back({random.below(2000), 8 + random.below(80)});
+  for (const auto& train : {std::vector<Interaction>(), full})
+    for (size_t d : {1, 31, 64, 100, 128, 132}) {
+      const size_t n = users + items;
+      const auto numbers = random.numbers<T>(n * d), others = random.numbers<T>(n * d);
+      const auto propagated = [&](Ops<T>& on, T a) {
+        const auto graph = make_graph<T>(on, users, items, train);
+        const Array<T> x(on, numbers), z(on, others);
+        Array<T> y1(on, std::vector<T>(n * d, std::numeric_limits<T>::quiet_NaN())), y2(on, n * d);
+        const auto into = [&](Array<T>& y) {
+          return [&, a] {
+            on.propagate(y.matrix(n, d), x.matrix(n, d), z.matrix(n, d), a, T(2), T(-3), graph);
+          };
+        };
+        on.both(into(y1), into(y2));
+        EXPECT_EQ(y1.host(), y2.host());
+        return y1.host();
+      };
+      for (T a : {T(0), T(0.7)}) {
+        const auto agreement = compare(propagated(*this->ops, a), propagated(*cusparse, a), 0.0);
+        EXPECT_TRUE(agreement.within(rounding<T>(3000))) << d << ": " << agreement;
+      }
+    }
+}
+
+#endif
+
+}  // namespace
+}  // namespace bm3::test
