@@ -6,7 +6,7 @@
 
 #include "finite_difference.h"
 #include "model/bm3.h"
-#include "random.h"
+#include "random_inputs.h"
 
 namespace bm3::test {
 

@@ -3,7 +3,7 @@
 
 #include "backends.h"
 #include "ops/cpu/cpu_ops.h"
-#include "random.h"
+#include "random_inputs.h"
 
 namespace bm3::test {
 namespace {

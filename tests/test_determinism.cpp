@@ -4,7 +4,7 @@
 
 #include "backends.h"
 #include "model/lightgcn.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "train.h"
 
 namespace bm3::test {

@@ -6,7 +6,7 @@
 
 #include "compare.h"
 #include "data/npy.h"
-#include "random.h"
+#include "random_inputs.h"
 #include "scratch.h"
 
 namespace bm3::test {

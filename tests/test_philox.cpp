@@ -1,7 +1,7 @@
 // Philox4x32-10: the published known answers, and cuRAND's own where the toolkit is installed.
 #include <gtest/gtest.h>
 
-#include "ops/scalar.h"
+#include "random.h"
 #ifdef BM3_TEST_CURAND
 #define QUALIFIERS static inline  // the device's functions, for the host
 #include <curand.h>
@@ -75,7 +75,7 @@ TEST(Philox, EqualsCurandsHostGenerator) {
 }
 
 /// The device functions, as the host compiles their header: curand_init(seed, stream << 32 | step,
-/// 4 block), as scalar.h says.
+/// 4 block), as random.h says.
 TEST(Philox, EqualsCurandsDeviceFunctions) {
 #ifdef BM3_TEST_CURAND
   const uint64_t large = 0x9876543210abcdef;
