@@ -6,67 +6,50 @@ namespace bm3::test {
 
 enum class Fault {
   none,
-  linear_x_scaled,         // d_x * (1 + 1e-5), and likewise below
-  linear_W_scaled,
-  linear_W_ungathered,     // x's first rows instead of x[rows]
-  linear_b_scaled,
-  linear_b_short,          // the last row's d_y is missing
-  lightgcn_scaled,
-  lightgcn_no_residual,    // the backward pass forgets the items' H^0
-  lightgcn_asymmetric,     // D^-1 A, forward and backward, which is not its own transpose
-  rows_overwritten,        // d_x[rows] = instead of +=
-  rows_short,              // the last row that is no padding is missing
-  cosine_scaled,
-  cosine_no_radial_part,   // -b / (|a||b|) alone
-  cosine_with_target,      // the target's gradient is added
-  cosine_first_pair_only,  // of each row
-  cosine_own_pair_once,    // a row's own pair counts once, however often it occurs
-  pair_scaled,             // the users' gradient
-  pair_weight_scaled,      // c, of which the items' gradient is made
-  pair_negative_missing,   // d_u += c i_p alone
-  pair_short,              // the last triple has no gradient
-  pair_sign_of_negative,   // the negatives' gradient is added like the positives'
-  pair_edge_ignored,       // the weights are taken in the order of the items' pairs
-  negatives_unweighted,    // each weight of a negative is 1
-  norm_scaled,
-  norm_of_other_half,      // |H_i| for |H_u| and the reverse
-  penalty_scaled,
-  penalty_halved,          // half of the squared form: the 2 of 2 x is missing
-  penalty_once,            // each row counts once, however often it occurs
+  linear_x_scaled, linear_W_scaled, linear_W_ungathered, linear_b_scaled, linear_b_short,
+  lightgcn_scaled, lightgcn_no_residual, lightgcn_asymmetric,
+  rows_overwritten, rows_short,
+  cosine_scaled, cosine_no_radial_part, cosine_with_target, cosine_first_pair_only,
+  cosine_own_pair_once,
+  pair_scaled, pair_weight_scaled, pair_negative_missing, pair_short, pair_sign_of_negative,
+  pair_edge_ignored, negatives_unweighted,
+  norm_scaled, norm_of_other_half,
+  penalty_scaled, penalty_halved, penalty_once,
 };
 
-/// A fault and the part (part_check.h) whose check must show it.
+/// A fault, the part (part_check.h) whose check must show it, and what is wrong.
 struct Planted {
   Fault fault;
-  const char* part;
+  const char *part, *words;
 };
-constexpr Planted planted[] = {{Fault::linear_x_scaled, "linear.d_x"},
-                               {Fault::linear_W_scaled, "linear.d_W"},
-                               {Fault::linear_W_ungathered, "linear.d_W"},
-                               {Fault::linear_b_scaled, "linear.d_b"},
-                               {Fault::linear_b_short, "linear.d_b"},
-                               {Fault::lightgcn_scaled, "lightgcn.d_E"},
-                               {Fault::lightgcn_no_residual, "lightgcn.d_E"},
-                               {Fault::lightgcn_asymmetric, "lightgcn.d_E"},
-                               {Fault::rows_overwritten, "rows.d_x"},
-                               {Fault::rows_short, "rows.d_x"},
-                               {Fault::cosine_scaled, "cosine.d_a"},
-                               {Fault::cosine_no_radial_part, "cosine.d_a"},
-                               {Fault::cosine_with_target, "cosine.d_a"},
-                               {Fault::cosine_first_pair_only, "cosine.d_a"},
-                               {Fault::cosine_own_pair_once, "cosine.d_a, own rows"},
-                               {Fault::pair_scaled, "pair.d_u"},
-                               {Fault::pair_weight_scaled, "pair.d_i"},
-                               {Fault::pair_negative_missing, "pair.d_u"},
-                               {Fault::pair_short, "pair.d_u"},
-                               {Fault::pair_sign_of_negative, "pair.d_i"},
-                               {Fault::pair_edge_ignored, "pair.d_i"},
-                               {Fault::negatives_unweighted, "pair.d_i"},
-                               {Fault::norm_scaled, "norm.d_x"},
-                               {Fault::norm_of_other_half, "norm.d_x"},
-                               {Fault::penalty_scaled, "penalty.d_i"},
-                               {Fault::penalty_halved, "penalty.d_i, squared"},
-                               {Fault::penalty_once, "penalty.d_i"}};
+constexpr Planted planted[] = {
+    {Fault::linear_x_scaled, "linear.d_x", "d_x * (1 + 1e-5), and likewise below"},
+    {Fault::linear_W_scaled, "linear.d_W", "d_W is scaled"},
+    {Fault::linear_W_ungathered, "linear.d_W", "x's first rows instead of x[rows]"},
+    {Fault::linear_b_scaled, "linear.d_b", "d_b is scaled"},
+    {Fault::linear_b_short, "linear.d_b", "the last row's d_y is missing"},
+    {Fault::lightgcn_scaled, "lightgcn.d_E", "the backward pass is scaled"},
+    {Fault::lightgcn_no_residual, "lightgcn.d_E", "the backward pass forgets the items' H^0"},
+    {Fault::lightgcn_asymmetric, "lightgcn.d_E", "D^-1 A, forward and backward: asymmetric"},
+    {Fault::rows_overwritten, "rows.d_x", "d_x[rows] = instead of +="},
+    {Fault::rows_short, "rows.d_x", "the last row that is no padding is missing"},
+    {Fault::cosine_scaled, "cosine.d_a", "d_a is scaled"},
+    {Fault::cosine_no_radial_part, "cosine.d_a", "-b / (|a||b|) alone"},
+    {Fault::cosine_with_target, "cosine.d_a", "the target's gradient is added"},
+    {Fault::cosine_first_pair_only, "cosine.d_a", "the first pair of each row alone"},
+    {Fault::cosine_own_pair_once, "cosine.d_a, own rows", "a row's own pair counts once"},
+    {Fault::pair_scaled, "pair.d_u", "d_u is scaled"},
+    {Fault::pair_weight_scaled, "pair.d_i", "c is scaled, of which d_i is made"},
+    {Fault::pair_negative_missing, "pair.d_u", "d_u += c i_p alone"},
+    {Fault::pair_short, "pair.d_u", "the last triple has no gradient"},
+    {Fault::pair_sign_of_negative, "pair.d_i", "negatives are added like positives"},
+    {Fault::pair_edge_ignored, "pair.d_i", "weights in the order of the items' pairs"},
+    {Fault::negatives_unweighted, "pair.d_i", "each weight of a negative is 1"},
+    {Fault::norm_scaled, "norm.d_x", "d_x is scaled"},
+    {Fault::norm_of_other_half, "norm.d_x", "|H_i| for |H_u| and the reverse"},
+    {Fault::penalty_scaled, "penalty.d_i", "d_x is scaled"},
+    {Fault::penalty_halved, "penalty.d_i, squared", "the 2 of 2 x is missing"},
+    {Fault::penalty_once, "penalty.d_i", "a row counts once, however often it occurs"}};
 
 class FaultyOps : public CpuOps<double> {
   using Base = CpuOps<double>;

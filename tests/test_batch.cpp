@@ -87,7 +87,8 @@ void expect_groups(PaddedOps& ops, const Batch& b, const Pairs& groups, size_t k
   ASSERT_EQ(groups.n, b.items.n);
   const Numbers items = ops.numbers(b.items), users = ops.numbers(b.users);
   const Numbers begin = ops.numbers(groups.begin, groups.n + 1);
-  const Numbers target = ops.numbers(groups.target, b.size), edge = ops.numbers(groups.edge, b.size);
+  const Numbers target = ops.numbers(groups.target, b.size);
+  const Numbers edge = ops.numbers(groups.edge, b.size);
   EXPECT_EQ(begin[0], 0);
   EXPECT_EQ(begin.back(), static_cast<int32_t>(triples.size()));
   Numbers edges = edge, all(b.size);

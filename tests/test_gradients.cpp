@@ -76,13 +76,12 @@ TYPED_TEST(GradientTest, OfTriples) {
 
 /// Each planted error lifts the error of its part above the bound.
 TEST(PlantedFault, IsCaught) {
-  for (const auto& [fault, part] : planted) {
+  for (const auto& [fault, part, words] : planted) {
     FaultyOps ops(fault);
     for (uint64_t seed = 1; seed <= 4; ++seed) {
       const Agreement agreement = check_parts(ops, seed).at(part);
       EXPECT_TRUE(agreement.count > 0 && agreement.error > gradient_bound)
-          << "fault " << static_cast<int>(fault) << ", seed " << seed << ", " << part << ": "
-          << agreement;
+          << part << ", " << words << ", seed " << seed << ": " << agreement;
     }
   }
 }

@@ -1,5 +1,5 @@
-// Negative items (Rendle et al., 2009): drawn uniformly from the items of the training that the user
-// does not have, each by its own key.
+// Negative items (Rendle et al., 2009): drawn uniformly from the items of the training that the
+// user does not have, each by its own key.
 #include "layers/negatives.h"
 
 #include <gtest/gtest.h>

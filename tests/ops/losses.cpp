@@ -132,8 +132,8 @@ struct PlainTriple {
   }
 };
 
-/// BPR's loss, its x, c = dL/dx and the users' gradient, both forms, from scores near 0 to hundreds;
-/// the items' gradient is two weighted sums. An item may be positive and negative at once.
+/// BPR's loss, its x, c = dL/dx and the users' gradient in both forms, for x from 0 to hundreds. An
+/// item may be positive and negative at once.
 TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
   using T = typename TypeParam::Real;
   Random random(2);
@@ -158,10 +158,11 @@ TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
         x.push_back(triple.x);
         loss.add(mean * static_cast<double>(triple.loss.value), mean * triple.loss.magnitude);
         const auto slope = mean * static_cast<double>(triple.slope.value);
-        c.push_back(Sum().add(slope, mean * triple.slope.magnitude));
+        const double about = mean * triple.slope.magnitude;
+        c.push_back(Sum().add(slope, about));
         for (size_t k = 0; k < d; ++k) {
           const auto a = static_cast<double>(p[k]), b = static_cast<double>(q[k]);
-          gradient[r * d + k].add(slope * (a - b), c.back().magnitude * (std::abs(a) + std::abs(b)));
+          gradient[r * d + k].add(slope * (a - b), about * (std::abs(a) + std::abs(b)));
         }
       });
       const auto on_u = this->device(u), on_i = this->device(i);

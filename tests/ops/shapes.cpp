@@ -8,150 +8,98 @@
 namespace bm3::test {
 namespace {
 
-/// Operands of every operation, in shapes that fit: 5 rows of d = 3, tables of 7 rows, 4 x 3 nodes.
-template <class T>
-struct Operands {
-  explicit Operands(Ops<T>& device)
-      : ops(device),
-        memory(ops, 4000),
-        ints(ops, 1000),
-        sums(ops, 2),
-        graph(make_graph<T>(ops, 4, 3, {{0, 0}, {1, 2}})) {}
-  /// A matrix of these rows and columns, the k-th of several that do not overlap.
-  Matrix<T> m(size_t rows, size_t cols, size_t k = 0) {
-    return {memory.data() + 400 * k, rows, cols};
-  }
-  Rows rows(size_t n) { return {ints.data(), n}; }
-  Pairs pairs(size_t n) { return {n, ints.data(), ints.data(), ints.data()}; }
-  View<T> view(size_t n, size_t d) { return {m(n, d, 9), bytes(), T(1)}; }
-  uint8_t* bytes() { return reinterpret_cast<uint8_t*>(ints.data() + 500); }
-  AdamTime<T> time() { return {{0.9, 0.999, 1e-8}, nullptr, nullptr}; }
-
-  Ops<T>& ops;
-  Array<T> memory;
-  Array<int32_t> ints;  // zeros: rows without pairs, row numbers 0
-  Array<double> sums;
-  Graph<T> graph;
-};
-
-template <class T>
-struct WrongCall {
-  const char* words;
-  void (*call)(Operands<T>&);
-};
-
-template <class T>
-const WrongCall<T> wrong_calls[] = {
-    {"linear_forward: y's rows", [](Operands<T>& o) {
-       o.ops.linear_forward(o.m(5, 2), o.m(7, 3, 1), o.rows(4), o.m(3, 2, 2), o.m(1, 2, 3));
-     }},
-    {"linear_forward: W's rows", [](Operands<T>& o) {
-       o.ops.linear_forward(o.m(5, 2), o.m(7, 3, 1), o.rows(5), o.m(4, 2, 2), o.m(1, 2, 3));
-     }},
-    {"linear_forward: b's columns", [](Operands<T>& o) {
-       o.ops.linear_forward(o.m(5, 2), o.m(7, 3, 1), o.rows(5), o.m(3, 2, 2), o.m(1, 3, 3));
-     }},
-    {"linear_forward: x's rows without numbers", [](Operands<T>& o) {
-       o.ops.linear_forward(o.m(5, 2), o.m(7, 3, 1), {}, o.m(3, 2, 2), o.m(1, 2, 3));
-     }},
-    {"linear_backward: d_x's columns", [](Operands<T>& o) {
-       o.ops.linear_backward(o.m(5, 2), o.m(3, 2, 1), o.m(1, 2, 2), o.m(5, 2, 3), o.m(7, 3, 4),
-                             o.rows(5), o.m(3, 2, 5));
-     }},
-    {"linear_backward: d_W's shape", [](Operands<T>& o) {
-       o.ops.linear_backward({}, o.m(2, 3, 1), o.m(1, 2, 2), o.m(5, 2, 3), o.m(7, 3, 4), o.rows(5),
-                             o.m(3, 2, 5));
-     }},
-    {"linear_backward: d_b's columns", [](Operands<T>& o) {
-       o.ops.linear_backward({}, o.m(3, 2, 1), o.m(2, 1, 2), o.m(5, 2, 3), o.m(7, 3, 4), o.rows(5),
-                             o.m(3, 2, 5));
-     }},
-    {"propagate: rows for every node", [](Operands<T>& o) {
-       o.ops.propagate(o.m(6, 3), o.m(6, 3, 1), o.m(6, 3, 2), 1, 1, 1, o.graph);
-     }},
-    {"propagate: z's columns", [](Operands<T>& o) {
-       o.ops.propagate(o.m(7, 3), o.m(7, 3, 1), o.m(7, 2, 2), 1, 1, 1, o.graph);
-     }},
-    {"propagate: in place", [](Operands<T>& o) {
-       o.ops.propagate(o.m(7, 3), o.m(7, 3), o.m(7, 3, 2), 1, 1, 1, o.graph);
-     }},
-    {"gather_rows: columns", [](Operands<T>& o) {
-       o.ops.gather_rows(o.m(5, 3), o.m(7, 2, 1), o.rows(5));
-     }},
-    {"gather_rows: row numbers", [](Operands<T>& o) {
-       o.ops.gather_rows(o.m(5, 3), o.m(7, 3, 1), o.rows(6));
-     }},
-    {"scatter_add_rows: row numbers", [](Operands<T>& o) {
-       o.ops.scatter_add_rows(o.m(7, 3), o.m(5, 3, 1), o.rows(4));
-     }},
-    {"draw_mask: row numbers", [](Operands<T>& o) {
-       o.ops.draw_mask({o.bytes(), 5, 3}, o.rows(4), 0.5, {1, 1, nullptr});
-     }},
-    {"cosine_loss: pairs of every row", [](Operands<T>& o) {
-       o.ops.cosine_loss(o.sums.data(), o.m(5, 3), o.m(5, 3, 1), o.view(7, 3), o.pairs(4), 1, 1);
-     }},
-    {"cosine_loss: the view's columns", [](Operands<T>& o) {
-       o.ops.cosine_loss(o.sums.data(), o.m(5, 3), o.m(5, 3, 1), o.view(7, 2), o.pairs(5), 1, 1);
-     }},
-    {"cosine_loss: own rows of a shorter view", [](Operands<T>& o) {
-       o.ops.cosine_loss(o.sums.data(), o.m(5, 3), o.m(5, 3, 1), o.view(4, 3),
-                         {5, o.ints.data()}, 1, 1);
-     }},
-    {"pair_loss: c's columns", [](Operands<T>& o) {
-       o.ops.pair_loss(o.sums.data(), o.m(6, 2), o.m(6, 2, 1), o.m(5, 3, 2), o.m(5, 3, 3),
-                       o.m(7, 3, 4), {o.pairs(5), o.ints.data()}, PairForm::plain, 1);
-     }},
-    {"pair_loss: without negatives", [](Operands<T>& o) {
-       o.ops.pair_loss(o.sums.data(), o.m(6, 1), o.m(6, 1, 1), o.m(5, 3, 2), o.m(5, 3, 3),
-                       o.m(7, 3, 4), {o.pairs(5), nullptr}, PairForm::plain, 1);
-     }},
-    {"add_weighted: without edges", [](Operands<T>& o) {
-       o.ops.add_weighted(o.m(5, 3), o.m(6, 1, 1), o.m(7, 3, 2), {5, o.ints.data(), o.ints.data()},
-                          1);
-     }},
-    {"add_weighted: x's columns", [](Operands<T>& o) {
-       o.ops.add_weighted(o.m(5, 3), o.m(6, 1, 1), o.m(7, 2, 2), o.pairs(5), 1);
-     }},
-    {"penalty_forward: pairs of every row", [](Operands<T>& o) {
-       o.ops.penalty_forward(o.sums.data(), o.sums.data() + 1, o.m(5, 3), o.pairs(6),
-                             RegForm::norm, 1);
-     }},
-    {"penalty_backward: pairs of every row", [](Operands<T>& o) {
-       o.ops.penalty_backward(o.m(5, 3), o.sums.data(), o.m(5, 3, 1), o.pairs(4), RegForm::norm, 1);
-     }},
-    {"penalty_backward: d_x's shape", [](Operands<T>& o) {
-       o.ops.penalty_backward(o.m(5, 2), o.sums.data(), o.m(5, 3, 1), o.pairs(5), RegForm::norm, 1);
-     }},
-    {"norm_backward: d_x's shape", [](Operands<T>& o) {
-       o.ops.norm_backward(o.m(5, 2), o.sums.data(), o.m(5, 3, 1), 1);
-     }},
-    {"adam: g's size", [](Operands<T>& o) {
-       o.ops.adam(o.m(1, 5), o.m(1, 5, 1), o.m(1, 5, 2), o.m(1, 4, 3), o.time());
-     }},
-    {"adam_replay: v's rows", [](Operands<T>& o) {
-       o.ops.adam_replay({o.m(7, 3), o.m(7, 3, 1), o.m(6, 3, 2), nullptr, o.rows(0)}, o.time(), 0);
-     }},
-    {"adam_rows: g's rows", [](Operands<T>& o) {
-       o.ops.adam_rows({o.m(7, 3), o.m(7, 3, 1), o.m(7, 3, 2), nullptr, o.rows(5)}, o.m(4, 3, 3),
-                       o.time());
-     }},
-    {"top_k: users", [](Operands<T>& o) {
-       o.ops.top_k({o.ints.data() + 500, 5, 2}, o.m(4, 3), o.m(3, 3, 1), o.rows(6), o.graph);
-     }},
-    {"top_k: h_i's rows", [](Operands<T>& o) {
-       o.ops.top_k({o.ints.data() + 500, 5, 2}, o.m(4, 3), o.m(4, 3, 1), o.rows(5), o.graph);
-     }}};
-
 template <class Backend>
 class ShapesTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(ShapesTest, Backends, BackendName);
 
+/// One operand of each call is wrong: batches have 5 rows of d = 3, tables and the graph 7 rows.
 TYPED_TEST(ShapesTest, ADebugBuildRefusesWrongOnes) {
   using T = typename TypeParam::Real;
   if (!shapes::checked) GTEST_SKIP() << "a release build does not check shapes";
-  Operands<T> operands(*this->ops);
-  for (const auto& [words, call] : wrong_calls<T>)
-    EXPECT_THROW(call(operands), std::logic_error) << words;
+  Ops<T>& on = *this->ops;
+  const Graph<T> graph = make_graph<T>(on, 4, 3, {{0, 0}, {1, 2}});
+  Array<T> memory(on, 200);
+  Array<double> sums(on, 2);
+  Array<int32_t> zeros(on, 100);  // row numbers, or rows without pairs
+  double* const sum = sums.data();
+  int32_t* const zero = zeros.data();
+  const auto m = [&](size_t rows, size_t cols) { return Matrix<T>{memory.data(), rows, cols}; };
+  const auto other = [&](size_t rows, size_t cols) {
+    return Matrix<T>{memory.data() + 100, rows, cols};
+  };
+  const auto view = [&](size_t rows, size_t cols) {
+    return View<T>{m(rows, cols), reinterpret_cast<const uint8_t*>(zero), T(1)};
+  };
+  const auto rows = [&](size_t n) { return Rows{zero, n}; };
+  const auto pairs = [&](size_t n) { return Pairs{n, zero, zero, zero}; };
+  const AdamTime<T> time{{0.9, 0.999, 1e-8}, nullptr, nullptr};
+  const Matrix<int32_t> lists{zero, 5, 2};
+  const Matrix<uint8_t> mask{reinterpret_cast<uint8_t*>(zero), 5, 3};
+  const RegForm norm = RegForm::norm;
+  const PairForm plain = PairForm::plain;
+
+  struct Call {
+    const char* words;
+    std::function<void()> make;
+  };
+  const Call calls[] = {
+      {"linear_forward: y's rows",
+       [&] { on.linear_forward(m(5, 2), m(7, 3), rows(4), m(3, 2), m(1, 2)); }},
+      {"linear_forward: x's rows, without numbers",
+       [&] { on.linear_forward(m(5, 2), m(7, 3), {}, m(3, 2), m(1, 2)); }},
+      {"linear_forward: W's rows",
+       [&] { on.linear_forward(m(5, 2), m(7, 3), rows(5), m(4, 2), m(1, 2)); }},
+      {"linear_forward: b's columns",
+       [&] { on.linear_forward(m(5, 2), m(7, 3), rows(5), m(3, 2), m(1, 3)); }},
+      {"linear_backward: d_x's columns",
+       [&] { on.linear_backward(m(5, 2), m(3, 2), m(1, 2), m(5, 2), m(7, 3), rows(5), m(3, 2)); }},
+      {"linear_backward: d_W, transposed",
+       [&] { on.linear_backward({}, m(2, 3), m(1, 2), m(5, 2), m(7, 3), rows(5), m(3, 2)); }},
+      {"linear_backward: d_b, transposed",
+       [&] { on.linear_backward({}, m(3, 2), m(2, 1), m(5, 2), m(7, 3), rows(5), m(3, 2)); }},
+      {"propagate: rows of all nodes",
+       [&] { on.propagate(m(6, 3), other(6, 3), other(6, 3), 1, 1, 1, graph); }},
+      {"propagate: z's columns",
+       [&] { on.propagate(m(7, 3), other(7, 3), other(7, 2), 1, 1, 1, graph); }},
+      {"propagate: in place",
+       [&] { on.propagate(m(7, 3), m(7, 3), other(7, 3), 1, 1, 1, graph); }},
+      {"gather_rows: columns", [&] { on.gather_rows(m(5, 3), m(7, 2), rows(5)); }},
+      {"gather_rows: row numbers", [&] { on.gather_rows(m(5, 3), m(7, 3), rows(6)); }},
+      {"scatter_add_rows: row numbers", [&] { on.scatter_add_rows(m(7, 3), m(5, 3), rows(4)); }},
+      {"draw_mask: row numbers", [&] { on.draw_mask(mask, rows(4), 0.5, {1, 1, nullptr}); }},
+      {"cosine_loss: pairs of all rows",
+       [&] { on.cosine_loss(sum, m(5, 3), m(5, 3), view(7, 3), pairs(4), 1, 1); }},
+      {"cosine_loss: the view's columns",
+       [&] { on.cosine_loss(sum, m(5, 3), m(5, 3), view(7, 2), pairs(5), 1, 1); }},
+      {"cosine_loss: own rows of a shorter view",
+       [&] { on.cosine_loss(sum, m(5, 3), m(5, 3), view(4, 3), {5, zero}, 1, 1); }},
+      {"pair_loss: c's columns",
+       [&] {
+         on.pair_loss(sum, m(6, 2), m(6, 2), m(5, 3), m(5, 3), m(7, 3), {pairs(5), zero}, plain, 1);
+       }},
+      {"pair_loss: no negatives",
+       [&] {
+         on.pair_loss(sum, m(6, 1), m(6, 1), m(5, 3), m(5, 3), m(7, 3), {pairs(5)}, plain, 1);
+       }},
+      {"add_weighted: no edges",
+       [&] { on.add_weighted(m(5, 3), m(6, 1), m(7, 3), {5, zero, zero}, 1); }},
+      {"add_weighted: x's columns",
+       [&] { on.add_weighted(m(5, 3), m(6, 1), m(7, 2), pairs(5), 1); }},
+      {"penalty_forward: pairs of all rows",
+       [&] { on.penalty_forward(sum, sum + 1, m(5, 3), pairs(6), norm, 1); }},
+      {"penalty_backward: pairs of all rows",
+       [&] { on.penalty_backward(m(5, 3), sum, m(5, 3), pairs(4), norm, 1); }},
+      {"penalty_backward: d_x's columns",
+       [&] { on.penalty_backward(m(5, 2), sum, m(5, 3), pairs(5), norm, 1); }},
+      {"norm_backward: d_x's columns", [&] { on.norm_backward(m(5, 2), sum, m(5, 3), 1); }},
+      {"adam: g's size", [&] { on.adam(m(1, 5), m(1, 5), m(1, 5), m(1, 4), time); }},
+      {"adam_replay: v's rows",
+       [&] { on.adam_replay({m(7, 3), m(7, 3), m(6, 3), nullptr, rows(0)}, time, 0); }},
+      {"adam_rows: g's rows",
+       [&] { on.adam_rows({m(7, 3), m(7, 3), m(7, 3), nullptr, rows(5)}, m(4, 3), time); }},
+      {"top_k: users", [&] { on.top_k(lists, m(4, 3), m(3, 3), rows(6), graph); }},
+      {"top_k: h_i's rows", [&] { on.top_k(lists, m(4, 3), m(4, 3), rows(5), graph); }}};
+  for (const auto& [words, make] : calls) EXPECT_THROW(make(), std::logic_error) << words;
 }
 
 }  // namespace
