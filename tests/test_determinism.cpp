@@ -83,21 +83,16 @@ class EveryOperation {
 
   void metrics() {
     constexpr size_t n = 5001, items = 90, k = 50;
-    std::vector<int32_t> list, held_out, row;
-    std::vector<size_t> begin = {0};
-    for (size_t t = 0; t < n; ++t) {
-      for (int32_t item : random_.distinct_rows(k, items)) list.push_back(item);
-      const int32_t first = random_.below(3), end = first + 1 + random_.below(30);
-      for (int32_t item = first; item < end; item += 7) held_out.push_back(item);
-      begin.push_back(held_out.size());
-      row.push_back(static_cast<int32_t>(n - 1 - t));
-    }
-    const Array<int32_t> on_list(ops_, list), on_held_out(ops_, held_out), on_row(ops_, row);
+    std::vector<size_t> begin(n + 1);
+    for (size_t t = 0; t <= n; ++t) begin[t] = 3 * t;
+    const Array<int32_t> list(ops_, random_.indices(n * k, items));
+    const Array<int32_t> held_out(ops_, random_.indices(3 * n, items));
+    const Array<int32_t> row(ops_, random_.permutation(n));
     const Array<size_t> on_begin(ops_, begin);
     const Array<double> ideal(ops_, random_.numbers<double>(longest_list + 1));
     Array<double> sums(ops_, n_metrics);
-    const Truth truth{n, on_row.data(), on_begin.data(), on_held_out.data()};
-    ops_.metrics(sums.data(), on_list.matrix(n, k), truth, ideal.data());
+    const Truth truth{n, row.data(), on_begin.data(), held_out.data()};
+    ops_.metrics(sums.data(), list.matrix(n, k), truth, ideal.data());
     keep("metrics", sums);
   }
 

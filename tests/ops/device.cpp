@@ -34,59 +34,42 @@ TYPED_TEST(DeviceTest, ArraysHoldWhatIsUploaded) {
   EXPECT_EQ(device.allocated(), before);
 }
 
-/// Chains of work on one graph: f and g, side by side, follow the gather and precede the sum.
-template <class T>
-class Chains {
- public:
-  explicit Chains(Ops<T>& ops) : ops_(ops), graph_(make_graph<T>(ops, users, items, train())) {
-    for (auto* x : {&E_, &f_, &g_, &spare_f_, &spare_g_, &sum_}) *x = Array<T>(ops, n * d);
-  }
-  void start(const std::vector<T>& values) { E_.upload(values); }
-  /// sum = f(E') + g(E'), E' = S A S E.
-  void run(bool overlap) {
-    ops_.propagate(at(sum_), at(E_), at(E_), T(1), T(0), T(0), graph_);
-    const auto f = [&] { lightgcn_forward(ops_, at(f_), at(spare_f_), at(sum_), graph_, 7, 1); };
-    const auto g = [&] { lightgcn_forward(ops_, at(g_), at(spare_g_), at(sum_), graph_, 4, 0); };
-    if (overlap) {
-      ops_.both(f, g);
-    } else {
-      f();
-      g();
-    }
-    ops_.gather_rows(at(sum_), at(f_), {nullptr, n});
-    ops_.scatter_add_rows(at(sum_), at(g_), {nullptr, n});
-  }
-  std::vector<T> result() const { return sum_.host(); }
-  static constexpr size_t users = 90, items = 40, n = users + items, d = 33;
-
- private:
-  static std::vector<Interaction> train() {
-    Random random(1);
-    std::vector<Interaction> out(900);
-    for (auto& x : out) x = {random.below(users), random.below(items)};
-    return out;
-  }
-  Matrix<T> at(Array<T>& x) { return x.matrix(n, d); }
-  Ops<T>& ops_;
-  Graph<T> graph_;
-  Array<T> E_, f_, g_, spare_f_, spare_g_, sum_;
-};
-
-/// `both` gives the bytes of one after the other, at once and in a record, on ever new values.
+/// `both` gives the bytes of one after the other, at once and in a record, on ever new values: two
+/// chains of work follow a product and precede a sum.
 TYPED_TEST(DeviceTest, BothAndReplayChangeNoByte) {
   using T = typename TypeParam::Real;
-  Random random(2);
-  Chains<T> plain(*this->ops), overlapped(*this->ops), recorded(*this->ops);
+  constexpr size_t users = 90, items = 40, n = users + items, d = 33;
+  Random random(1);
+  std::vector<Interaction> train(900);
+  for (auto& x : train) x = {random.below(users), random.below(items)};
+  const auto graph = make_graph<T>(*this->ops, users, items, train);
+  Array<T> x(*this->ops, n * d);
+  struct Memory {
+    explicit Memory(Device& device) {
+      for (auto* all : {&sum, &f, &g, &of_f, &of_g}) *all = Array<T>(device, n * d);
+    }
+    Array<T> sum, f, g, of_f, of_g;
+  };
+  Memory plain(*this->ops), overlapped(*this->ops), recorded(*this->ops);
+  const auto at = [](Array<T>& array) { return array.matrix(n, d); };
+  const auto run = [&](Memory& m, bool overlap) {
+    Ops<T>& on = *this->ops;
+    on.propagate(at(m.sum), at(x), at(x), T(1), T(0), T(0), graph);
+    const auto f = [&] { lightgcn_forward(on, at(m.f), at(m.of_f), at(m.sum), graph, 7, 1); };
+    const auto g = [&] { lightgcn_forward(on, at(m.g), at(m.of_g), at(m.sum), graph, 4, 0); };
+    overlap ? on.both(f, g) : (f(), g());
+    on.gather_rows(at(m.sum), at(m.f), {nullptr, n});
+    on.scatter_add_rows(at(m.sum), at(m.g), {nullptr, n});
+  };
   for (int time = 0; time < 4; ++time) {
-    const auto values = random.numbers<T>(Chains<T>::n * Chains<T>::d);
-    for (auto* chains : {&plain, &overlapped, &recorded}) chains->start(values);
-    plain.run(false);
-    overlapped.run(true);
-    this->ops->replay(1, [&] { recorded.run(true); });
-    const auto expected = plain.result();
+    x.upload(random.numbers<T>(n * d));
+    run(plain, false);
+    run(overlapped, true);
+    this->ops->replay(1, [&] { run(recorded, true); });
+    const auto expected = plain.sum.host();
     EXPECT_GT(largest_magnitude(expected), 0);
-    EXPECT_SAME(overlapped.result(), expected) << time;
-    EXPECT_SAME(recorded.result(), expected) << time;
+    EXPECT_SAME(overlapped.sum.host(), expected) << time;
+    EXPECT_SAME(recorded.sum.host(), expected) << time;
   }
 }
 

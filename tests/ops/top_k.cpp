@@ -37,121 +37,74 @@ class Training {
 };
 
 template <class Backend>
-class TopKTest : public OnBackend<Backend> {
- protected:
-  using Real = typename Backend::Real;
-  /// A case of a shape: users to rank and their lists.
-  struct Ranked {
-    std::vector<int32_t> list, item;
-  };
-  Ranked rank(Random& random, const Shape& shape, const Training& training,
-              const std::vector<Real>& h_u, const std::vector<Real>& h_i) {
-    const auto [users, items, n, d, k] = shape;
-    const auto graph = make_graph<Real>(*this->ops, users, items, training.train);
-    const auto list = random.indices(n, users);
-    auto item = this->device(std::vector<int32_t>(n * k, 77777));
-    this->ops->top_k(item.matrix(n, k), this->device(h_u).matrix(users, d),
-                     this->device(h_i).matrix(items, d), this->device(list).rows(), graph);
-    return {list, item.host()};
-  }
-  bool too_large(const Shape& shape) const {
-    return this->too_many(shape.n) || this->too_many(shape.items);
-  }
-};
+class TopKTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(TopKTest, Backends, BackendName);
 
-std::string words(const Shape& s) {
-  return std::to_string(s.n) + " x " + std::to_string(s.items) + ", d = " + std::to_string(s.d) +
-         ", k = " + std::to_string(s.k);
-}
-
-/// Whole numbers, so that scores are exact: few of them for massive ties, many for few ties.
+/// Whole numbers up to `largest` make exact scores, with more ties the fewer they are; -1 stands for
+/// reals.
 template <class T>
-std::vector<T> whole_numbers(Random& random, size_t n, int32_t largest) {
-  std::vector<T> x(n);
+std::vector<T> vectors(Random& random, size_t n, int32_t largest) {
+  std::vector<T> x = random.numbers<T>(n);
   for (T& value : x)
-    value = static_cast<T>(random.below(static_cast<size_t>(2 * largest + 1)) - largest);
+    if (largest >= 0)
+      value = static_cast<T>(random.below(static_cast<size_t>(2 * largest + 1)) - largest);
   return x;
 }
 
-/// Exactly the order of a full sort, training items left out, -1 where fewer than k are left.
+/// The order of a full sort, training items left out, -1 where fewer than k are left: exactly, ties
+/// by the lower item, where scores are exact; else the j-th of the list is another item, not listed
+/// otherwise, only if its score is the j-th best but for rounding.
 TYPED_TEST(TopKTest, EqualsAFullSort) {
   using T = typename TypeParam::Real;
   Random random(1);
-  size_t ties = 0, missing = 0;
-  for (const Shape& shape : shapes)
-    for (int32_t largest : {0, 1, 100}) {
-      if (this->too_large(shape)) continue;
-      const auto [users, items, n, d, k] = shape;
+  size_t ties = 0, missing = 0, wrong = 0;
+  for (const auto [users, items, n, d, k] : shapes)
+    for (int32_t largest : {-1, 0, 1, 100}) {
+      if (this->too_many(n) || this->too_many(items)) continue;
+      SCOPED_TRACE(testing::Message() << n << " x " << items << ", d = " << d << ", k = " << k
+                                      << ", numbers up to " << largest);
       const Training training(random, users, items, 4);
-      const auto h_u = whole_numbers<T>(random, users * d, largest);
-      const auto h_i = whole_numbers<T>(random, items * d, largest);
-      const auto ranked = this->rank(random, shape, training, h_u, h_i);
+      const auto graph = make_graph<T>(*this->ops, users, items, training.train);
+      const auto h_u = vectors<T>(random, users * d, largest);
+      const auto h_i = vectors<T>(random, items * d, largest);
+      const auto list = random.indices(n, users);
+      auto on_item = this->device(std::vector<int32_t>(n * k, 77777));
+      this->ops->top_k(on_item.matrix(n, k), this->device(h_u).matrix(users, d),
+                       this->device(h_i).matrix(items, d), this->device(list).rows(), graph);
+      const std::vector<int32_t> item = on_item.host();
       std::vector<int32_t> expected;
-      std::vector<T> s(items);
-      for (int32_t user : ranked.list) {
+      for (size_t r = 0; r < n; ++r) {
+        std::vector<Sum> s(items);
         std::vector<int32_t> order;
+        auto listed = training.of(list[r]);
         for (size_t i = 0; i < items; ++i) {
-          s[i] = 0;
+          if (!listed[i]) order.push_back(static_cast<int32_t>(i));
           for (size_t c = 0; c < d; ++c)
-            s[i] += h_u[static_cast<size_t>(user) * d + c] * h_i[i * d + c];
-          if (!training.of(user)[i]) order.push_back(static_cast<int32_t>(i));
+            s[i] += static_cast<double>(h_u[static_cast<size_t>(list[r]) * d + c]) *
+                    static_cast<double>(h_i[i * d + c]);
         }
-        const auto score = [&](size_t j) { return s[static_cast<size_t>(order[j])]; };
-        std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-          return s[static_cast<size_t>(a)] > s[static_cast<size_t>(b)];
+        const auto score = [&](int32_t i) { return s[static_cast<size_t>(i)]; };
+        std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) {
+          return score(i).value > score(j).value;
         });
         for (size_t j = 0; j < k; ++j) {
-          expected.push_back(j < order.size() ? order[j] : -1);
-          missing += j >= order.size();
-          ties += j > 0 && j < order.size() && score(j - 1) == score(j);
+          const int32_t best = j < order.size() ? order[j] : -1, got = item[r * k + j];
+          missing += best < 0;
+          ties += j > 0 && best >= 0 && score(order[j - 1]).value == score(best).value;
+          expected.push_back(best);
+          if (largest >= 0 || best < 0 || got < 0 || got >= static_cast<int32_t>(items)) continue;
+          const double about = std::max(score(got).magnitude, score(best).magnitude);
+          wrong += listed[static_cast<size_t>(got)] ||
+                   !(std::abs(score(got).value - score(best).value) <= 2 * rounding<T>(d) * about);
+          listed[static_cast<size_t>(got)] = true;
+          expected.back() = got;
         }
       }
-      EXPECT_SAME(ranked.item, expected) << words(shape) << ", numbers up to " << largest;
+      EXPECT_SAME(item, expected);
     }
+  EXPECT_EQ(wrong, 0u);
   EXPECT_GT(ties, 1000u);
   EXPECT_GT(missing, 100u);
-}
-
-/// With real numbers: h_u . h_i descends but for rounding, no item comes twice, and none is left
-/// out that is better than the last by more than rounding.
-TYPED_TEST(TopKTest, RealScoresDescend) {
-  using T = typename TypeParam::Real;
-  Random random(2);
-  for (const Shape& shape : shapes) {
-    if (this->too_large(shape)) continue;
-    const auto [users, items, n, d, k] = shape;
-    const Training training(random, users, items, 10);
-    const auto h_u = random.numbers<T>(users * d), h_i = random.numbers<T>(items * d);
-    const auto ranked = this->rank(random, shape, training, h_u, h_i);
-    size_t wrong = 0;
-    for (size_t r = 0; r < n; ++r) {
-      auto listed = training.of(ranked.list[r]);
-      std::vector<Sum> s(items);
-      for (size_t i = 0; i < items; ++i)
-        for (size_t c = 0; c < d; ++c)
-          s[i] += static_cast<double>(h_u[static_cast<size_t>(ranked.list[r]) * d + c]) *
-                  static_cast<double>(h_i[i * d + c]);
-      const auto above = [&](const Sum& a, const Sum& b) {  // beyond rounding
-        return !(a.value - b.value <= rounding<T>(d) * (a.magnitude + b.magnitude));
-      };
-      Sum last;
-      last.value = std::numeric_limits<long double>::infinity();
-      for (size_t j = 0; j < k; ++j) {
-        const int32_t item = ranked.item[r * k + j];
-        const auto i = static_cast<size_t>(item);
-        if (item < 0) {
-          last.value = -std::numeric_limits<long double>::infinity();
-        } else {
-          wrong += listed[i] || above(s[i], last);
-          listed[i] = true;
-          last = s[i];
-        }
-      }
-      for (size_t i = 0; i < items; ++i) wrong += !listed[i] && above(s[i], last);
-    }
-    EXPECT_EQ(wrong, 0u) << words(shape);
-  }
 }
 
 }  // namespace
