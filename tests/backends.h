@@ -15,7 +15,6 @@ namespace bm3::test {
 template <class T>
 struct CpuBackend {
   using Real = T;
-  static constexpr bool threaded = true;  // `make` heeds its argument
   static constexpr size_t most_rows = 2000000;
   static std::string name() { return sizeof(T) == 8 ? "cpu64" : "cpu32"; }
   static bool works(std::string&) { return true; }
@@ -26,7 +25,6 @@ struct CpuBackend {
 template <class T>
 struct CudaBackend {
   using Real = T;
-  static constexpr bool threaded = false;
 #ifdef BM3_CUDA_ON_CPU
   static constexpr size_t most_rows = 30000;
 #else
@@ -36,12 +34,22 @@ struct CudaBackend {
   static bool works(std::string& why) { return cuda_works(why); }
   static std::unique_ptr<Ops<T>> make(int) { return make_cuda_ops<T>(false); }
 };
+/// The same, but for the graph's products, which are cuSPARSE's.
+template <class T>
+struct CusparseBackend : CudaBackend<T> {
+  static std::string name() { return sizeof(T) == 8 ? "cusparse64" : "cusparse32"; }
+  static std::unique_ptr<Ops<T>> make(int) { return make_cuda_ops<T>(false, true); }
+};
 using Backends = ::testing::Types<CpuBackend<double>, CpuBackend<float>, CudaBackend<double>,
                                   CudaBackend<float>>;
+using GraphBackends =
+    ::testing::Types<CpuBackend<double>, CpuBackend<float>, CudaBackend<double>, CudaBackend<float>,
+                     CusparseBackend<double>, CusparseBackend<float>>;
 using Backends64 = ::testing::Types<CpuBackend<double>, CudaBackend<double>>;
 using Backends32 = ::testing::Types<CpuBackend<float>, CudaBackend<float>>;
 #else
 using Backends = ::testing::Types<CpuBackend<double>, CpuBackend<float>>;
+using GraphBackends = Backends;
 using Backends64 = ::testing::Types<CpuBackend<double>>;
 using Backends32 = ::testing::Types<CpuBackend<float>>;
 #endif

@@ -6,123 +6,184 @@ namespace bm3::test {
 
 enum class Fault {
   none,
-  linear_x_scaled,           // d_x * (1 + 1e-5), and likewise below
-  linear_W_scaled,
-  linear_W_ungathered,       // x's first rows in place of x[rows]
-  linear_b_scaled,
-  linear_b_short,            // the last row's d_y is missing
-  lightgcn_scaled,
-  lightgcn_no_residual,      // the backward pass forgets the items' H^0
-  lightgcn_asymmetric,       // D^-1 A, forward and backward, which is not its own transpose
-  rows_overwritten,          // d_x[rows] = in place of +=
-  rows_short,                // the last row that is no padding is missing
-  cosine_scaled,
-  cosine_no_radial_part,     // -b / (|a||b|) alone
-  cosine_with_target,        // the target's gradient is added
-  cosine_first_pair_only,    // of each row
-  cosine_own_pair_once,      // a row's own pair counts once, however often it occurs
-  norm_scaled,
-  norm_of_other_half,        // |H_i| for |H_u| and the reverse
-  squared_scaled,
-  squared_halved,            // the 2 of 2 x is missing
-  squared_row_once,          // each row counts once, however often it occurs
+  linear_x_scaled, linear_W_scaled, linear_W_ungathered, linear_b_scaled, linear_b_short,
+  lightgcn_scaled, lightgcn_no_residual, lightgcn_asymmetric,
+  rows_overwritten, rows_short,
+  cosine_scaled, cosine_no_radial_part, cosine_with_target, cosine_first_pair_only,
+  cosine_own_pair_once,
+  pair_scaled, pair_weight_scaled, pair_negative_missing, pair_short, pair_sign_of_negative,
+  pair_edge_ignored, negatives_unweighted,
+  norm_scaled, norm_of_other_half,
+  penalty_scaled, penalty_halved, penalty_once,
 };
+
+/// A fault, the part (part_check.h) whose check must show it, and what is wrong.
+struct Planted {
+  Fault fault;
+  const char *part, *words;
+};
+constexpr Planted planted[] = {
+    {Fault::linear_x_scaled, "linear.d_x", "d_x * (1 + 1e-5), and likewise below"},
+    {Fault::linear_W_scaled, "linear.d_W", "d_W is scaled"},
+    {Fault::linear_W_ungathered, "linear.d_W", "x's first rows instead of x[rows]"},
+    {Fault::linear_b_scaled, "linear.d_b", "d_b is scaled"},
+    {Fault::linear_b_short, "linear.d_b", "the last row's d_y is missing"},
+    {Fault::lightgcn_scaled, "lightgcn.d_E", "the backward pass is scaled"},
+    {Fault::lightgcn_no_residual, "lightgcn.d_E", "the backward pass forgets the items' H^0"},
+    {Fault::lightgcn_asymmetric, "lightgcn.d_E", "D^-1 A, forward and backward: asymmetric"},
+    {Fault::rows_overwritten, "rows.d_x", "d_x[rows] = instead of +="},
+    {Fault::rows_short, "rows.d_x", "the last row that is no padding is missing"},
+    {Fault::cosine_scaled, "cosine.d_a", "d_a is scaled"},
+    {Fault::cosine_no_radial_part, "cosine.d_a", "-b / (|a||b|) alone"},
+    {Fault::cosine_with_target, "cosine.d_a", "the target's gradient is added"},
+    {Fault::cosine_first_pair_only, "cosine.d_a", "the first pair of each row alone"},
+    {Fault::cosine_own_pair_once, "cosine.d_a, own rows", "a row's own pair counts once"},
+    {Fault::pair_scaled, "pair.d_u", "d_u is scaled"},
+    {Fault::pair_weight_scaled, "pair.d_i", "c is scaled, of which d_i is made"},
+    {Fault::pair_negative_missing, "pair.d_u", "d_u += c i_p alone"},
+    {Fault::pair_short, "pair.d_u", "the last triple has no gradient"},
+    {Fault::pair_sign_of_negative, "pair.d_i", "negatives are added like positives"},
+    {Fault::pair_edge_ignored, "pair.d_i", "weights in the order of the items' pairs"},
+    {Fault::negatives_unweighted, "pair.d_i", "each weight of a negative is 1"},
+    {Fault::norm_scaled, "norm.d_x", "d_x is scaled"},
+    {Fault::norm_of_other_half, "norm.d_x", "|H_i| for |H_u| and the reverse"},
+    {Fault::penalty_scaled, "penalty.d_i", "d_x is scaled"},
+    {Fault::penalty_halved, "penalty.d_i, squared", "the 2 of 2 x is missing"},
+    {Fault::penalty_once, "penalty.d_i", "a row counts once, however often it occurs"}};
 
 class FaultyOps : public CpuOps<double> {
   using Base = CpuOps<double>;
+  using Out = Matrix<double>;
+  using In = Matrix<const double>;
 
  public:
   explicit FaultyOps(Fault fault) : Base(1), fault_(fault) {}
 
-  void linear_backward(double* d_x, double* d_W, double* d_b, const double* d_y, const double* x,
-                       const int32_t* rows, const double* W, size_t n, size_t in,
-                       size_t out) override {
-    if (fault_ == Fault::linear_W_ungathered) rows = nullptr;
-    Base::linear_backward(d_x, d_W, d_b, d_y, x, rows, W, n, in, out);
-    if (d_x) scale_if(Fault::linear_x_scaled, d_x, n * in);
-    scale_if(Fault::linear_W_scaled, d_W, in * out);
-    scale_if(Fault::linear_b_scaled, d_b, out);
-    for (size_t k = 0; k < out && fault_ == Fault::linear_b_short; ++k)
-      d_b[k] -= d_y[(n - 1) * out + k];
+  void linear_backward(Out d_x, Out d_W, Out d_b, In d_y, In x, Rows rows, In W) override {
+    if (is(Fault::linear_W_ungathered)) {
+      x = x.slice(0, d_y.rows);
+      rows = {};
+    }
+    Base::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
+    if (is(Fault::linear_x_scaled) && d_x.at) scale(d_x);
+    if (is(Fault::linear_W_scaled)) scale(d_W);
+    if (is(Fault::linear_b_scaled)) scale(d_b);
+    for (size_t k = 0; k < d_y.cols && is(Fault::linear_b_short); ++k)
+      d_b.at[k] -= d_y.row(d_y.rows - 1)[k];
   }
 
   // LightGCN's backward pass is between the scatter to d_H and the next download.
-  void scatter_add_rows(double* y, const double* x, const int32_t* rows, size_t n,
-                        size_t d) override {
+  void scatter_add_rows(Out y, In x, Rows rows) override {
     backward_ = true;
-    if (fault_ == Fault::rows_overwritten)
-      for (size_t r = 0; r < n; ++r)
-        if (rows[r] >= 0) std::fill_n(y + static_cast<size_t>(rows[r]) * d, d, 0.0);
-    if (fault_ == Fault::rows_short) {
-      while (n > 0 && rows[n - 1] < 0) --n;
-      n -= n > 0;
+    for (size_t r = 0; r < rows.n && is(Fault::rows_overwritten); ++r)
+      if (rows[r] >= 0) std::fill_n(y.row(static_cast<size_t>(rows[r])), y.cols, 0.0);
+    if (is(Fault::rows_short)) {
+      while (rows.n > 0 && rows[rows.n - 1] < 0) --rows.n;
+      rows.n -= rows.n > 0;
+      x.rows = rows.n;
     }
-    Base::scatter_add_rows(y, x, rows, n, d);
+    Base::scatter_add_rows(y, x, rows);
   }
   void download(void* dst, const void* src, size_t bytes) override {
     backward_ = false;
     Base::download(dst, src, bytes);
   }
-  void propagate(double* y, const double* x, const double* z, double a, double b_user,
-                 double b_item, const Graph<double>& graph, size_t d) override {
-    if (backward_ && fault_ == Fault::lightgcn_scaled) a *= slightly;
-    if (backward_ && fault_ == Fault::lightgcn_no_residual) b_item = b_user;
+  void propagate(Out y, In x, In z, double a, double b_user, double b_item,
+                 const Graph<double>& graph) override {
+    if (backward_ && is(Fault::lightgcn_scaled)) a *= slightly;
+    if (backward_ && is(Fault::lightgcn_no_residual)) b_item = b_user;
     std::vector<double> scaled;
-    if (fault_ == Fault::lightgcn_asymmetric) {  // S (S A S) S^-1 = D^-1 A
-      for (size_t k = 0; k < graph.scale.size() * d; ++k)
-        scaled.push_back(graph.scale.data()[k / d] > 0 ? x[k] / graph.scale.data()[k / d] : 0.0);
-      x = scaled.data();
+    if (is(Fault::lightgcn_asymmetric)) {  // S (S A S) S^-1 = D^-1 A
+      for (size_t k = 0; k < x.size(); ++k) {
+        const double s = graph.scale.data()[k / x.cols];
+        scaled.push_back(s > 0 ? x.at[k] / s : 0.0);
+      }
+      x.at = scaled.data();
     }
-    Base::propagate(y, x, z, a, b_user, b_item, graph, d);
+    Base::propagate(y, x, z, a, b_user, b_item, graph);
     for (size_t k = 0; k < scaled.size(); ++k) {
-      const double b = k / d < static_cast<size_t>(graph.n_users) ? b_user : b_item;
-      y[k] = (y[k] - b * z[k]) * graph.scale.data()[k / d] + b * z[k];
+      const size_t r = k / x.cols;
+      const double b = r < graph.n_users ? b_user : b_item;
+      y.at[k] = (y.at[k] - b * z.at[k]) * graph.scale.data()[r] + b * z.at[k];
     }
   }
 
-  void cosine_loss(double* loss, double* d_a, const double* a, const View<double>& b,
-                   const Pairs& pairs, double scale, size_t d) override {
-    const std::vector<double> before(d_a, d_a + (d_a ? pairs.n * d : 0));
-    Base::cosine_loss(loss, d_a, a, b, pairs, scale, d);
-    if (!d_a) return;
-    for (size_t k = 0; k < before.size() && fault_ == Fault::cosine_scaled; ++k)
-      d_a[k] = before[k] + (d_a[k] - before[k]) * slightly;
+  void cosine_loss(double* loss, Out d_a, In a, const View<double>& b, const Pairs& pairs,
+                   double mean, double weight) override {
+    const std::vector<double> before(d_a.at, d_a.at + d_a.size());
+    Base::cosine_loss(loss, d_a, a, b, pairs, mean, weight);
+    if (is(Fault::cosine_scaled)) scale(d_a, before);
     for (size_t r = 0; r < pairs.n; ++r)
       for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
-        add_wrong(d_a + r * d, a + r * d,
-                  b.from((pairs.target ? static_cast<size_t>(pairs.target[k]) : r) * d), scale, d,
-                  k > pairs.begin[r], pairs.target != nullptr);
+        add_wrong(d_a.row(r), a.row(r),
+                  b.slice(pairs.target ? static_cast<size_t>(pairs.target[k]) : r, 1),
+                  mean * weight, k > pairs.begin[r], pairs.target != nullptr);
   }
 
-  void norm_backward(double* d_x, const double* norm, const double* x, double scale,
-                     size_t n) override {
-    if (fault_ == Fault::norm_of_other_half) norm += items_half_ ? -1 : 1;
-    items_half_ = !items_half_;
-    Base::norm_backward(d_x, norm, x, scale, n);
-    scale_if(Fault::norm_scaled, d_x, n);
+  void pair_loss(double* loss, Out x, Out c, Out d_u, In u, In i, const Triples& triples,
+                 PairForm form, double mean) override {
+    const std::vector<double> before(d_u.at, d_u.at + d_u.size());
+    Base::pair_loss(loss, x, c, d_u, u, i, triples, form, mean);
+    if (is(Fault::pair_scaled)) scale(d_u, before);
+    if (is(Fault::pair_weight_scaled)) scale(c);
+    const Pairs& pairs = triples.by_user;
+    for (size_t r = 0; r < pairs.n; ++r)
+      for (int32_t e = pairs.begin[r]; e < pairs.begin[r + 1]; ++e) {
+        const double* const i_p = i.row(static_cast<size_t>(pairs.target[e]));
+        const double* const i_n = i.row(static_cast<size_t>(triples.negative[e]));
+        const bool short_of_it = is(Fault::pair_short) && e + 1 == pairs.begin[pairs.n];
+        for (size_t k = 0; k < u.cols; ++k) {
+          if (is(Fault::pair_negative_missing)) d_u.row(r)[k] += c.at[e] * i_n[k];
+          if (short_of_it) d_u.row(r)[k] -= c.at[e] * (i_p[k] - i_n[k]);
+        }
+        if (short_of_it) c.at[e] = 0;
+      }
   }
-  void squared_backward(double* d_x, const double* x, const Pairs& pairs, double scale,
-                        size_t d) override {
-    const double factor = fault_ == Fault::squared_scaled   ? slightly
-                          : fault_ == Fault::squared_halved ? 0.5
-                                                            : 1;
+  void add_weighted(Out y, In w, In x, const Pairs& pairs, double scale_of_w) override {
+    const bool negative = scale_of_w < 0;
+    const std::vector<double> ones(w.rows, 1.0);
+    if (negative && is(Fault::negatives_unweighted)) w.at = ones.data();
+    std::vector<int32_t> place;
+    for (size_t k = 0; k < w.rows; ++k) place.push_back(static_cast<int32_t>(k));
+    Pairs of = pairs;
+    if (is(Fault::pair_edge_ignored)) of.edge = place.data();
+    Base::add_weighted(
+        y, w, x, of, negative && is(Fault::pair_sign_of_negative) ? -scale_of_w : scale_of_w);
+  }
+
+  void norm_backward(Out d_x, const double* norm, In x, double its_scale) override {
+    if (is(Fault::norm_of_other_half)) norm += items_half_ ? -1 : 1;
+    items_half_ = !items_half_;
+    Base::norm_backward(d_x, norm, x, its_scale);
+    if (is(Fault::norm_scaled)) scale(d_x);
+  }
+  void penalty_backward(Out d_x, const double* norm, In x, const Pairs& pairs, RegForm form,
+                        double its_scale) override {
     std::vector<int32_t> once(pairs.n + 1);
     for (size_t r = 0; r < pairs.n; ++r)
       once[r + 1] = once[r] + (pairs.begin[r + 1] > pairs.begin[r]);
-    const bool count_once = fault_ == Fault::squared_row_once;
-    Base::squared_backward(d_x, x, count_once ? Pairs{pairs.n, once.data(), nullptr} : pairs,
-                           scale * factor, d);
+    if (is(Fault::penalty_scaled)) its_scale *= slightly;
+    if (is(Fault::penalty_halved) && form == RegForm::squared) its_scale /= 2;
+    Base::penalty_backward(d_x, norm, x,
+                           is(Fault::penalty_once) ? Pairs{pairs.n, once.data()} : pairs, form,
+                           its_scale);
   }
 
  private:
   static constexpr double slightly = 1 + 1e-5;
 
-  void scale_if(Fault fault, double* x, size_t n) const {
-    for (size_t k = 0; k < n && fault_ == fault; ++k) x[k] *= slightly;
+  bool is(Fault fault) const { return fault_ == fault; }
+  /// x * slightly; or what was added to `before`.
+  static void scale(Out x, const std::vector<double>& before = {}) {
+    for (size_t k = 0; k < x.size(); ++k) {
+      const double from = before.empty() ? 0.0 : before[k];
+      x.at[k] = from + (x.at[k] - from) * slightly;
+    }
   }
-  /// Adds what is wrong with the gradient of one pair.
-  void add_wrong(double* d_a, const double* a, const View<double>& b, double scale, size_t d,
-                 bool second, bool target) const {
+  /// Adds what is wrong with the cosine's gradient of one pair.
+  void add_wrong(double* d_a, const double* a, const View<double>& b, double its_scale, bool second,
+                 bool target) const {
+    const size_t d = b.h.cols;
     double ab = 0, aa = 0, bb = 0, on_b, on_a;
     for (size_t c = 0; c < d; ++c) {
       ab += a[c] * b[c];
@@ -130,13 +191,13 @@ class FaultyOps : public CpuOps<double> {
       bb += b[c] * b[c];
     }
     cosine_backward(on_b, on_a, ab, aa, bb);
-    const bool dropped = (fault_ == Fault::cosine_first_pair_only && target && second) ||
-                         (fault_ == Fault::cosine_own_pair_once && !target && second);
+    const bool dropped = second && is(target ? Fault::cosine_first_pair_only
+                                             : Fault::cosine_own_pair_once);
     for (size_t c = 0; c < d; ++c) {
-      if (dropped) d_a[c] -= scale * (on_b * b[c] + on_a * a[c]);
-      if (fault_ == Fault::cosine_no_radial_part) d_a[c] -= scale * on_a * a[c];
-      if (fault_ == Fault::cosine_with_target)
-        d_a[c] += scale * (on_b * a[c] + on_a * aa / bb * b[c]);
+      if (dropped) d_a[c] -= its_scale * (on_b * b[c] + on_a * a[c]);
+      if (is(Fault::cosine_no_radial_part)) d_a[c] -= its_scale * on_a * a[c];
+      if (is(Fault::cosine_with_target))
+        d_a[c] += its_scale * (on_b * a[c] + on_a * aa / bb * b[c]);
     }
   }
 

@@ -1,7 +1,13 @@
 #pragma once
-// Gradients of each part of the model alone, against finite differences. A part with a matrix as
+// Gradients of each part of the models alone, against finite differences. A part with a matrix as
 // its output is followed by the loss sum g . output with random numbers g, whose gradient is g.
-#include "model_check.h"
+#include <map>
+#include <string>
+
+#include "finite_difference.h"
+#include "layers/graph.h"
+#include "layers/pair_loss.h"
+#include "random_pairs.h"
 
 namespace bm3::test {
 
@@ -25,6 +31,13 @@ inline std::vector<double> summed_by_row(const std::vector<double>& of_rows,
   return to;
 }
 
+/// Interactions that leave the last user and the last item isolated.
+inline std::vector<Interaction> random_train(Random& random, size_t users, size_t items, size_t n) {
+  std::vector<Interaction> train(n);
+  for (auto& x : train) x = {random.below(users - 1), random.below(items - 1)};
+  return train;
+}
+
 /// y = x[rows] W + b, with rows that repeat and padding. [Eq. 1, 6]
 inline Agreements check_linear(Ops<double>& ops, size_t n, size_t in, size_t out, uint64_t seed) {
   Random random(seed);
@@ -36,13 +49,15 @@ inline Agreements check_linear(Ops<double>& ops, size_t n, size_t in, size_t out
   const auto loss = [&](const auto& at_x, const auto& at_W, const auto& at_b) {
     Array<double> y(ops, n * out);
     const Array<double> on_x(ops, at_x), on_W(ops, at_W), on_b(ops, at_b);
-    ops.linear_forward(y.data(), on_x.data(), on_rows.data(), on_W.data(), on_b.data(), n, in, out);
+    ops.linear_forward(y.matrix(n, out), on_x.matrix(height, in), on_rows.rows(),
+                       on_W.matrix(in, out), on_b.matrix(1, out));
     return dot(g, y.host());
   };
   Array<double> d_x(ops, n * in), d_W(ops, in * out), d_b(ops, out);
   const Array<double> on_x(ops, x), on_W(ops, W), d_y(ops, g);
-  ops.linear_backward(d_x.data(), d_W.data(), d_b.data(), d_y.data(), on_x.data(), on_rows.data(),
-                      on_W.data(), n, in, out);
+  ops.linear_backward(d_x.matrix(n, in), d_W.matrix(in, out), d_b.matrix(1, out),
+                      d_y.matrix(n, out), on_x.matrix(height, in), on_rows.rows(),
+                      on_W.matrix(in, out));
   return {{"linear.d_x", check_gradient(summed_by_row(d_x.host(), rows, height, in), x,
                                         [&](const auto& at) { return loss(at, W, b); })},
           {"linear.d_W", check_gradient(d_W.host(), W,
@@ -51,27 +66,34 @@ inline Agreements check_linear(Ops<double>& ops, size_t n, size_t in, size_t out
                                         [&](const auto& at) { return loss(x, W, at); })}};
 }
 
-/// H = P E [Eq. 3, 4], of which a batch's rows are gathered; backward, scattered. The graph leaves
-/// a user and an item isolated.
-inline Agreements check_lightgcn(Ops<double>& ops, size_t n_layers, uint64_t seed) {
-  const ModelCase c = random_case(n_layers, 0, seed);
-  Random random(seed + 1);
-  const auto graph = make_graph<double>(ops, c.n_users, c.n_items, c.train);
-  const auto nodes = static_cast<size_t>(graph.n_nodes());
-  const size_t d = c.config.d, size = nodes * d, n = nodes - 1;
-  const Array<int32_t> rows(ops, random.distinct_rows(n, nodes));
-  const auto E = random.numbers<double>(size), g = random.numbers<double>(n * d);
-  Array<double> H(ops, size), other(ops, size), z(ops, n * d), d_E(ops, size);
+/// H = P E [Eq. 3, 4], of which a batch's rows are gathered; backward, scattered.
+inline Agreements check_lightgcn(Ops<double>& ops, size_t n_layers, double residual,
+                                 uint64_t seed) {
+  Random random(seed);
+  const auto users = static_cast<size_t>(3 + random.below(5));
+  const auto items = static_cast<size_t>(3 + random.below(6));
+  const auto d = static_cast<size_t>(2 + random.below(5));
+  const size_t nodes = users + items, n = nodes - 1;
+  std::vector<int32_t> in_batch = random.permutation(nodes);
+  in_batch.resize(n);
+  in_batch[1] = -1;
+  const auto graph =
+      make_graph<double>(ops, users, items, random_train(random, users, items, nodes));
+  const Array<int32_t> rows(ops, in_batch);
+  const auto E = random.numbers<double>(nodes * d), g = random.numbers<double>(n * d);
+  Array<double> H(ops, nodes * d), other(ops, nodes * d), z(ops, n * d), d_E(ops, nodes * d);
   const auto loss = [&](const auto& at) {
     const Array<double> on_E(ops, at);
-    lightgcn_forward(ops, H.data(), other.data(), on_E.data(), graph, n_layers, d);
-    ops.gather_rows(z.data(), H.data(), rows.data(), n, d);
+    lightgcn_forward(ops, H.matrix(nodes, d), other.matrix(nodes, d), on_E.matrix(nodes, d), graph,
+                     n_layers, residual);
+    ops.gather_rows(z.matrix(n, d), H.matrix(nodes, d), rows.rows());
     return dot(g, z.host());
   };
   const Array<double> d_z(ops, g);
-  Array<double> d_H(ops, size);
-  ops.scatter_add_rows(d_H.data(), d_z.data(), rows.data(), n, d);
-  lightgcn_backward(ops, d_E.data(), other.data(), d_H.data(), graph, n_layers, d);
+  Array<double> d_H(ops, nodes * d);
+  ops.scatter_add_rows(d_H.matrix(nodes, d), d_z.matrix(n, d), rows.rows());
+  lightgcn_backward(ops, d_E.matrix(nodes, d), other.matrix(nodes, d), d_H.matrix(nodes, d), graph,
+                    n_layers, residual);
   return {{"lightgcn.d_E", check_gradient(d_E.host(), E, loss)}};
 }
 
@@ -84,12 +106,12 @@ inline Agreements check_rows(Ops<double>& ops, size_t n, size_t d, uint64_t seed
   const auto loss = [&](const auto& at) {
     const Array<double> on_x(ops, at);
     Array<double> z(ops, n * d);
-    ops.gather_rows(z.data(), on_x.data(), rows.data(), n, d);
+    ops.gather_rows(z.matrix(n, d), on_x.matrix(height, d), rows.rows());
     return dot(g, z.host()) + dot(at, at) / 2;
   };
   const Array<double> d_z(ops, g);
   Array<double> d_x(ops, x);
-  ops.scatter_add_rows(d_x.data(), d_z.data(), rows.data(), n, d);
+  ops.scatter_add_rows(d_x.matrix(height, d), d_z.matrix(n, d), rows.rows());
   return {{"rows.d_x", check_gradient(d_x.host(), x, loss)}};
 }
 
@@ -97,63 +119,110 @@ inline Agreements check_rows(Ops<double>& ops, size_t n, size_t d, uint64_t seed
 inline Agreements check_cosine(Ops<double>& ops, size_t n, size_t targets, size_t d,
                                uint64_t seed) {
   Random random(seed);
-  std::vector<int32_t> begin = {0}, target;
-  for (size_t r = 0; r < n; ++r) {
-    for (int32_t k = random.below(4); k > 0; --k) target.push_back(random.below(targets));
-    begin.push_back(static_cast<int32_t>(target.size()));
-  }
-  const Array<int32_t> on_begin(ops, begin), on_target(ops, target);
-  const Array<double> h(ops, random.numbers<double>(std::max(n, targets) * d));
+  const RandomPairs pairs(ops, random, n, targets);
+  const size_t height = std::max(n, targets);
+  const Array<double> h(ops, random.numbers<double>(height * d));
   const Array<uint8_t> mask(ops, random.mask(h.size()));
-  const View<double> b{h.data(), mask.data(), 1.6};
+  const View<double> b{h.matrix(height, d), mask.data(), 1.6};
   const auto a = random.numbers<double>(n * d);
+  const double mean = 0.7, weight = 1.3;
   Agreements result;
   for (bool own : {false, true}) {
-    const Pairs pairs{n, on_begin.data(), own ? nullptr : on_target.data()};
-    Array<double> d_a(ops, n * d), unused(ops, 1);
-    const Array<double> on_a(ops, a);
-    ops.cosine_loss(unused.data(), d_a.data(), on_a.data(), b, pairs, 0.7, d);
+    Array<double> d_a;
     const auto loss = [&](const auto& at) {
-      const Array<double> on_at(ops, at);
+      const Array<double> on_a(ops, at);
       Array<double> sum(ops, 1);
-      ops.cosine_loss(sum.data(), nullptr, on_at.data(), b, pairs, 0.7, d);
-      return sum.host()[0];
+      d_a = Array<double>(ops, n * d);
+      ops.cosine_loss(sum.data(), d_a.matrix(n, d), on_a.matrix(n, d), b,
+                      own ? pairs.own() : pairs.pairs(), mean, weight);
+      return weight * sum.host()[0];
     };
-    result[own ? "cosine.d_a, own rows" : "cosine.d_a"] = check_gradient(d_a.host(), a, loss);
+    loss(a);
+    const std::vector<double> gradient = d_a.host();
+    result[own ? "cosine.d_a, own rows" : "cosine.d_a"] = check_gradient(gradient, a, loss);
   }
   return result;
 }
 
-/// Both forms of the regulariser with respect to H and z, its batch's rows. [Eq. 12]
-inline Agreements check_regulariser(Ops<double>& ops, uint64_t seed) {
-  const ModelCase c = random_case(0, 0, seed);
-  Random random(seed + 1);
-  const auto graph = make_graph<double>(ops, c.n_users, c.n_items, c.train);
-  BatchLoader loader(ops, c.n_users, c.n_items, c.batch.size());
-  const Batch batch = loader.load(c.batch.data(), c.batch.size());
-  const size_t d = c.config.d, nodes = static_cast<size_t>(graph.n_nodes());
-  const auto H = random.numbers<double>(nodes * d);
-  const auto z = random.numbers<double>((batch.n_users + batch.n_items) * d);
+/// |x|_F of the two halves of a table. [Eq. 12]
+inline Agreements check_norm(Ops<double>& ops, size_t n, size_t d, uint64_t seed) {
+  Random random(seed);
+  const auto x = random.numbers<double>(2 * n * d);
+  Array<double> norms(ops, 2), d_x(ops, x.size());
+  const auto loss = [&](const auto& at) {
+    const Array<double> on_x(ops, at);
+    Array<double> sum(ops, 1);
+    for (size_t half : {0, 1})
+      ops.norm_forward(sum.data(), norms.data() + half, on_x.matrix(2 * n, d).slice(half * n, n),
+                       0.9);
+    return sum.host()[0];
+  };
+  loss(x);
+  const Array<double> on_x(ops, x);
+  for (size_t half : {0, 1})
+    ops.norm_backward(d_x.matrix(2 * n, d).slice(half * n, n), norms.data() + half,
+                      on_x.matrix(2 * n, d).slice(half * n, n), 0.9);
+  return {{"norm.d_x", check_gradient(d_x.host(), x, loss)}};
+}
+
+/// A loss of a batch's rows f with respect to its users' and its items': `backward` follows
+/// `forward`, whose sum counts `weight` times.
+template <class Forward, class Backward>
+Agreements check_batch(Ops<double>& ops, const Batch& batch, const std::vector<double>& f, size_t d,
+                       const std::string& name, const std::string& form, double weight,
+                       const Forward& forward, const Backward& backward) {
+  Array<double> d_f(ops, f.size()), on_f(ops, f);
+  const auto loss = [&](const auto& at) {
+    Array<double> on_at(ops, at), sum(ops, 1);
+    forward(sum.data(), blocks(d_f, batch, 0, d), blocks(on_at, batch, 0, d));
+    return weight * sum.host()[0];
+  };
+  loss(f);
+  backward(blocks(d_f, batch, 0, d), blocks(on_f, batch, 0, d));
+  const std::vector<double> gradient = d_f.host(), differences = central_differences(f, loss);
+  const auto users = static_cast<std::ptrdiff_t>(batch.users.n * d);
+  const auto of = [&](const std::vector<double>& all, bool user) {
+    return std::vector<double>(user ? all.begin() : all.begin() + users,
+                               user ? all.begin() + users : all.end());
+  };
+  Agreements result;
+  for (bool user : {true, false})
+    result[name + (user ? ".d_u" : ".d_i") + form] =
+        compare(of(gradient, user), of(differences, user), gradient_floor);
+  return result;
+}
+
+/// BPR's loss and its regulariser, in both forms, on a batch in which a user, an item and a whole
+/// pair occur twice, and an item is positive and negative, in two triples and in one.
+inline Agreements check_triples(Ops<double>& ops, size_t users, size_t items, size_t d,
+                                uint64_t seed) {
+  Random random(seed);
+  std::vector<Interaction> pairs = {{0, 0}, {0, 1}, {1, 0}, {0, 0}};
+  std::vector<int32_t> negatives = {1, 0, 2, 0};
+  for (int32_t k = random.below(6); k > 0; --k) {
+    const std::vector<int32_t> two = random.permutation(items);
+    pairs.push_back({random.below(users), two[0]});
+    negatives.push_back(two[1]);
+  }
+  BatchLoader loader(ops, users, items, pairs.size(), true);
+  const Batch batch = loader.load(pairs.data(), negatives.data(), pairs.size());
+  const auto f = random.numbers<double>((batch.users.n + batch.items.n) * d, 2);
   const double lambda = 0.9;
   Agreements result;
-  for (RegForm form : {RegForm::norm, RegForm::squared}) {
-    Array<double> sum(ops, 1), norms(ops, 2), d_H(ops, H.size()), d_z(ops, z.size());
-    const auto loss = [&](const auto& at_H, const auto& at_z) {
-      const Array<double> on_H(ops, at_H), on_z(ops, at_z);
-      ops.zero(sum.data(), sizeof(double));
-      regulariser_forward(ops, sum.data(), norms.data(), on_H.data(), on_z.data(), form, lambda,
-                          graph, batch, d);
-      return sum.host()[0];
-    };
-    loss(H, z);
-    const Array<double> on_H(ops, H), on_z(ops, z);
-    regulariser_backward(ops, d_H.data(), d_z.data(), norms.data(), on_H.data(), on_z.data(), form,
-                         lambda, graph, batch, d);
-    const std::string name = form == RegForm::norm ? "norm." : "squared.";
-    result[name + "d_H"] =
-        check_gradient(d_H.host(), H, [&](const auto& at) { return loss(at, z); });
-    result[name + "d_z"] =
-        check_gradient(d_z.host(), z, [&](const auto& at) { return loss(H, at); });
+  for (bool other : {false, true}) {
+    PairLoss<double> layer(ops, other ? PairForm::epsilon : PairForm::plain,
+                           other ? RegForm::squared : RegForm::norm, pairs.size());
+    result.merge(check_batch(
+        ops, batch, f, d, "pair", other ? ", epsilon" : "", 1,
+        [&](double* sum, auto d_f, auto at) { layer.forward(sum, d_f, at, batch); },
+        [&](auto d_f, auto at) { layer.backward(d_f, at, batch); }));
+    result.merge(check_batch(
+        ops, batch, f, d, "penalty", other ? ", squared" : "", lambda,
+        [&](double* sum, auto d_f, auto at) {
+          ops.zero(d_f.all.at, d_f.all.size() * sizeof(double));
+          layer.reg_forward(sum, at, batch);
+        },
+        [&](auto d_f, auto at) { layer.reg_backward(d_f, at, batch, lambda); }));
   }
   return result;
 }
@@ -161,10 +230,10 @@ inline Agreements check_regulariser(Ops<double>& ops, uint64_t seed) {
 /// Every part once, in small.
 inline Agreements check_parts(Ops<double>& ops, uint64_t seed) {
   Agreements all;
-  for (const Agreements& part :
-       {check_linear(ops, 6, 4, 3, seed), check_lightgcn(ops, 2, seed), check_rows(ops, 5, 3, seed),
-        check_cosine(ops, 6, 4, 5, seed), check_regulariser(ops, seed)})
-    all.insert(part.begin(), part.end());
+  for (Agreements part : {check_linear(ops, 6, 4, 3, seed), check_lightgcn(ops, 2, 1, seed),
+                          check_rows(ops, 5, 3, seed), check_cosine(ops, 6, 4, 5, seed),
+                          check_norm(ops, 3, 4, seed), check_triples(ops, 4, 5, 3, seed)})
+    all.merge(part);
   return all;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -28,6 +29,12 @@ class Random {
     for (uint8_t& x : out) x = static_cast<uint8_t>(below(2));
     return out;
   }
+  /// n whole numbers in [0, below_this).
+  std::vector<int32_t> indices(size_t n, size_t below_this) {
+    std::vector<int32_t> out(n);
+    for (int32_t& x : out) x = below(below_this);
+    return out;
+  }
   /// `n` row numbers below `rows`, one in five of them -1 (padding).
   std::vector<int32_t> padded_rows(size_t n, size_t rows) {
     std::vector<int32_t> out(n);
@@ -41,6 +48,13 @@ class Random {
     std::shuffle(all.begin(), all.end(), engine_);
     all.resize(n);
     return all;
+  }
+  /// 0 .. n - 1 in a random order.
+  std::vector<int32_t> permutation(size_t n) {
+    std::vector<int32_t> out(n);
+    std::iota(out.begin(), out.end(), 0);
+    std::shuffle(out.begin(), out.end(), engine_);
+    return out;
   }
 
  private:

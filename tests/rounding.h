@@ -17,6 +17,14 @@ struct Sum {
   }
 };
 
+/// Sums that begin with these values.
+template <class T>
+std::vector<Sum> sums_from(const std::vector<T>& values) {
+  std::vector<Sum> sums(values.size());
+  for (size_t k = 0; k < values.size(); ++k) sums[k] += static_cast<double>(values[k]);
+  return sums;
+}
+
 /// The error that n roundings in precision T may add up to, relative to the magnitude of the terms:
 /// 8 sqrt(n + 8) u with u = eps/2. Roundings are independent and their mean is 0, so that the error
 /// exceeds l sqrt(n) u with probability below 2 exp(-l^2/2) (Higham and Mary, SIAM J. Sci. Comput.
@@ -30,15 +38,14 @@ double rounding(size_t n) {
 /// roundings. A magnitude of 0 asks for an exact result.
 template <class T>
 Agreement in_roundings(const std::vector<T>& computed, const std::vector<Sum>& expected, size_t n) {
-  Agreement result{computed.size(), 0};
-  const double infinity = std::numeric_limits<double>::infinity();
-  if (computed.size() != expected.size()) return {computed.size(), infinity};
+  Agreement result;
+  if (computed.size() != expected.size())
+    return {computed.size(), std::numeric_limits<double>::infinity()};
   for (size_t k = 0; k < computed.size(); ++k) {
-    const auto error =
-        static_cast<double>(std::abs(static_cast<long double>(computed[k]) - expected[k].value));
-    const double allowed = rounding<T>(n) * expected[k].magnitude;
-    if (!std::isfinite(error)) return {computed.size(), infinity};
-    result.error = std::max(result.error, error == 0 ? 0.0 : error / allowed);
+    const auto found = static_cast<long double>(computed[k]);
+    const auto error = static_cast<double>(std::abs(found - expected[k].value));
+    result.add(static_cast<double>(found), static_cast<double>(expected[k].value),
+               error == 0 ? 0.0 : error / (rounding<T>(n) * expected[k].magnitude));
   }
   return result;
 }
@@ -50,5 +57,5 @@ Agreement in_roundings(const std::vector<T>& computed, const std::vector<Sum>& e
   do {                                                                                        \
     const auto in_bounds = ::bm3::test::in_roundings((computed).host(), expected, n);         \
     EXPECT_TRUE(in_bounds.count == (expected).size() && in_bounds.error <= 1)                 \
-        << #computed ": " << in_bounds << " (in units of the bound)";                         \
+        << #computed ": " << in_bounds << " (errors in units of the bound)";                  \
   } while (false)

@@ -1,145 +1,162 @@
-// Batches: distinct rows in the order of first occurrence, groups of pairs, padding.
-#include "model/batch.h"
+// Batches: distinct rows in the order of first occurrence, groups of pairs, negatives, padding.
+#include "layers/batch.h"
 
 #include "backends.h"
+#include "compare.h"
 #include "ops/cpu/cpu_ops.h"
 #include "random_inputs.h"
 
 namespace bm3::test {
 namespace {
 
+using Numbers = std::vector<int32_t>;
+
 class PaddedOps : public CpuOps<double> {
  public:
   explicit PaddedOps(size_t padding) : CpuOps<double>(1), padding_(padding) {}
   size_t row_padding() const override { return padding_; }
+  Numbers numbers(const int32_t* from, size_t n) {
+    return host<int32_t>(*this, Matrix<const int32_t>{from, 1, n});
+  }
+  Numbers numbers(Rows rows) { return numbers(rows.at, rows.n); }
 
  private:
   size_t padding_;
 };
 
-std::vector<int32_t> numbers(Device& device, const int32_t* from, size_t n) {
-  std::vector<int32_t> out(n);
-  if (n) device.download(out.data(), from, n * sizeof(int32_t));
-  return out;
-}
-
-/// Users 4, 2, 4, 4 with items 1, 3, 3, 1: rows (4, 2) and (1, 3); as nodes, items come after the 6
-/// users.
+/// Users 4, 2, 4, 4 with items 1, 3, 3, 1 and negatives 0, 1, 0, 3: rows (4, 2) and (1, 3, 0); as
+/// nodes, items come after the 6 users. Pairs by user: (4, 1), (4, 3), (4, 1), (2, 3).
 TEST(Batches, ByHand) {
-  PaddedOps ops(8);
-  BatchLoader loader(ops, 6, 5, 10);
+  PaddedOps ops(4);
+  BatchLoader loader(ops, 6, 5, 10, true);
   EXPECT_EQ(loader.max_users(), 8u);
   EXPECT_EQ(loader.max_items(), 8u);
   const std::vector<Interaction> pairs = {{4, 1}, {2, 3}, {4, 3}, {4, 1}};
+  const Numbers negatives = {0, 1, 0, 3};
   for (int time = 0; time < 2; ++time) {  // the second batch finds nothing of the first
-    const Batch b = loader.load(pairs.data(), pairs.size());
+    const Batch b = loader.load(pairs.data(), negatives.data(), pairs.size());
     EXPECT_EQ(b.size, 4u);
-    EXPECT_EQ(b.n_users, 8u);
-    EXPECT_EQ(b.n_items, 8u);
-    EXPECT_EQ(numbers(ops, b.users, 8), (std::vector<int32_t>{4, 2, -1, -1, -1, -1, -1, -1}));
-    EXPECT_EQ(numbers(ops, b.items, 8), (std::vector<int32_t>{1, 3, -1, -1, -1, -1, -1, -1}));
-    EXPECT_EQ(numbers(ops, b.nodes_of_items, 8),
-              (std::vector<int32_t>{7, 9, -1, -1, -1, -1, -1, -1}));
-    EXPECT_EQ(b.nodes_of_items, b.users + b.n_users);
-    EXPECT_EQ(numbers(ops, b.by_user.begin, 9), (std::vector<int32_t>{0, 3, 4, 4, 4, 4, 4, 4, 4}));
-    EXPECT_EQ(numbers(ops, b.by_user.target, 4), (std::vector<int32_t>{0, 1, 0, 1}));
-    EXPECT_EQ(numbers(ops, b.by_item.begin, 9), (std::vector<int32_t>{0, 2, 4, 4, 4, 4, 4, 4, 4}));
-    EXPECT_EQ(numbers(ops, b.by_item.target, 4), (std::vector<int32_t>{0, 0, 1, 0}));
-    // In the second batch, the row of item 3, which is the only item of the one before.
-    EXPECT_EQ(numbers(ops, b.carried, 8),
-              (std::vector<int32_t>{time == 0 ? -1 : 1, -1, -1, -1, -1, -1, -1, -1}));
-    loader.load(pairs.data() + 1, 2);
+    EXPECT_EQ(ops.numbers(b.users), (Numbers{4, 2, -1, -1}));
+    EXPECT_EQ(ops.numbers(b.items), (Numbers{1, 3, 0, -1}));
+    EXPECT_EQ(ops.numbers(b.nodes), (Numbers{4, 2, -1, -1, 7, 9, 6, -1}));
+    EXPECT_EQ(ops.numbers(b.by_user.begin, 5), (Numbers{0, 3, 4, 4, 4}));
+    EXPECT_EQ(ops.numbers(b.by_user.target, 4), (Numbers{0, 1, 0, 1}));
+    EXPECT_EQ(b.triples.by_user.begin, b.by_user.begin);
+    EXPECT_EQ(b.triples.by_user.target, b.by_user.target);
+    EXPECT_EQ(ops.numbers(b.triples.negative, 4), (Numbers{2, 2, 1, 0}));
+    EXPECT_EQ(ops.numbers(b.by_item.begin, 5), (Numbers{0, 2, 4, 4, 4}));
+    EXPECT_EQ(ops.numbers(b.by_item.target, 4), (Numbers{0, 0, 1, 0}));
+    EXPECT_EQ(ops.numbers(b.by_item.edge, 4), (Numbers{0, 2, 3, 1}));
+    EXPECT_EQ(ops.numbers(b.by_negative.begin, 5), (Numbers{0, 1, 2, 4, 4}));
+    EXPECT_EQ(ops.numbers(b.by_negative.target, 4), (Numbers{1, 0, 0, 0}));
+    EXPECT_EQ(ops.numbers(b.by_negative.edge, 4), (Numbers{3, 2, 0, 1}));
+    loader.load(pairs.data() + 1, negatives.data() + 1, 2);
   }
 }
 
-using Rows = std::vector<int32_t>;
-using RowPairs = std::vector<std::pair<int32_t, int32_t>>;
-
-/// The place of `value` in `rows`, added where it is new.
-int32_t row_of(Rows& rows, int32_t value) {
-  const auto at = static_cast<size_t>(std::find(rows.begin(), rows.end(), value) - rows.begin());
-  if (at == rows.size()) rows.push_back(value);
-  return static_cast<int32_t>(at);
+/// The distinct numbers of `all`, in order, and as little padding as can be.
+Numbers distinct(const Numbers& all, size_t padding) {
+  Numbers rows;
+  for (int32_t x : all)
+    if (std::find(rows.begin(), rows.end(), x) == rows.end()) rows.push_back(x);
+  while (rows.size() % padding != 0) rows.push_back(-1);
+  return rows;
 }
 
-/// `rows` are the distinct numbers `wanted`, in this order, and as little padding as can be.
-void expect_rows(const Rows& rows, Rows wanted, size_t padding) {
-  ASSERT_EQ(rows.size() % padding, 0u);
-  ASSERT_LT(rows.size() - wanted.size(), padding);
-  wanted.resize(rows.size(), -1);
-  EXPECT_EQ(rows, wanted);
+/// A user, a positive item and, where there are any, a negative item: -1 where there are none.
+using Triple = std::array<int32_t, 3>;
+
+/// What a batch says of its triples in the order of their users' rows, from its rows and groups.
+std::vector<Triple> triples_of(PaddedOps& ops, const Batch& b) {
+  const Numbers users = ops.numbers(b.users), items = ops.numbers(b.items);
+  const Numbers begin = ops.numbers(b.by_user.begin, users.size() + 1);
+  const Numbers positive = ops.numbers(b.by_user.target, b.size);
+  const Numbers negative = ops.numbers(b.triples.negative, b.triples.negative ? b.size : 0);
+  std::vector<Triple> out;
+  for (size_t r = 0; r < users.size(); ++r)
+    for (auto e = static_cast<size_t>(begin[r]); e < static_cast<size_t>(begin[r + 1]); ++e)
+      out.push_back({users[r], items[static_cast<size_t>(positive[e])],
+                     negative.empty() ? -1 : items[static_cast<size_t>(negative[e])]});
+  return out;
 }
 
-/// Group r holds the second rows of the pairs whose first row is r, in their order.
-void expect_groups(Device& device, const Pairs& groups, size_t n, const RowPairs& pairs) {
-  ASSERT_EQ(groups.n, n);
-  const Rows begin = numbers(device, groups.begin, n + 1);
-  Rows wanted;
+/// Each item's group names the edges of the triples in which it is the k-th, each once, and the
+/// rows of their users.
+void expect_groups(PaddedOps& ops, const Batch& b, const Pairs& groups, size_t k,
+                   const std::vector<Triple>& triples) {
+  ASSERT_EQ(groups.n, b.items.n);
+  const Numbers items = ops.numbers(b.items), users = ops.numbers(b.users);
+  const Numbers begin = ops.numbers(groups.begin, groups.n + 1);
+  const Numbers target = ops.numbers(groups.target, b.size);
+  const Numbers edge = ops.numbers(groups.edge, b.size);
   EXPECT_EQ(begin[0], 0);
-  for (size_t r = 0; r < n; ++r) {
-    for (const auto& [first, second] : pairs)
-      if (first == static_cast<int32_t>(r)) wanted.push_back(second);
-    EXPECT_EQ(begin[r + 1], static_cast<int32_t>(wanted.size()));
-  }
-  EXPECT_EQ(numbers(device, groups.target, pairs.size()), wanted);
+  EXPECT_EQ(begin.back(), static_cast<int32_t>(triples.size()));
+  Numbers edges = edge, all(b.size);
+  std::sort(edges.begin(), edges.end());
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_SAME(edges, all);
+  size_t wrong = 0;
+  for (size_t r = 0; r < groups.n; ++r)
+    for (auto e = static_cast<size_t>(begin[r]); e < static_cast<size_t>(begin[r + 1]); ++e) {
+      const Triple& triple = triples.at(static_cast<size_t>(edge[e]));
+      wrong += triple[k] != items[r] || triple[0] != users.at(static_cast<size_t>(target[e]));
+    }
+  EXPECT_EQ(wrong, 0u) << (k == 1 ? "positives" : "negatives");
 }
 
-/// carried[r] is where the item of row r of the batch before lies now.
-void expect_carried(const Rows& carried, const Rows& before, const Rows& item) {
-  for (size_t r = 0; r < carried.size(); ++r) {
-    const bool was = r < before.size() && before[r] >= 0;
-    const auto at = std::find(item.begin(), item.end(), was ? before[r] : -2);
-    ASSERT_EQ(carried[r], at == item.end() ? -1 : static_cast<int32_t>(at - item.begin()));
-  }
+/// `b` holds exactly these triples: rows by first occurrence, positives first, then padding.
+void expect_batch(PaddedOps& ops, const Batch& b, const std::vector<Triple>& wanted, int32_t users,
+                  bool negatives) {
+  Numbers column[3], nodes;
+  for (const Triple& triple : wanted)
+    for (size_t k = 0; k < 3; ++k) column[k].push_back(triple[k]);
+  if (negatives) column[1].insert(column[1].end(), column[2].begin(), column[2].end());
+  nodes = distinct(column[0], ops.row_padding());
+  EXPECT_SAME(ops.numbers(b.users), nodes);
+  const Numbers items = distinct(column[1], ops.row_padding());
+  EXPECT_SAME(ops.numbers(b.items), items);
+  for (int32_t item : items) nodes.push_back(item < 0 ? -1 : users + item);
+  EXPECT_SAME(ops.numbers(b.nodes), nodes);
+  ASSERT_EQ(b.size, wanted.size());
+
+  std::vector<Triple> by_user;
+  for (int32_t user : distinct(column[0], 1))
+    std::copy_if(wanted.begin(), wanted.end(), std::back_inserter(by_user),
+                 [&](const Triple& triple) { return triple[0] == user; });
+  const std::vector<Triple> triples = triples_of(ops, b);
+  EXPECT_TRUE(triples == by_user);
+  expect_groups(ops, b, b.by_item, 1, triples);
+  if (negatives) expect_groups(ops, b, b.by_negative, 2, triples);
 }
 
-/// Expected, straight from the words: rows by first occurrence, then padding.
-void expect_batch(Device& device, const Batch& b, const std::vector<Interaction>& pairs,
-                  int64_t n_users, size_t padding) {
-  Rows users, items;
-  RowPairs by_user, by_item;
-  for (const auto& pair : pairs) {
-    by_user.push_back({row_of(users, pair.user), row_of(items, pair.item)});
-    by_item.push_back({by_user.back().second, by_user.back().first});
-  }
-  ASSERT_EQ(b.size, pairs.size());
-  const Rows item = numbers(device, b.items, b.n_items);
-  const Rows node = numbers(device, b.nodes_of_items, b.n_items);
-  expect_rows(numbers(device, b.users, b.n_users), users, padding);
-  expect_rows(item, items, padding);
-  for (size_t r = 0; r < b.n_items; ++r)
-    EXPECT_EQ(node[r], item[r] < 0 ? -1 : static_cast<int32_t>(n_users) + item[r]);
-  expect_groups(device, b.by_user, b.n_users, by_user);
-  expect_groups(device, b.by_item, b.n_items, by_item);
-}
-
-/// The rows' numbers and groups give back the pairs, for random batches of all sizes.
-TEST(Batches, HoldTheirPairs) {
+/// Rows, groups and edges give back the triples, for random batches of all sizes.
+TEST(Batches, HoldTheirTriples) {
   Random random(1);
   size_t batches = 0;
-  for (size_t padding : {1, 8, 32})
-    for (const auto [users, items, most] : {std::array<size_t, 3>{1, 1, 3}, {5, 300, 40},
-                                            {300, 5, 40}, {70, 90, 64}, {1000, 1000, 256}}) {
-      PaddedOps ops(padding);
-      const auto n_users = static_cast<int64_t>(users), n_items = static_cast<int64_t>(items);
-      BatchLoader loader(ops, n_users, n_items, most);
-      Rows before;  // item rows of the batch before
-      for (size_t size : {size_t{1}, most / 2, most - 1, most, most}) {
-        SCOPED_TRACE(testing::Message() << size << " of " << users << " x " << items);
-        std::vector<Interaction> pairs(size);
-        for (auto& pair : pairs) pair = {random.below(users), random.below(items)};
-        const Batch b = loader.load(pairs.data(), size);
-        ASSERT_LE(b.n_users, loader.max_users());
-        ASSERT_LE(b.n_items, loader.max_items());
-        expect_batch(ops, b, pairs, n_users, padding);
-        const Rows item = numbers(ops, b.items, b.n_items);
-        expect_carried(numbers(ops, b.carried, loader.max_items()), before, item);
-        before = item;
-        ASSERT_FALSE(HasFailure());
-        ++batches;
+  for (bool negatives : {false, true})
+    for (size_t padding : {1, 8, 32})
+      for (const auto [users, items, most] : {std::array<size_t, 3>{1, 1, 3}, {5, 300, 40},
+                                              {300, 5, 40}, {70, 90, 64}, {1000, 1000, 256}}) {
+        PaddedOps ops(padding);
+        BatchLoader loader(ops, users, items, most, negatives);
+        for (size_t size : {size_t{1}, most / 2, most - 1, most, most}) {
+          SCOPED_TRACE(testing::Message() << size << " of " << users << " x " << items
+                                          << (negatives ? ", negatives" : ""));
+          std::vector<Interaction> pairs(size);
+          for (auto& pair : pairs) pair = {random.below(users), random.below(items)};
+          const Numbers negative = random.indices(size, items);
+          std::vector<Triple> wanted;
+          for (size_t k = 0; k < size; ++k)
+            wanted.push_back({pairs[k].user, pairs[k].item, negatives ? negative[k] : -1});
+          const Batch b = loader.load(pairs.data(), negatives ? negative.data() : nullptr, size);
+          ASSERT_LE(b.users.n, loader.max_users());
+          ASSERT_LE(b.items.n, loader.max_items());
+          expect_batch(ops, b, wanted, static_cast<int32_t>(users), negatives);
+          ASSERT_FALSE(HasFailure());
+          ++batches;
+        }
       }
-    }
-  EXPECT_EQ(batches, 3u * 5 * 5);
+  EXPECT_EQ(batches, 2u * 3 * 5 * 5);
 }
 
 }  // namespace

@@ -7,10 +7,6 @@
 namespace bm3::test {
 namespace {
 
-template <class Backend>
-class LinearTest : public OnBackend<Backend> {};
-TYPED_TEST_SUITE(LinearTest, Backends, BackendName);
-
 struct LinearShape {
   size_t n, in, out;
 };
@@ -30,76 +26,126 @@ template <class T>
 struct Inputs {
   std::vector<T> x, W;
   std::vector<int32_t> rows;
+  size_t height;
+  Inputs(Random& random, LinearShape shape, bool gathered)
+      : height(gathered ? shape.n / 2 + 3 : shape.n) {
+    x = random.numbers<T>(height * shape.in);
+    W = random.numbers<T>(shape.in * shape.out);
+    if (gathered) rows = random.padded_rows(shape.n, height);
+  }
 };
-template <class T>
-Inputs<T> inputs(Random& random, LinearShape shape, bool gathered) {
-  const auto [n, in, out] = shape;
-  const size_t height = gathered ? n / 2 + 3 : n;
-  return {random.numbers<T>(height * in), random.numbers<T>(in * out),
-          gathered ? random.padded_rows(n, height) : std::vector<int32_t>()};
-}
+
+template <class Backend>
+class LinearTest : public OnBackend<Backend> {
+ protected:
+  /// Calls check(shape, gathered) for every shape that the backend can do.
+  template <class Check>
+  void for_each_shape(const Check& check) {
+    for (const LinearShape& shape : linear_shapes)
+      for (bool gathered : {false, true}) {
+        if (this->too_many(shape.n)) continue;
+        SCOPED_TRACE(testing::Message() << shape.n << " x " << shape.in << " x " << shape.out
+                                        << (gathered ? ", rows" : ""));
+        check(shape, gathered);
+      }
+  }
+};
+TYPED_TEST_SUITE(LinearTest, Backends, BackendName);
 
 /// y = x[rows] W + b [Eq. 1, 6]
-TYPED_TEST(LinearTest, Forward) {
+TYPED_TEST(LinearTest, ForwardIsAPlainProduct) {
   using T = typename TypeParam::Real;
   Random random(1);
-  for (const auto [n, in, out] : linear_shapes)
-    for (bool gathered : {false, true}) {
-      if (this->too_many(n)) continue;
-      SCOPED_TRACE(testing::Message()
-                   << n << " x " << in << " x " << out << (gathered ? ", rows" : ""));
-      const auto [x, W, rows] = inputs<T>(random, {n, in, out}, gathered);
-      const auto b = random.numbers<T>(out);
-      std::vector<Sum> y(n * out);
-      for (size_t r = 0; r < n; ++r)
-        for (size_t k = 0; k < out; ++k) {
-          y[r * out + k] += static_cast<double>(b[k]);
-          for (size_t j = 0; j < in; ++j)
-            y[r * out + k] += at(x, rows, r, j, in) * static_cast<double>(W[j * out + k]);
-        }
-      const auto on_rows = this->device(rows);
-      auto computed = this->garbage(n * out);
-      this->ops->linear_forward(computed.data(), this->device(x).data(),
-                                gathered ? on_rows.data() : nullptr, this->device(W).data(),
-                                this->device(b).data(), n, in, out);
-      EXPECT_SUMS(computed, y, in);
-    }
+  this->for_each_shape([&](LinearShape shape, bool gathered) {
+    const auto [n, in, out] = shape;
+    const Inputs<T> from(random, shape, gathered);
+    const auto b = random.numbers<T>(out);
+    std::vector<Sum> y(n * out);
+    for (size_t r = 0; r < n; ++r)
+      for (size_t k = 0; k < out; ++k) {
+        y[r * out + k] += static_cast<double>(b[k]);
+        for (size_t j = 0; j < in; ++j)
+          y[r * out + k] +=
+              at(from.x, from.rows, r, j, in) * static_cast<double>(from.W[j * out + k]);
+      }
+    const auto rows = this->device(from.rows);
+    auto computed = this->garbage(n * out);
+    this->ops->linear_forward(computed.matrix(n, out), this->device(from.x).matrix(from.height, in),
+                              gathered ? rows.rows() : Rows{}, this->device(from.W).matrix(in, out),
+                              this->device(b).matrix(1, out));
+    EXPECT_SUMS(computed, y, in);
+  });
 }
 
-/// d_x = d_y W^T, d_W = x[rows]^T d_y, d_b = column sums of d_y [Eq. 1, 6]
-TYPED_TEST(LinearTest, Backward) {
+/// d_x = d_y W^T, d_W = x[rows]^T d_y, d_b = column sums of d_y, alone or after the forward pass,
+/// whose copy of x[rows] may be used again. [Eq. 1, 6]
+TYPED_TEST(LinearTest, BackwardIsThreePlainSums) {
   using T = typename TypeParam::Real;
   Random random(2);
-  for (const auto [n, in, out] : linear_shapes)
-    for (bool gathered : {false, true}) {
-      if (this->too_many(n)) continue;
-      SCOPED_TRACE(testing::Message()
-                   << n << " x " << in << " x " << out << (gathered ? ", rows" : ""));
-      const auto [x, W, rows] = inputs<T>(random, {n, in, out}, gathered);
-      const auto d_y = random.numbers<T>(n * out);
-      std::vector<Sum> d_x(n * in), d_W(in * out), d_b(out);
-      for (size_t r = 0; r < n; ++r)
-        for (size_t k = 0; k < out; ++k) {
-          const auto d = static_cast<double>(d_y[r * out + k]);
-          d_b[k] += d;
-          for (size_t j = 0; j < in; ++j) {
-            d_x[r * in + j] += d * static_cast<double>(W[j * out + k]);
-            d_W[j * out + k] += at(x, rows, r, j, in) * d;
-          }
+  this->for_each_shape([&](LinearShape shape, bool gathered) {
+    const auto [n, in, out] = shape;
+    const Inputs<T> from(random, shape, gathered);
+    const auto d_y = random.numbers<T>(n * out);
+    std::vector<Sum> d_x(n * in), d_W(in * out), d_b(out);
+    for (size_t r = 0; r < n; ++r)
+      for (size_t k = 0; k < out; ++k) {
+        const auto d = static_cast<double>(d_y[r * out + k]);
+        d_b[k] += d;
+        for (size_t j = 0; j < in; ++j) {
+          d_x[r * in + j] += d * static_cast<double>(from.W[j * out + k]);
+          d_W[j * out + k] += at(from.x, from.rows, r, j, in) * d;
         }
-      const auto on_rows = this->device(rows);
-      const auto on_x = this->device(x), on_W = this->device(W), on_d_y = this->device(d_y);
-      for (bool wanted : {true, false}) {
-        auto got_x = this->garbage(n * in), got_W = this->garbage(in * out);
-        auto got_b = this->garbage(out);
-        this->ops->linear_backward(wanted ? got_x.data() : nullptr, got_W.data(), got_b.data(),
-                                   on_d_y.data(), on_x.data(), gathered ? on_rows.data() : nullptr,
-                                   on_W.data(), n, in, out);
-        if (wanted) EXPECT_SUMS(got_x, d_x, out);
-        EXPECT_SUMS(got_W, d_W, n);
-        EXPECT_SUMS(got_b, d_b, n);
       }
+    const auto on_rows = this->device(from.rows);
+    const auto on_x = this->device(from.x), on_W = this->device(from.W), on_d_y = this->device(d_y);
+    const Rows rows = gathered ? on_rows.rows() : Rows{};
+    const Matrix<const T> x = on_x.matrix(from.height, in), W = on_W.matrix(in, out);
+    for (bool alone : {true, false}) {
+      auto got_x = this->garbage(n * in), got_W = this->garbage(in * out);
+      auto got_b = this->garbage(out);
+      if (!alone) {
+        Array<T> y(*this->ops, n * out);
+        this->ops->linear_forward(y.matrix(n, out), x, rows, W, got_b.matrix(1, out));
+      }
+      this->ops->linear_backward(alone ? got_x.matrix(n, in) : Matrix<T>{}, got_W.matrix(in, out),
+                                 got_b.matrix(1, out), on_d_y.matrix(n, out), x, rows, W);
+      if (alone) EXPECT_SUMS(got_x, d_x, out);
+      EXPECT_SUMS(got_W, d_W, n);
+      EXPECT_SUMS(got_b, d_b, n);
     }
+  });
+}
+
+/// Two layers forward, then both backward: neither takes the other's rows. [Eq. 1]
+TYPED_TEST(LinearTest, LayersKeepTheirRowsApart) {
+  using T = typename TypeParam::Real;
+  constexpr size_t n = 37, out = 5, height = 50;
+  constexpr size_t in[] = {11, 90, 90};  // the last two of one table
+  Random random(3);
+  const auto d_y = this->device(random.numbers<T>(n * out)), b = this->device(std::vector<T>(out));
+  std::vector<Array<T>> x, W, d_W, alone;
+  std::vector<Array<int32_t>> rows;
+  for (size_t width : in) {
+    x.push_back(this->device(random.numbers<T>(height * width)));
+    W.push_back(this->device(random.numbers<T>(width * out)));
+    d_W.push_back(this->garbage(width * out));
+    alone.push_back(this->garbage(width * out));
+    rows.push_back(this->device(random.padded_rows(n, height)));
+  }
+  const auto table = [&](size_t k) { return x[std::min<size_t>(k, 1)].matrix(height, in[k]); };
+  const auto backward = [&](Array<T>& to, size_t k) {
+    Array<T> d_b(*this->ops, out);
+    this->ops->linear_backward({}, to.matrix(in[k], out), d_b.matrix(1, out), d_y.matrix(n, out),
+                               table(k), rows[k].rows(), W[k].matrix(in[k], out));
+  };
+  for (size_t k : {0, 1, 2}) backward(alone[k], k);
+  for (size_t k : {0, 1, 2}) {
+    Array<T> y(*this->ops, n * out);
+    this->ops->linear_forward(y.matrix(n, out), table(k), rows[k].rows(), W[k].matrix(in[k], out),
+                              b.matrix(1, out));
+  }
+  for (size_t k : {1, 0, 2}) backward(d_W[k], k);
+  for (size_t k : {0, 1, 2}) EXPECT_SAME(d_W[k].host(), alone[k].host()) << "layer " << k;
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ class MetricsTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(MetricsTest, Backends, BackendName);
 
 /// Users who share a list, lists without users, held-out items beyond K.
-TYPED_TEST(MetricsTest, EqualsAPlainLoop) {
+TYPED_TEST(MetricsTest, SumsArePlainLoops) {
   Random random(1);
   std::vector<double> table = {0};
   for (size_t r = 1; r <= 50; ++r) table.push_back(table.back() + gain(r));
@@ -88,7 +88,7 @@ TYPED_TEST(MetricsTest, EqualsAPlainLoop) {
     const auto on_begin = this->device(begin);
     const Truth truth{shape.n, row.data(), on_begin.data(), item.data()};
     auto sums = this->device(std::vector<double>(16, std::nan("")));
-    this->ops->metrics(sums.data(), list.data(), truth, ideal.data(), shape.k);
+    this->ops->metrics(sums.data(), list.matrix(shape.lists, shape.k), truth, ideal.data());
     EXPECT_SUMS(sums, expected, shape.n + 50);
     EXPECT_TRUE(shape.n < 5 || expected[0].value > 0);
   }

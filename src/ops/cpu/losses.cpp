@@ -115,6 +115,7 @@ template <class T>
 void CpuOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x,
                                  const Pairs& pairs, RegForm form, double scale) {
   shapes::penalty(x, pairs);
+  BM3_SHAPE(shapes::same(d_x, x));
   const double each = penalty_factor(form, scale, *norm);
   for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
     for (size_t r = first; r < last; ++r) {

@@ -1,0 +1,77 @@
+// The order of work on a device: what is issued next sees what was issued before, also around two
+// pieces of work that may overlap, and in a record that is replayed.
+#include "backends.h"
+#include "compare.h"
+#include "layers/graph.h"
+#include "random_inputs.h"
+
+namespace bm3::test {
+namespace {
+
+template <class Backend>
+class DeviceTest : public OnBackend<Backend> {};
+TYPED_TEST_SUITE(DeviceTest, Backends, BackendName);
+
+/// Arrays begin with zeros, keep what is uploaded and are counted while they live.
+TYPED_TEST(DeviceTest, ArraysHoldWhatIsUploaded) {
+  Device& device = *this->ops;
+  const size_t before = device.allocated();
+  for (size_t n : {0, 1, 1000, 3000001}) {
+    std::vector<int32_t> values(n);
+    Array<int32_t> array(device, n);
+    EXPECT_SAME(array.host(), values);
+    for (size_t k = 0; k < n; ++k) values[k] = static_cast<int32_t>(k * k + 1);
+    const std::vector<int32_t> kept = values;
+    array.upload(values);
+    std::fill(values.begin(), values.end(), -1);  // the device does not read it any more
+    const Array<int32_t> moved = std::move(array);
+    EXPECT_SAME(moved.host(), kept);
+    EXPECT_GE(device.allocated(), before + n * sizeof(int32_t));
+    EXPECT_GE(device.most_allocated(), device.allocated());
+    device.zero(const_cast<int32_t*>(moved.data()), n * sizeof(int32_t));
+    EXPECT_SAME(moved.host(), std::vector<int32_t>(n));
+  }
+  EXPECT_EQ(device.allocated(), before);
+}
+
+/// `both` gives the bytes of one after the other, at once and in a record, on ever new values: two
+/// chains of work follow a product and precede a sum.
+TYPED_TEST(DeviceTest, BothAndReplayChangeNoByte) {
+  using T = typename TypeParam::Real;
+  constexpr size_t users = 90, items = 40, n = users + items, d = 33;
+  Random random(1);
+  std::vector<Interaction> train(900);
+  for (auto& x : train) x = {random.below(users), random.below(items)};
+  const auto graph = make_graph<T>(*this->ops, users, items, train);
+  Array<T> x(*this->ops, n * d);
+  struct Memory {
+    explicit Memory(Device& device) {
+      for (auto* all : {&sum, &f, &g, &of_f, &of_g}) *all = Array<T>(device, n * d);
+    }
+    Array<T> sum, f, g, of_f, of_g;
+  };
+  Memory plain(*this->ops), overlapped(*this->ops), recorded(*this->ops);
+  const auto at = [](Array<T>& array) { return array.matrix(n, d); };
+  const auto run = [&](Memory& m, bool overlap) {
+    Ops<T>& on = *this->ops;
+    on.propagate(at(m.sum), at(x), at(x), T(1), T(0), T(0), graph);
+    const auto f = [&] { lightgcn_forward(on, at(m.f), at(m.of_f), at(m.sum), graph, 7, 1); };
+    const auto g = [&] { lightgcn_forward(on, at(m.g), at(m.of_g), at(m.sum), graph, 4, 0); };
+    overlap ? on.both(f, g) : (f(), g());
+    on.gather_rows(at(m.sum), at(m.f), {nullptr, n});
+    on.scatter_add_rows(at(m.sum), at(m.g), {nullptr, n});
+  };
+  for (int time = 0; time < 4; ++time) {
+    x.upload(random.numbers<T>(n * d));
+    run(plain, false);
+    run(overlapped, true);
+    this->ops->replay(1, [&] { run(recorded, true); });
+    const auto expected = plain.sum.host();
+    EXPECT_GT(largest_magnitude(expected), 0);
+    EXPECT_SAME(overlapped.sum.host(), expected) << time;
+    EXPECT_SAME(recorded.sum.host(), expected) << time;
+  }
+}
+
+}  // namespace
+}  // namespace bm3::test
