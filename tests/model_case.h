@@ -47,8 +47,8 @@ inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_
 }
 
 /// Calls check(case, words) for the product of a model's layers 0 .. 3, modalities 0 .. 3, the words
-/// of each setting, and each entry of a list alone and all; numbers, and whether features are tuned,
-/// take turns. Returns the number of cases.
+/// of each setting, and each entry of a list alone and all (all alone where there are no modalities);
+/// numbers, and whether features are tuned, take turns. Returns the number of cases.
 using CheckCase = std::function<void(const ModelCase&, const std::string&)>;
 inline size_t for_each_case(const ModelKind& kind, const CheckCase& check) {
   std::vector<std::pair<const Setting*, std::vector<std::string>>> axes;
@@ -67,7 +67,8 @@ inline size_t for_each_case(const ModelKind& kind, const CheckCase& check) {
     ModelCase c = random_case(kind, kind.reads_features ? turn(4) : 0, seed);
     std::string words = kind.name + ", " + std::to_string(c.modalities.size()) + " modalities";
     for (const auto& [setting, values] : axes) {
-      const std::string& value = values[turn(values.size())];
+      std::string value = values[turn(values.size())];
+      if (setting->range.kind == Range::list && c.modalities.empty()) value = setting->fallback;
       c.settings.set(setting->name, value);
       words += ", " + setting->name + " " + value;
     }

@@ -1,7 +1,7 @@
 // Philox4x32-10: the published known answers, and cuRAND's own where the toolkit is installed.
 #include <gtest/gtest.h>
 
-#include "random_inputs.h"
+#include "random.h"
 #ifdef BM3_TEST_CURAND
 #define QUALIFIERS static inline  // the device's functions, for the host
 #include <curand.h>
