@@ -9,28 +9,19 @@
 namespace bm3 {
 namespace {
 
-constexpr double mib = 1 << 20;
-
-/// The paper's BM3 on each of its data sets (Table 3), and the sizes by which the data is known.
-struct Published {
+/// The paper's data sets, by the sizes of which the real ones are known.
+struct Known {
   const char* name;
   int64_t n_users, n_items;
   size_t n_interactions;
-  double recall10, recall20, ndcg10, ndcg20;
 };
-constexpr Published published[] = {
-    {"baby", 19445, 7050, 160792, 0.0564, 0.0883, 0.0301, 0.0383},
-    {"sports", 35598, 18357, 296337, 0.0656, 0.0980, 0.0355, 0.0438},
-    {"elec", 192403, 63001, 1689188, 0.0437, 0.0648, 0.0247, 0.0302}};
-
-/// Whether `name` is that of one of the paper's data sets.
-bool is_published(const std::string& name) {
-  return std::any_of(std::begin(published), std::end(published),
-                     [&](const Published& p) { return name == p.name; });
-}
+constexpr Known known[] = {{"baby", 19445, 7050, 160792},
+                           {"sports", 35598, 18357, 296337},
+                           {"elec", 192403, 63001, 1689188}};
 
 void print_made_up(std::FILE* to, const std::string& name) {
-  if (is_published(name))
+  const auto same_name = [&](const Known& x) { return name == x.name; };
+  if (std::any_of(std::begin(known), std::end(known), same_name))
     std::fprintf(to, "This %s is a made-up stand-in, not Amazon's data: its figures say nothing "
                  "about the paper's.\ndata/README.md tells how to get the real files.\n",
                  name.c_str());
@@ -51,16 +42,18 @@ void print_row(const std::string& words, double r10, double r20, double n10, dou
   std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), r10, r20, n10, n20);
 }
 
-}  // namespace
-
+/// Returns this process's memory in MiB by a field of /proc/self/status: VmRSS, what it has now, or
+/// VmHWM, the most that it has had (of this program alone, unlike getrusage's).
 double process_memory(const std::string& field) {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;)
-    if (double kib = 0; word == field + ":" && status >> kib) return kib * 1024 / mib;
+    if (double kib = 0; word == field + ":" && status >> kib) return kib / 1024;
   return 0;
 }
 
-void print_data(const Dataset& data) {
+}  // namespace
+
+void print_data(const Dataset& data, const ModelKind& model) {
   const Interactions& x = data.interactions;
   const double cells = static_cast<double>(x.n_users) * static_cast<double>(x.n_items);
   std::fprintf(stderr, "data         %s: %lld users, %lld items, %zu interactions (%zu training, "
@@ -80,36 +73,23 @@ void print_data(const Dataset& data) {
   for (const auto& m : data.modalities)
     std::fprintf(stderr, "modality     %s: %lld-d, %.1f MiB\n", m.name.c_str(),
                  static_cast<long long>(m.dim),
-                 static_cast<double>(m.dim * x.n_items) * sizeof(float) / mib);
+                 mib(static_cast<size_t>(m.dim * x.n_items) * sizeof(float)));
   if (data.modalities.empty()) std::fputs("modality     none\n", stderr);
+  for (const auto& file : data.unread) std::fprintf(stderr, "not read     %s\n", file.c_str());
+  if (!model.reads_features)
+    std::fprintf(stderr, "             %s reads no features\n", model.name.c_str());
   if (data.synthetic) print_made_up(stderr, data.name);
 }
 
-void print_setup(const TrainOptions& options, const Dataset& data, size_t n_parameters,
-                 const std::string& device) {
-  const Bm3Config& model = options.train.model;
-  int64_t n_features = 0;
-  for (const auto& m : data.modalities) n_features += m.dim * data.interactions.n_items;
-  std::fprintf(stderr, "model        L = %zu, d = %zu, p = %g, lambda = %g (%s), mm-weight = %g, "
-               "losses %s\n",
-               model.n_layers, model.d, model.dropout, model.reg_weight, name_of(model.reg_form),
-               model.mm_weight, losses_of(model).c_str());
-  std::fprintf(stderr, "parameters   %zu", n_parameters);
-  if (n_features)
-    std::fprintf(stderr, ", and %lld %s feature values", static_cast<long long>(n_features),
-                 name_of_features(model.tuned));
-  std::fprintf(stderr, "\ndevice       %s; memory of the process %.0f MiB\n\n", device.c_str(),
-               process_memory("VmRSS"));
-}
-
-void print_memory(const std::vector<MemoryPart>& parts, const std::string& device) {
-  std::printf("%-42s %10s\n", ("training on the " + device + " holds").c_str(), "MiB");
-  const auto line = [](const std::string& words, size_t bytes) {
-    std::printf("%-42s %10.2f\n", words.c_str(), static_cast<double>(bytes) / mib);
-  };
-  for (const MemoryPart& part : parts)
-    if (part.bytes > 0) line(part.name, part.bytes);
-  line("in all", total(parts));
+void print_setup(const TrainOptions& options, size_t n_parameters, const Ops<float>& ops) {
+  std::string words;
+  for (const Setting& setting : options.settings.known())
+    words += (words.empty() ? "" : ", ") + setting.name + " " + options.settings.text(setting.name);
+  std::fprintf(stderr, "model        %s (%s), %zu parameters\nsettings     %s\n",
+               options.model->name.c_str(), options.model->words.c_str(), n_parameters,
+               words.c_str());
+  std::fprintf(stderr, "device       %s; %.1f MiB allocated; memory of the process %.0f MiB\n\n",
+               ops.name().c_str(), mib(ops.allocated()), process_memory("VmRSS"));
 }
 
 void print_progress(size_t epoch, size_t batches_done, size_t batches) {
@@ -123,22 +103,37 @@ void print_progress(size_t epoch, size_t batches_done, size_t batches) {
 
 void print_epoch(const Epoch& e) {
   if (isatty(STDERR_FILENO)) std::fputs("\r\033[K", stderr);  // the bar's line, emptied
-  std::fprintf(stderr, "epoch %4zu  loss %.5f (rec %.5f, align %.5f, mask %.5f, reg %.5f)  "
-               "valid R@20 %.4f N@20 %.4f  %.2f + %.2f s%s\n",
-               e.number, e.loss.total(), e.loss.rec, e.loss.align, e.loss.mask, e.loss.reg,
-               e.valid.recall[at20], e.valid.ndcg[at20], e.train_seconds, e.valid_seconds,
-               e.best ? "  * best" : "");
+  std::fprintf(stderr, "epoch %4zu  loss %.5f (", e.number, total(e.losses));
+  const char* between = "";
+  for (const Loss& loss : e.losses) {
+    std::fprintf(stderr, "%s%s %.5f", between, loss.name.c_str(), loss.weight * loss.value);
+    between = ", ";
+  }
+  std::fprintf(stderr, ")  valid R@20 %.4f N@20 %.4f  %.2f + %.2f s%s\n", e.valid.recall[at20],
+               e.valid.ndcg[at20], e.train_seconds, e.valid_seconds, e.best ? "  * best" : "");
 }
 
-void print_results(const std::vector<ResultRow>& rows, const Dataset& data) {
+void print_end(const TrainResult& result, size_t n_epochs, const Ops<float>& ops) {
+  std::fprintf(stderr, "\nbest epoch %zu of %zu; most memory: %.1f MiB allocated, %.0f MiB of the "
+               "process\n",
+               result.best_epoch, n_epochs, mib(ops.most_allocated()), process_memory("VmHWM"));
+}
+
+void print_results(const std::vector<ResultRow>& rows, const Dataset& data,
+                   const ModelKind& model) {
   std::printf("%-34s %7s %7s %7s %7s\n", data.name.c_str(), "R@10", "R@20", "N@10", "N@20");
   for (const auto& [words, m] : rows)
     print_row(words, m.recall[at10], m.recall[at20], m.ndcg[at10], m.ndcg[at20]);
   const Interactions& x = data.interactions;
-  for (const Published& p : published)
-    if (!data.synthetic && data.name == p.name && x.n_users == p.n_users &&
-        x.n_items == p.n_items && x.size() == p.n_interactions)
-      print_row("the paper's BM3, v and t, test", p.recall10, p.recall20, p.ndcg10, p.ndcg20);
+  const auto is_data = [&](const Known& k) {
+    return data.name == k.name && x.n_users == k.n_users && x.n_items == k.n_items &&
+           x.size() == k.n_interactions && !data.synthetic;
+  };
+  if (std::any_of(std::begin(known), std::end(known), is_data))
+    for (const Published& p : model.published)
+      if (data.name == p.data)
+        print_row("the paper's " + model.name + ", test", p.recall10, p.recall20, p.ndcg10,
+                  p.ndcg20);
   if (data.synthetic) print_made_up(stdout, data.name);
 }
 

@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 namespace {
 
-constexpr const char* format = "bm3-run-1";
+constexpr const char* format = "bm3-run-2";
 constexpr const char* a_run = "the folder that a run of bm3 left";
 
 struct NamedMetric {
@@ -33,56 +33,30 @@ Json to_json(const Metrics& metrics) {
   return out;
 }
 
-/// config.json, read value by value at keys such as /data/users. Errors name the file and the key.
-class Config {
- public:
-  explicit Config(const fs::path& path) : name_(path.string()) {
-    std::ifstream file;
-    open_file(file, path, a_run);
-    json_ = Json::parse(file, nullptr, false);
-    if (json_.is_discarded())
-      throw Error(name_ + " is not JSON: expected the file as a run of bm3 left it");
-  }
+void read(const Json& json, Metrics& metrics) {
+  metrics.n_users = json.at("users");
+  for (const auto& [name, values] : named_metrics)
+    for (size_t c = 0; c < cutoffs.size(); ++c)
+      (metrics.*values)[c] = json.at(name + ("@" + std::to_string(cutoffs[c])));
+}
 
-  /// The value at `key`. Error where there is none, or not one that `fits`.
-  template <class Fits>
-  const Json& at(const std::string& key, const std::string& expected, const Fits& fits) const {
-    const Json::json_pointer place(key);
-    if (!json_.contains(place)) throw Error(name_ + " lacks " + key + ": expected " + expected);
-    const Json& value = json_.at(place);
-    if (!fits(value))
-      throw Error(name_ + ": " + key + " is " + in_quotes(value.dump()) + ": expected " + expected);
-    return value;
+/// Every setting, as a number where it is one.
+Json to_json(const Settings& settings) {
+  Json out = Json::object();
+  for (const Setting& setting : settings.known()) {
+    const std::string& name = setting.name;
+    if (setting.range.kind == Range::whole)
+      out[name] = settings.whole(name);
+    else if (setting.range.kind == Range::real)
+      out[name] = settings.real(name);
+    else
+      out[name] = settings.text(name);
   }
-  std::string text(const std::string& key) const {
-    return at(key, "a text", [](const Json& x) { return x.is_string(); });
-  }
-  bool flag(const std::string& key) const {
-    return at(key, "true or false", [](const Json& x) { return x.is_boolean(); });
-  }
-  uint64_t whole(const std::string& key, uint64_t least = 1, uint64_t most = INT32_MAX) const {
-    return at(key,
-              "a whole number from " + std::to_string(least) + " to " + std::to_string(most),
-              [=](const Json& x) { return x.is_number_unsigned() && x >= least && x <= most; });
-  }
-  Metrics metrics(const std::string& part) const {
-    Metrics out;
-    out.n_users = whole(part + "/users", 0);
-    for (const auto& [name, values] : named_metrics)
-      for (size_t c = 0; c < cutoffs.size(); ++c)
-        (out.*values)[c] = at(part + "/" + name + "@" + std::to_string(cutoffs[c]),
-                              "a number from 0 to 1",
-                              [](const Json& x) { return x.is_number() && x >= 0 && x <= 1; });
-    return out;
-  }
+  return out;
+}
 
- private:
-  std::string name_;
-  Json json_;
-};
-
-Json config_of(const TrainOptions& options, const Dataset& data, const TrainResult& result) {
-  const auto& [model, adam, batch, epochs, patience, seed] = options.train;
+Json config_of(const TrainOptions& options, const Dataset& data, const RunLog& log,
+               const TrainResult& result) {
   const Interactions& x = data.interactions;
   Json modalities = Json::array();
   for (const auto& m : data.modalities) modalities.push_back({{"name", m.name}, {"dim", m.dim}});
@@ -96,51 +70,28 @@ Json config_of(const TrainOptions& options, const Dataset& data, const TrainResu
         {"items", x.n_items},
         {"interactions", x.size()},
         {"modalities", modalities}}},
-      {"model",
-       {{"recipe", options.recipe},
-        {"dim", model.d},
-        {"layers", model.n_layers},
-        {"dropout", model.dropout},
-        {"reg", model.reg_weight},
-        {"reg_form", name_of(model.reg_form)},
-        {"mm_weight", model.mm_weight},
-        {"losses", losses_of(model)},
-        {"features", name_of_features(model.tuned)}}},
-      {"training",
-       {{"lr", adam.lr},
-        {"beta1", adam.beta1},
-        {"beta2", adam.beta2},
-        {"epsilon", adam.epsilon},
-        {"batch", batch},
-        {"epochs", epochs},
-        {"patience", patience},
-        {"seed", seed},
-        {"device", options.device.device},
-        {"tf32", options.device.tf32}}},
+      {"model", options.model->name},
+      {"settings", to_json(options.settings)},
+      {"device",
+       {{"name", options.device.device},
+        {"tf32", options.device.tf32},
+        {"spmm", options.device.cusparse ? "cusparse" : "own"}}},
+      {"memory", {{"device_start_mib", static_cast<double>(log.allocated) / (1 << 20)}}},
       {"best_epoch", result.best_epoch},
       {"valid", to_json(result.valid)},
       {"test", to_json(result.test)},
   };
 }
 
-std::string log_text(const std::vector<Epoch>& log) {
-  std::string out = "epoch,loss,rec,align,mask,reg,valid_recall@20,valid_ndcg@20,best\n";
-  for (const Epoch& e : log) {
-    out += std::to_string(e.number);
-    for (double x : {e.loss.total(), e.loss.rec, e.loss.align, e.loss.mask, e.loss.reg,
-                     e.valid.recall[at20], e.valid.ndcg[at20]})
-      out += ',' + shortest(x);
+std::string log_text(const std::vector<Epoch>& epochs) {
+  std::string out = "epoch,loss";
+  for (const Loss& loss : epochs.front().losses) out += "," + loss.name;
+  out += ",valid_recall@20,valid_ndcg@20,best\n";
+  for (const Epoch& e : epochs) {
+    out += std::to_string(e.number) + "," + shortest(total(e.losses));
+    for (const Loss& loss : e.losses) out += "," + shortest(loss.weight * loss.value);
+    out += "," + shortest(e.valid.recall[at20]) + "," + shortest(e.valid.ndcg[at20]);
     out += e.best ? ",1\n" : ",0\n";
-  }
-  return out;
-}
-
-/// The line of ranking.users[r].
-std::string top_k_line(const Ranking& ranking, size_t r) {
-  std::string out = std::to_string(ranking.users[r]);
-  for (size_t k = 0; k < ranking.k; ++k) {
-    const int32_t item = ranking.item[r * ranking.k + k];
-    out += '\t' + (item < 0 ? "" : std::to_string(item));
   }
   return out;
 }
@@ -148,115 +99,110 @@ std::string top_k_line(const Ranking& ranking, size_t r) {
 std::string top_k_text(const Ranking& ranking) {
   std::string out = "userID";
   for (size_t k = 1; k <= ranking.k; ++k) out += "\ttop_" + std::to_string(k);
-  for (size_t r = 0; r < ranking.users.size(); ++r) out += '\n' + top_k_line(ranking, r);
-  return out + '\n';
+  for (size_t at = 0; at < ranking.item.size(); ++at) {
+    if (at % ranking.k == 0) out += "\n" + std::to_string(ranking.users[at / ranking.k]);
+    out += "\t" + (ranking.item[at] < 0 ? "" : std::to_string(ranking.item[at]));
+  }
+  return out + "\n";
 }
 
-std::ifstream open_top_k(const fs::path& path) {
-  std::ifstream file;
-  open_file(file, path, "a run's best items");
-  return file;
+/// Reads a matrix [rows, cols]; where cols is 0 it becomes what the file has.
+std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t& cols) {
+  const NpyMatrix matrix(path);
+  if (cols == 0) cols = static_cast<size_t>(matrix.cols());
+  if (matrix.rows() != rows || static_cast<size_t>(matrix.cols()) != cols)
+    throw Error(path.string() + " is " + std::to_string(matrix.rows()) + " x " +
+                std::to_string(matrix.cols()) + ": expected " + std::to_string(rows) + " x " +
+                std::to_string(cols) + ", as in the run's other files");
+  std::vector<float> values(static_cast<size_t>(rows) * cols);
+  matrix.read_rows(0, rows, values.data());
+  return values;
 }
 
-std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t d) {
-  auto array = read_npy<float>(path);
-  if (array.shape != std::vector<int64_t>{rows, static_cast<int64_t>(d)})
-    throw Error(path.string() + " is not of the shape [" + std::to_string(rows) + ", " +
-                std::to_string(d) + "] that config.json states");
-  return std::move(array.values);
+void write_embedding(const PartFolder& part, const std::string& name,
+                     const std::vector<float>& values, size_t cols) {
+  part.append(name, npy_header(static_cast<int64_t>(values.size() / cols),
+                               static_cast<int64_t>(cols)));
+  part.append(name, npy_bytes(values.data(), values.size()));
 }
 
 }  // namespace
 
-void check_run_folder(const fs::path& out, bool must_be_new) {
+void check_run_folder(const fs::path& out) {
   std::error_code status;
   if (fs::equivalent(out, ".", status))
     throw Error(out.string() + " is the folder that you are in: expected --out to be a new or " +
                 "empty folder elsewhere");
-  const bool is_new = !fs::exists(fs::symlink_status(out, status)) ||
-                      (fs::is_directory(out, status) && fs::is_empty(out, status));
-  if (must_be_new && !is_new)
-    throw Error(out.string() + " is there already: expected --out to be a new or empty folder");
-  PartFolder trial(absolute_path(out));
+  PartFolder{out};
 }
 
-fs::path write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
-                   const std::vector<Epoch>& log, const TrainResult& result,
-                   const Ranking& best_items) {
-  const fs::path target = absolute_path(out);
-  PartFolder part(target);
-  const auto d = static_cast<int64_t>(options.train.model.d);
-  const Json config = config_of(options, data, result);
-  part.write("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  part.write("log.csv", log_text(log));
-  write_npy(part / "user_embedding.npy", result.user.data(), data.interactions.n_users, d);
-  write_npy(part / "item_embedding.npy", result.item.data(), data.interactions.n_items, d);
-  part.write("top_k.tsv", top_k_text(best_items));
-  if (part.rename_to(target)) return out;
-  for (int k = 2;; ++k) {
-    const fs::path other = target.string() + "-" + std::to_string(k);
-    if (!fs::exists(fs::symlink_status(other)) && part.rename_to(other)) return other;
-  }
+void write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
+               const RunLog& log, const TrainResult& result, const Ranking& best_items) {
+  PartFolder part(out);
+  const Json config = config_of(options, data, log, result);
+  part.append("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  part.append("log.csv", log_text(log.epochs));
+  write_embedding(part, "user_embedding.npy", result.user, result.width);
+  write_embedding(part, "item_embedding.npy", result.item, result.width);
+  part.append("top_k.tsv", top_k_text(best_items));
+  part.rename_to_target();
 }
 
 Run read_run(const fs::path& folder) {
-  const Config config(folder / "config.json");
-  config.at("/format", format, [](const Json& x) { return x == format; });
+  const fs::path path = folder / "config.json";
+  std::ifstream file = open_file(path, a_run);
   Run run;
-  run.name = config.text("/data/name");
-  run.data = config.text("/data/folder");
-  run.seed = config.whole("/training/seed", 0, UINT64_MAX);
-  run.device = config.at("/training/device", "cpu or cuda",
-                         [](const Json& x) { return x == "cpu" || x == "cuda"; });
-  run.tf32 = config.flag("/training/tf32");
-  run.n_users = static_cast<int64_t>(config.whole("/data/users"));
-  run.n_items = static_cast<int64_t>(config.whole("/data/items"));
-  run.n_interactions = config.whole("/data/interactions", 1, INT64_MAX);
-  run.d = config.whole("/model/dim");
-  run.result.best_epoch = config.whole("/best_epoch");
-  run.result.valid = config.metrics("/valid");
-  run.result.test = config.metrics("/test");
-  run.result.user = read_embedding(folder / "user_embedding.npy", run.n_users, run.d);
-  run.result.item = read_embedding(folder / "item_embedding.npy", run.n_items, run.d);
+  try {
+    const Json json = Json::parse(file);
+    if (json.at("format") != format)
+      throw Error(path.string() + " is of another version: expected " + format);
+    const Json &data = json.at("data"), &device = json.at("device");
+    run.name = data.at("name");
+    run.data = data.at("folder").get<std::string>();
+    run.n_users = data.at("users");
+    run.n_items = data.at("items");
+    run.n_interactions = data.at("interactions");
+    run.model = &model_kind(json.at("model"));
+    run.seed = json.at("settings").at("seed");
+    run.device = device.at("name");
+    run.tf32 = device.at("tf32");
+    run.result.best_epoch = json.at("best_epoch");
+    read(json.at("valid"), run.result.valid);
+    read(json.at("test"), run.result.test);
+  } catch (const Json::exception& e) {
+    throw Error(path.string() + " is damaged: " + e.what() + ": expected it as the run left it");
+  }
+  const auto read_part = [&](const char* name, int64_t rows) {
+    return read_embedding(folder / name, rows, run.result.width);
+  };
+  run.result.user = read_part("user_embedding.npy", run.n_users);
+  run.result.item = read_part("item_embedding.npy", run.n_items);
   return run;
 }
 
-std::vector<int32_t> read_best_items(const fs::path& folder, int64_t user, size_t k,
-                                     int64_t n_items) {
+Ranking read_best_items(const fs::path& folder, const Run& run) {
   const fs::path path = folder / "top_k.tsv";
-  std::ifstream file = open_top_k(path);
-  const std::string number = std::to_string(user), start = number + '\t';
+  std::ifstream file = open_file(path, "a run's best items");
   std::string line;
-  for (size_t row = 1; std::getline(file, line); ++row) {
-    if (line.compare(0, start.size(), start) != 0) continue;
+  std::getline(file, line);
+  Ranking out{longest_list, {}, {}};
+  while (out.users.size() < static_cast<size_t>(run.n_users)) {
+    const auto user = static_cast<int32_t>(out.users.size());
+    std::getline(file, line);
     const auto fields = split(line, '\t');
-    std::vector<int32_t> items;
-    for (size_t c = 1; c < fields.size() && items.size() < k && !fields[c].empty(); ++c) {
+    bool right = file && fields.size() == out.k + 1 && fields[0] == std::to_string(user);
+    for (size_t k = 1; right && k <= out.k; ++k) {
       int32_t item = -1;
-      const char* end = fields[c].data() + fields[c].size();
-      if (std::from_chars(fields[c].data(), end, item).ptr != end || item < 0 || item >= n_items)
-        throw Error(path.string() + ":" + std::to_string(row) + ": " + in_quotes(fields[c]) +
-                    " is not an item's number: expected one below " + std::to_string(n_items));
-      items.push_back(item);
+      right = fields[k].empty() || (parse(fields[k], item) && item >= 0 && item < run.n_items);
+      out.item.push_back(item);
     }
-    return items;
+    if (!right)
+      throw Error(path.string() + ":" + std::to_string(user + 2) + " is damaged: expected user " +
+                  std::to_string(user) + " and " + std::to_string(out.k) + " items below " +
+                  std::to_string(run.n_items));
+    out.users.push_back(user);
   }
-  throw Error(path.string() + " has no user " + number);
-}
-
-void check_best_items(const fs::path& folder, const Ranking& ranking) {
-  const fs::path path = folder / "top_k.tsv";
-  std::ifstream file = open_top_k(path);
-  std::string line;
-  std::getline(file, line);  // the header
-  int32_t user = -1;
-  for (size_t r = 0; r < ranking.users.size(); ++r) {
-    while (user < ranking.users[r] && std::getline(file, line)) ++user;
-    if (user != ranking.users[r] || line != top_k_line(ranking, r))
-      throw Error(path.string() + ":" + std::to_string(user + 2) + ": not the list that the " +
-                  "embeddings give for user " + std::to_string(ranking.users[r]) +
-                  ": expected the file as the run left it");
-  }
+  return out;
 }
 
 }  // namespace bm3

@@ -1,52 +1,48 @@
 #pragma once
 // The folder that a training run leaves, written whole or not at all:
 //   config.json          what was asked for and what came out
-//   log.csv              a line an epoch
-//   user_embedding.npy, item_embedding.npy   h~ [n_users, d], [n_items, d] of the best epoch
+//   log.csv              a line an epoch; losses are weighted as they enter L
+//   user_embedding.npy, item_embedding.npy   [n_users, w], [n_items, w] of the best epoch
 //   top_k.tsv            a line a user: the best items without those of the user's training
 // Nothing in it depends on the time of day, on speed or on the number of threads.
-#include <filesystem>
-#include <vector>
-
-#include "data/dataset.h"
 #include "options.h"
 #include "train.h"
 
 namespace bm3 {
 
-/// Error unless a run can leave its folder at `out`: in a folder one may write to, as a trial
-/// shows, and new or empty where it `must_be_new`.
-void check_run_folder(const std::filesystem::path& out, bool must_be_new);
+/// Throws unless `out` can be created: a new or empty folder, and not the one that the program is
+/// in.
+void check_run_folder(const std::filesystem::path& out);
 
-/// Writes the folder `out`; where something else has this name by now, `out`-2, or -3 and so on.
-/// Gives back where it is. `best_items` ranks every user; options.device.device is "cpu" or "cuda".
-/// Error when it cannot be written; then nothing is left.
-std::filesystem::path write_run(const std::filesystem::path& out, const TrainOptions& options,
-                                const Dataset& data, const std::vector<Epoch>& log,
-                                const TrainResult& result, const Ranking& best_items);
+/// What training told while it ran.
+struct RunLog {
+  size_t allocated = 0;  // bytes on the device when it began
+  std::vector<Epoch> epochs;
+};
+
+/// Writes the folder `out`. `best_items` ranks every user; options.device.device is "cpu" or
+/// "cuda". Throws when it cannot be written, or its name is taken by now; then nothing is left.
+void write_run(const std::filesystem::path& out, const TrainOptions& options, const Dataset& data,
+               const RunLog& log, const TrainResult& result, const Ranking& best_items);
 
 /// What `recommend` and `eval` need of a run.
 struct Run {
   std::string name;            // of the data set,
   std::filesystem::path data;  // in this folder; empty: the built-in stand-in
-  std::string device;          // "cpu" or "cuda"
-  bool tf32;                   // products on the GPU in TF32
+  const ModelKind* model;
+  std::string device;  // "cpu" or "cuda"
+  bool tf32;           // products on the GPU in TF32
   uint64_t seed;
   int64_t n_users, n_items;
-  size_t n_interactions, d;
+  size_t n_interactions;
   TrainResult result;
 };
 
-/// Reads config.json and the embeddings of a folder that `write_run` wrote. Error when one is
+/// Reads config.json and the embeddings of a folder that `write_run` wrote. Throws when one is
 /// missing, damaged, impossible or not of the sizes that config.json states.
 Run read_run(const std::filesystem::path& folder);
 
-/// The first k items in `user`'s line of top_k.tsv, fewer where the line has fewer. Error when the
-/// file or the line is missing or damaged, or an item is not below n_items.
-std::vector<int32_t> read_best_items(const std::filesystem::path& folder, int64_t user, size_t k,
-                                     int64_t n_items);
-
-/// Error unless top_k.tsv has the lists of `ranking`, for those of its users.
-void check_best_items(const std::filesystem::path& folder, const Ranking& ranking);
+/// Reads top_k.tsv. Throws when it is missing or damaged.
+Ranking read_best_items(const std::filesystem::path& folder, const Run& run);
 
 }  // namespace bm3

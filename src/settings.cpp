@@ -1,7 +1,6 @@
 #include "settings.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -12,14 +11,6 @@ namespace bm3 {
 namespace {
 
 using Float = std::numeric_limits<float>;  // what computes with these numbers
-
-/// The whole of `text` as a number, or nothing.
-template <class T>
-bool parse(const std::string& text, T& value) {
-  const char* const end = text.data() + text.size();
-  const auto [stop, status] = std::from_chars(text.data(), end, value);
-  return status == std::errc() && stop == end;
-}
 
 bool fits(const Range& range, const std::string& text) {
   if (range.kind == Range::whole) {
@@ -57,6 +48,10 @@ const Range& weight() {
 const Range& positive() {
   static const Range range = real(Float::min(), Float::max(), "above 0, in float32's range");
   return range;
+}
+
+std::string option_name(const std::string& name) {
+  return (name.size() == 1 ? "-" : "--") + name;
 }
 
 void check_value(const std::string& name, const Range& range, const std::string& text) {
@@ -97,7 +92,7 @@ void Settings::suit(const std::string& name) {
 
 void Settings::set(const std::string& name, const std::string& value) {
   const size_t k = place(name);
-  check_value("--" + name, known_[k].range, value);
+  check_value(option_name(name), known_[k].range, value);
   values_[k] = value;
 }
 

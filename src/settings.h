@@ -59,6 +59,9 @@ class Settings {
   std::vector<std::string> values_;
 };
 
+/// Returns a setting's name as an option: "--layers", "-k".
+std::string option_name(const std::string& name);
+
 /// Throws unless `text` is in the range; `name` stands in the message.
 void check_value(const std::string& name, const Range& range, const std::string& text);
 

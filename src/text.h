@@ -14,6 +14,13 @@ std::string shortest(T x) {
   return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
+/// Reads a number that is the whole of `text`; false for anything else, and what T cannot hold.
+template <class T>
+bool parse(std::string_view text, T& value) {
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return status == std::errc() && end == text.data() + text.size();
+}
+
 inline bool is_control(char c) { return (c >= 0 && c < ' ') || c == 127; }
 
 /// `text` with a space in place of each control character: one line, and no command to a terminal.

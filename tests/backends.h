@@ -54,6 +54,20 @@ using Backends64 = ::testing::Types<CpuBackend<double>>;
 using Backends32 = ::testing::Types<CpuBackend<float>>;
 #endif
 
+/// A backend in double precision as a value, for tests that take one as a parameter.
+struct Backend64 {
+  std::string name;
+  bool (*works)(std::string& why);
+  std::unique_ptr<Ops<double>> (*make)(int threads);
+};
+inline std::vector<Backend64> backends64() {
+  return {{CpuBackend<double>::name(), CpuBackend<double>::works, CpuBackend<double>::make},
+#ifdef BM3_CUDA
+          {CudaBackend<double>::name(), CudaBackend<double>::works, CudaBackend<double>::make}
+#endif
+  };
+}
+
 struct BackendName {
   template <class Backend>
   static std::string GetName(int) {

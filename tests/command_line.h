@@ -2,6 +2,7 @@
 // The command line as a test writes it: words between spaces.
 #include "options.h"
 #include "text.h"
+#include "train.h"
 
 namespace bm3::test {
 

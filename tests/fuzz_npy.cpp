@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <vector>
 
 #include "data/npy.h"
 #include "error.h"
@@ -51,16 +52,6 @@ void check(const bm3::NpyMatrix& matrix, size_t file_size) {
   require(read_in_pieces(matrix, 3) == whole);
 }
 
-template <class Read>
-void refuse_or(const Read& read, const std::string& path) {
-  try {
-    read();
-  } catch (const bm3::Error& e) {
-    const std::string message = e.what();
-    require(message.find(path) != std::string::npos && message.find('\n') == std::string::npos);
-  }
-}
-
 }  // namespace
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t* bytes, size_t size, size_t most);
@@ -84,12 +75,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   static const MemoryFile file;
   file.hold(bytes, size);
   const std::string path = file.path();
-  refuse_or([&] { check(bm3::NpyMatrix(path), size); }, path);
-  refuse_or(
-      [&] {
-        const auto array = bm3::read_npy<double>(path);
-        require(array.values.size() <= size / sizeof(double));
-      },
-      path);
+  try {
+    check(bm3::NpyMatrix(path), size);
+  } catch (const bm3::Error& e) {
+    const std::string message = e.what();
+    require(message.find(path) != std::string::npos && message.find('\n') == std::string::npos);
+  }
   return 0;
 }

@@ -8,9 +8,9 @@
 #include <set>
 #include <sstream>
 
-#include "data/npy.h"
 #include "error.h"
 #include "evaluate.h"
+#include "golden_npy.h"
 
 namespace bm3::test {
 namespace {

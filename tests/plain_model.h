@@ -3,7 +3,7 @@
 // double precision: slow, and without a line in common with the model under test.
 #include <cmath>
 
-#include "model_check.h"
+#include "model_case.h"
 
 namespace bm3::test {
 
@@ -29,38 +29,39 @@ class PlainModel {
  public:
   using Row = std::vector<double>;
 
-  PlainModel(const ModelCase& c, CaseOnDevice<double>& at) : c_(c), d_(c.config.d) {
-    const std::vector<double> values = at.model.values().host();
-    for (const ParameterSlot& s : at.model.slots()) parameter_[s.name] = slice(values, s);
-    for (auto& e : at.model.modalities()) features_.push_back(e.features.host());
-    users_ = static_cast<size_t>(c.n_users);
-    items_ = static_cast<size_t>(c.n_items);
+  PlainModel(const ModelCase& c, CaseOnDevice<double>& at)
+      : c_(c),
+        d_(c.settings.whole("dim")),
+        users_(c.n_users),
+        items_(c.n_items),
+        n_layers_(c.settings.whole("layers")),
+        dropout_(c.settings.real("dropout")) {
+    for (const auto& p : at.model->parameters().all())
+      parameter_[p.name] = host<double>(at.ops, p.value);
+    for (auto& e : at.model->features()) features_.push_back(e.memory.host());
     propagate();
   }
 
-  /// The parts of L for the views of step `step`. [Eq. 9-12]
-  LossParts losses(uint32_t step) const {
-    LossParts sum;
-    const double w = c_.config.mm_weight;
+  /// rec, align, mask and reg, without their weights, for the views of step `step`. [Eq. 9-12]
+  std::vector<double> losses(uint32_t step) const {
+    double rec = 0, align = 0, mask = 0, reg = 0;
+    const auto on = [&](const char* loss) { return c_.settings.has("losses", loss); };
+    const bool squared = c_.settings.has("reg-form", "squared");
     for (const auto& [user, item] : c_.batch) {
       const auto u = static_cast<size_t>(user), i = static_cast<size_t>(item), node = users_ + i;
       const Row view_u = view(H_[u], 0, u, step), view_i = view(H_[node], 0, node, step);
-      if (c_.config.rec)
-        sum.rec += cosine(predict(H_[u]), view_i) + cosine(predict(H_[node]), view_u);
+      if (on("rec")) rec += cosine(predict(H_[u]), view_i) + cosine(predict(H_[node]), view_u);
       for (size_t m = 0; m < c_.modalities.size(); ++m) {
         const Row h_m = project(m, i), view_m = view(h_m, 1 + m, i, step);
-        if (c_.config.align) sum.align += w * cosine(predict(h_m), view_i);
-        if (c_.config.mask) sum.mask += w * cosine(predict(h_m), view_m);
+        if (on("align")) align += cosine(predict(h_m), view_i);
+        if (on("mask")) mask += cosine(predict(h_m), view_m);
       }
-      if (c_.config.reg_form == RegForm::squared)
-        sum.reg += c_.config.reg_weight * (dot(H_[u], H_[u]) + dot(H_[node], H_[node]));
+      if (squared) reg += dot(H_[u], H_[u]) + dot(H_[node], H_[node]);
     }
-    for (double* part : {&sum.rec, &sum.align, &sum.mask, &sum.reg})
-      *part /= static_cast<double>(c_.batch.size());
-    if (c_.config.reg_form == RegForm::norm)
-      sum.reg = c_.config.reg_weight * (norm(0, users_) + norm(users_, users_ + items_)) /
-                static_cast<double>(items_);
-    return sum;
+    const auto pairs = static_cast<double>(c_.batch.size());
+    if (!squared)
+      reg = pairs * (norm(0, users_) + norm(users_, users_ + items_)) / static_cast<double>(items_);
+    return {rec / pairs, align / pairs, mask / pairs, reg / pairs};
   }
   /// s(u, i) = h~_u . h~_i [Eq. 13]
   double score(size_t u, size_t i) const { return dot(predict(H_[u]), predict(H_[users_ + i])); }
@@ -76,7 +77,7 @@ class PlainModel {
       for (size_t k = 0; k < d_; ++k) E[r].push_back(table[first + k]);
     }
     H_ = layer = E;
-    for (size_t l = 0; l < c_.config.n_layers; ++l) {
+    for (size_t l = 0; l < n_layers_; ++l) {
       std::vector<Row> next(n, Row(d_));
       for (size_t r = 0; r < n; ++r)
         for (size_t s = 0; s < n; ++s)
@@ -87,7 +88,7 @@ class PlainModel {
     }
     for (size_t r = 0; r < n; ++r)
       for (size_t k = 0; k < d_; ++k)
-        H_[r][k] = H_[r][k] / static_cast<double>(c_.config.n_layers + 1) +
+        H_[r][k] = H_[r][k] / static_cast<double>(n_layers_ + 1) +
                    (r < users_ ? 0 : E[r][k]);
   }
   Row linear(const double* x, size_t in, const std::string& name) const {  // x W + b
@@ -108,8 +109,8 @@ class PlainModel {
     Row out(d_);
     for (size_t k = 0; k < d_; ++k) {
       const Random4 random = philox(c_.seed, stream, step, uint64_t{row} << 32 | k / 4);
-      const bool kept = random.x[k % 4] / 4294967296.0 >= c_.config.dropout;
-      out[k] = kept ? h[k] / (1 - c_.config.dropout) : 0;
+      const bool kept = random.x[k % 4] / 4294967296.0 >= dropout_;
+      out[k] = kept ? h[k] / (1 - dropout_) : 0;
     }
     return out;
   }
@@ -129,7 +130,8 @@ class PlainModel {
   }
 
   const ModelCase& c_;
-  size_t d_, users_, items_;
+  size_t d_, users_, items_, n_layers_;
+  double dropout_;
   std::map<std::string, Row> parameter_;
   std::vector<Row> features_;  // [n_items, d_m] each
   std::vector<Row> H_;         // [n_nodes][d]

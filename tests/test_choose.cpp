@@ -16,7 +16,7 @@ namespace {
 
 TEST(ChooseDevice, CpuIsAlwaysThere) {
   EXPECT_EQ(choose_device("cpu"), "cpu");
-  EXPECT_NE(choose_ops({"cpu", 1, false, 0})->name().find("CPU"), std::string::npos);
+  EXPECT_NE(choose_ops({"cpu", 1})->name().find("CPU"), std::string::npos);
 }
 
 /// `auto` is the GPU when `cuda` is one, and the CPU when that is an error.

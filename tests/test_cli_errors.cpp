@@ -16,7 +16,10 @@ TEST_F(Cli, RefusesTheCommandLine) {
       {"nothing", "--out", "run"},
       "no data set data/nothing: expected a folder with nothing.inter (see data/README.md; "
       "--data says where)");
-  expect_refused({"synth", "toy"}, "data/toy is there already: remove it or choose another name");
+  expect_refused({"synth", "toy"},
+                 "cannot make the folder " + fs::canonical(folder_ / "data/toy").string() +
+                     " (Directory not empty): expected a new or empty one (no mount point) "
+                     "where files can be written");
   expect_refused(
       {"synth", "new", "--users", "5"},
       "cannot make 160792 interactions of 5 users and 7050 items: expected at least 10 users, "
@@ -37,9 +40,9 @@ TEST_F(Cli, RefusesControlCharacters) {
   expect_refused({"synth", "\033[2J"}, "the data set's name is ' [2J'" + folder);
   write_file(folder_ / "file", "");
   expect_refused(short_run("file/a\nb"),
-                 "cannot write to " + fs::canonical(folder_ / "file").string() +
-                     " (Not a directory): expected " + fs::canonical(folder_ / "file").string() +
-                     "/a b to lie in a folder that can be written to");
+                 "cannot make the folder " + fs::canonical(folder_ / "file").string() +
+                     "/a b (Not a directory): expected a new or empty one (no mount point) "
+                     "where files can be written");
 }
 
 TEST_F(Cli, RefusesCombinations) {
@@ -75,135 +78,105 @@ TEST_F(Cli, RefusesEmbeddingsThatAreNotFinite) {
   EXPECT_EQ(names_below(folder_.path()), before);
 }
 
-TEST_F(Cli, RefusesTheInteractions) {
-  const std::string file = "data/toy/toy.inter", head = "userID\titemID\tx_label\n";
-  const std::string right = read_file(folder_ / file),
-                    next = std::to_string(lines_of(right).size() + 1);
-  const std::string last = ":" + next + ": ";
-  expect_refused_file("toy.inter", "", file + " is empty: expected a header line and interactions");
-  expect_refused_file("toy.inter", "userID\tx_label\n0\t0\n",
-                      file +
-                          ":1: no column itemID in the header 'userID x_label': expected "
-                          "tab-separated names with userID and itemID");
-  expect_refused_file("toy.inter", right + "1\tseven\t0\n",
-                      file + last + "itemID is 'seven': expected a whole number");
-  expect_refused_file("toy.inter", right + "-1\t7\t0\n",
-                      file + last + "userID is '-1': expected a number from 0 to 2147483647");
-  expect_refused_file("toy.inter", right + "1\t2000000000\t0\n",
-                      file + last +
-                          "itemID is 2000000000: with 451 interactions, expected a number "
-                          "below 5510");
-  const std::string repeated = lines_of(right)[1], user = split(repeated, '\t')[0],
-                    item = split(repeated, '\t')[1];
-  expect_refused_file("toy.inter", right + repeated + "\n",
-                      file + last + "user " + user + " and item " + item +
-                          " stand in line 2 already: expected each pair once");
-  expect_refused_file(
-      "toy.inter", head + "0\t0\t0\n0\t1\t1\n",
-      file + " leaves the test (x_label 2) split empty: expected at least one interaction");
-  for (const auto& [rows, part] : {std::pair{"0\t0\t0\n1\t0\t1\n0\t1\t2\n", "validation"},
-                                   {"0\t0\t0\n0\t1\t1\n1\t0\t2\n", "test"}})
-    expect_refused_file("toy.inter", head + rows,
-                        std::string("no user of toy's ") + part +
-                            " split is in its training split: expected some, for the figures");
-  fs::remove(folder_ / file);
-  expect_refused(
-      short_run("run"),
-      "cannot open " + file + " (No such file or directory): expected an .inter file to read");
+/// OpenBLAS would wait forever for memory.
+TEST_F(Cli, RefusesThreadsThatCannotRun) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer needs more than any limit";
+#endif
+  const std::string line = "ulimit -v 2000000; exec " + std::string(BM3_PROGRAM) +
+                           " toy --epochs 1 --device cpu --threads 32 --out run";
+  const Outcome outcome = finish(start({"-c", line}, "/bin/sh"));
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.err.find("bm3: cannot start 32 threads, only "), 0U) << outcome.err;
+  EXPECT_EQ(lines_of(outcome.err).size(), 1U);
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
 }
 
-TEST_F(Cli, RefusesTheFeatures) {
-  const std::string name = "image_feat.npy", file = "data/toy/" + name;
-  const std::string right = read_file(folder_ / file);
-  const size_t size = 128 + 50 * 12 * 4;
-  ASSERT_EQ(right.size(), size);
-  expect_refused_file(name, "",
-                      file + " is not an .npy file: expected it to start with \\x93NUMPY");
-  expect_refused_file(name, right.substr(0, size - 1),
-                      file + " has 2527 bytes: expected 2528 by its header; it is truncated");
-  std::string other = right;
-  other.replace(other.find("<f4"), 3, ">f4");
-  expect_refused_file(name, other,
-                      file +
-                          " has dtype '>f4': expected little-endian float16, float32 or float64 "
-                          "(<f2, <f4, <f8)");
-  other.replace(other.find(">f4"), 3, "<i4");
-  expect_refused_file(
-      name, other, file + " has dtype '<i4': expected float16, float32 or float64 (<f2, <f4, <f8)");
-  other = right.substr(0, size - 12 * 4);
-  other.replace(other.find("(50, "), 5, "(49, ");
-  expect_refused_file(name, other, file + " has 49 rows: expected one for each itemID from 0 to 49");
-  for (const char* value : {"\x00\x00\xc0\x7f", "\x00\x00\x80\xff"}) {  // NaN, -Inf
-    other = right;
-    other.replace(128 + (31 * 12 + 7) * 4, 4, std::string(value, 4));
-    expect_refused_file(name, other, file + ": row 31, column 7: expected a finite float32 number");
-  }
-}
-
-/// What `eval` and `recommend` read of a run, value by value.
-TEST_F(Cli, RefusesTheConfig) {
-  ASSERT_EQ(run(short_run("one", {"--device", "cpu"})).status, 0);
-  const fs::path path = folder_ / "one/config.json";
-  const std::string right = read_file(path);
-  const auto refuse = [&](const std::string& words) {
-    for (const Words& command : {Words{"eval", "one"}, {"recommend", "one", "--user", "0"}})
-      expect_refused(command, "one/config.json" + words);
+/// Files of a data set; their parsers have more tests of their own.
+TEST_F(Cli, RefusesTheData) {
+  const std::string inter = "data/toy/toy.inter", head = "userID\titemID\tx_label\n";
+  const std::string right = read_file(folder_ / inter),
+                    last = ":" + std::to_string(lines_of(right).size() + 1);
+  const auto no_user = [](const std::string& part) {
+    return "no user of toy's " + part +
+           " split is in its training split: expected some, for the figures";
   };
-  for (const char* text : {"", "{", "userID\n", "{\"format\": 1e999}"}) {
-    write_file(path, text);
-    refuse(" is not JSON: expected the file as a run of bm3 left it");
-  }
-  for (const char* text : {"[]", "null", "{\"name\": 1}"}) {
-    write_file(path, text);
-    refuse(" lacks /format: expected bm3-run-1");
-  }
-  const std::string counts = "expected a whole number from 1 to 2147483647";
+  const std::string image = "data/toy/image_feat.npy";
+  std::string features = read_file(folder_ / image);
+  features.replace(128 + (31 * 12 + 7) * 4, 4, std::string("\x00\x00\xc0\x7f", 4));  // NaN
   const struct {
-    std::string from, to, words;
-  } edits[] = {
-      {"bm3-run-1", "bm3-run-9", ": /format is '\"bm3-run-9\"': expected bm3-run-1"},
-      {"\"dim\": 64", "\"dim\": 64.5", ": /model/dim is '64.5': " + counts},
-      {"\"dim\": 64", "\"dim\": \"64\"", ": /model/dim is '\"64\"': " + counts},
-      {"\"dim\": 64", "\"dim\": 0", ": /model/dim is '0': " + counts},
-      {"\"model\"", "\"mode\"", " lacks /model/dim: " + counts},
-      {"\"users\": 60", "\"users\": -60", ": /data/users is '-60': " + counts},
-      {"\"items\": 50", "\"items\": 2147483648", ": /data/items is '2147483648': " + counts},
-      {"\"seed\": 999", "\"seed\": -1",
-       ": /training/seed is '-1': expected a whole number from 0 to 18446744073709551615"},
-      {"\"device\": \"cpu\"", "\"device\": \"tpu\"",
-       ": /training/device is '\"tpu\"': expected cpu or cuda"},
-      {"\"tf32\": false", "\"tf32\": 0", ": /training/tf32 is '0': expected true or false"},
-      {"\"name\": \"toy\"", "\"name\": null", ": /data/name is 'null': expected a text"},
-      {"\"folder\"", "\"path\"", " lacks /data/folder: expected a text"},
-      {"\"best_epoch\"", "\"best\"", " lacks /best_epoch: " + counts},
-      {"\"recall@5\": ", "\"recall@5\": 1.5, \"\": ",
-       ": /valid/recall@5 is '1.5': expected a number from 0 to 1"},
-  };
-  for (const auto& [from, to, words] : edits) {
-    const size_t at = right.find(from);
-    ASSERT_NE(at, std::string::npos) << from;
-    write_file(path, std::string(right).replace(at, from.size(), to));
-    refuse(words);
+    std::string file, bytes, words;
+  } cases[] = {
+      {"toy.inter", "", inter + " is empty: expected a header line and interactions"},
+      {"toy.inter", right + "1\tseven\t0\n",
+       inter + last + ": itemID is 'seven': expected a whole number from 0 to 2147483647"},
+      {"toy.inter", head + "0\t0\t0\n1\t0\t1\n0\t1\t2\n", no_user("validation")},
+      {"toy.inter", head + "0\t0\t0\n0\t1\t1\n1\t0\t2\n", no_user("test")},
+      {"image_feat.npy", "", image + " is not an .npy file: expected it to start with \\x93NUMPY"},
+      {"image_feat.npy", features,
+       image + ": row 31, column 7: expected a finite float32 number"}};
+  for (const auto& [file, bytes, words] : cases) expect_refused_file(file, bytes, words);
+  for (const std::string name : {"none", "a\nb"}) {
+    const std::string shown = one_line(name);
+    expect_refused_file(name + "_feat.npy", features,
+                        "data/toy/" + shown + "_feat.npy: a modality is named '" + shown +
+                            "': expected neither all nor none nor a comma, which --modalities "
+                            "could not name");
+    fs::remove(folder_ / ("data/toy/" + name + "_feat.npy"));
   }
-  write_file(path, right);
+}
+
+/// What `eval` and `recommend` read of a run: an edit of a file, and how their message begins.
+TEST_F(Cli, RefusesADamagedRun) {
+  ASSERT_EQ(run(short_run("one", {"--device", "cpu"})).status, 0);
+  const std::string damaged = " is damaged: ", wrong_type = damaged + "[json.exception.type_error";
+  const auto lacks = [&](const std::string& key) {
+    return damaged + "[json.exception.out_of_range.403] key '" + key + "' not found";
+  };
+  const struct {
+    std::string file, from, to, words;
+  } edits[] = {
+      {"config.json", "{", "", damaged + "[json.exception.parse_error.101]"},
+      {"config.json", "\"format\"", "\"form\"", lacks("format")},
+      {"config.json", "bm3-run-2", "bm3-run-1", " is of another version: expected bm3-run-2"},
+      {"config.json", "\"users\": 60", "\"users\": \"60\"", wrong_type},
+      {"config.json", "\"name\": \"toy\"", "\"name\": null", wrong_type},
+      {"config.json", "\"tf32\": false", "\"tf32\": 0", wrong_type},
+      {"config.json", "\"folder\"", "\"path\"", lacks("folder")},
+      {"config.json", "\"recall@5\"", "\"recall@4\"", lacks("recall@5")},
+      {"config.json", "\"users\": 60", "\"users\": -60",
+       "one/user_embedding.npy is 60 x 64: expected -60 x 64, as in the run's other files"},
+      {"config.json", "\"items\": 50", "\"items\": 2147483648",
+       "one/item_embedding.npy is 50 x 64: expected 2147483648 x 64"},
+      {"config.json", "\"model\": \"bm3\"", "\"model\": \"x\"", "--model is 'x': expected bm3 or"},
+      {"item_embedding.npy", "(50, 64)", "(64, 50)",
+       "one/item_embedding.npy is 64 x 50: expected 50 x 64"},
+      {"top_k.tsv", "\n3\t", "\n4\t", ":5 is damaged: expected user 3 and 50 items below 50"},
+      {"top_k.tsv", "\n0\t", "\n0\t50\t", ":2 is damaged: expected user 0 and 50 items below 50"},
+      {"top_k.tsv", "\n59\t", "\n59\t-", ":61 is damaged: expected user 59"}};
+  for (const auto& [file, from, to, words] : edits) {
+    const fs::path path = folder_ / "one" / file;
+    const std::string right = read_file(path);
+    ASSERT_NE(right.find(from), std::string::npos) << from;
+    write_file(path, std::string(right).replace(right.find(from), from.size(), to));
+    const bool named = words.find("one/") == 0 || words.find("--") == 0;
+    for (const Words& command : {Words{"eval", "one"}, {"recommend", "one", "--user", "0"}}) {
+      const Outcome outcome = run(command);
+      EXPECT_EQ(outcome.status, 1);
+      EXPECT_EQ(outcome.out, "");
+      EXPECT_EQ(outcome.err.find("bm3: " + (named ? "" : "one/" + file) + words), 0U)
+          << outcome.err;
+      EXPECT_EQ(lines_of(outcome.err).size(), 1U) << outcome.err;
+    }
+    write_file(path, right);
+  }
+  expect_refused({"recommend", "one", "--user", "60"}, "--user is 60: expected a number below 60");
   expect_refused({"eval", "one/config.json"},
                  "cannot open one/config.json/config.json (Not a directory): expected the folder "
                  "that a run of bm3 left");
-  fs::remove(path);
-  fs::create_directory(path);
-  refuse(" is not a file: expected the folder that a run of bm3 left");
-}
-
-TEST_F(Cli, RefusesNamesOfModalities) {
-  for (const std::string name : {"all", "none", "a,b", "a\nb"}) {
-    const fs::path path = folder_ / ("data/toy/" + name + "_feat.npy");
-    fs::copy_file(folder_ / "data/toy/image_feat.npy", path);
-    const std::string shown = name == "a\nb" ? "a b" : name;
-    expect_refused(short_run("run"), "data/toy/" + shown + "_feat.npy: a modality is named '" +
-                                         shown + "': expected neither all nor none nor a comma, " +
-                                         "which --modalities could not name");
-    fs::remove(path);
-  }
+  fs::remove(folder_ / "one/top_k.tsv");
+  expect_refused({"eval", "one"}, "cannot open one/top_k.tsv (No such file or directory): expected "
+                                  "a run's best items");
 }
 
 }  // namespace

@@ -9,32 +9,29 @@
 namespace bm3::test {
 namespace {
 
-std::string cannot_write(const std::string& folder, const std::string& above, const char* reason) {
-  return "cannot write to " + above + " (" + reason + "): expected " + folder +
-         " to lie in a folder that can be written to";
+std::string cannot_make(const std::string& folder, const char* reason) {
+  return "cannot make the folder " + folder + " (" + reason +
+         "): expected a new or empty one (no mount point) where files can be written";
 }
 
 TEST_F(Cli, RefusesTheOutputFolder) {
   write_file(folder_ / "file", "mine");
   write_file(folder_ / "full/notes", "mine");
   fs::create_directory(folder_ / "locked");
-  const auto there = [](const std::string& out) {
-    return out + " is there already: expected --out to be a new or empty folder";
-  };
-  expect_refused(short_run("file"), there("file"));
-  expect_refused(short_run("full"), there("full"));
   // It would be replaced: who is in it would see an empty folder.
   for (const std::string out : {".", "full/.."})
     expect_refused({"baby", "--out", out}, out + " is the folder that you are in: expected --out "
                                                  "to be a new or empty folder elsewhere");
-  const std::string here = fs::canonical(folder_.path()), long_name(300, 'x');
-  const auto refuse = [&](const std::string& out, const std::string& above, const char* reason) {
-    expect_refused(short_run(out), cannot_write(fs::path(here) / out, above, reason));
-  };
-  refuse("file/run", here + "/file", "Not a directory");
-  refuse("new/" + long_name, here, "File name too long");
+  const fs::path here = fs::canonical(folder_.path());
   const bool root = geteuid() == 0;
-  refuse("/proc/run", "/proc", root ? "No such file or directory" : "Permission denied");
+  const std::pair<std::string, const char*> cases[] = {
+      {"file", "Not a directory"},
+      {"full", "Directory not empty"},
+      {"file/run", "Not a directory"},
+      {std::string(300, 'x'), "File name too long"},
+      {"/proc/run", root ? "No such file or directory" : "Permission denied"}};
+  for (const auto& [out, reason] : cases)
+    expect_refused(short_run(out), cannot_make(here / out, reason));
 
   // Root may write everywhere: then another user runs a copy of the program.
   const std::string program = folder_ / "bm3";
@@ -44,7 +41,7 @@ TEST_F(Cli, RefusesTheOutputFolder) {
   ASSERT_EQ(chmod((folder_ / "locked").c_str(), 0555), 0);
   for (const std::string out : {"locked/run", "locked/new/run"})
     expect_refused([&] { return finish(start(short_run(out), program, root)); }, out,
-                   cannot_write(here + "/" + out, here + "/locked", "Permission denied"));
+                   cannot_make(here / out, "Permission denied"));
 }
 
 TEST_F(Cli, NamesItsFolderItself) {
@@ -55,16 +52,18 @@ TEST_F(Cli, NamesItsFolderItself) {
   EXPECT_EQ(names[0].size(), std::string("toy-YYYYMMDD-HHMMSS").size());
 }
 
-TEST_F(Cli, RunsOfOneSecondHaveTheirOwnFolders) {
+/// One run of those that began in the same second gets the folder's name.
+TEST_F(Cli, RunsOfOneSecondDoNotMix) {
   pid_t children[6];
   for (pid_t& child : children) child = start({"toy", "--epochs", "1"});
-  for (pid_t child : children) EXPECT_EQ(finish(child).status, 0);
-  size_t folders = 0;
+  size_t whole = 0, folders = 0;
+  for (pid_t child : children) whole += finish(child).status == 0;
   for (const auto& run : fs::directory_iterator(folder_ / "runs")) {
     EXPECT_EQ(names_below(run), run_files) << run;
     ++folders;
   }
-  EXPECT_EQ(folders, 6U);
+  EXPECT_EQ(folders, whole);
+  EXPECT_GT(whole, 0U);
 }
 
 TEST_F(Cli, LeavesFoldersOfOthersAlone) {
@@ -111,7 +110,7 @@ TEST_F(Cli, InterruptedSynthLeavesNothing) {
   const Words before = names_below(folder_.path());
   for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGKILL}) {
     const pid_t child = start({"synth", "big"});
-    while (!fs::exists(folder_ / "data/big.part1/image_feat.npy.part"))
+    while (!fs::exists(folder_ / "data/big.part1/image_feat.npy"))
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     kill(child, signal);
     EXPECT_EQ(finish(child).status, 128 + signal);

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <csignal>
-#include <map>
 #include <set>
 
 #include "data/dataset.h"
@@ -38,27 +37,24 @@ std::vector<float> features(const Modality& modality, int64_t n_items, int64_t p
   return out;
 }
 
-// ------------------------------------------------------------------------------------- loading
-
 constexpr const char* inter = "userID\titemID\tx_label\n0\t0\t0\n0\t1\t1\n0\t2\t2\n";
 
-std::string load_error(const ScratchFolder& folder) {
-  return error_of([&] { load_dataset(folder.path(), "toy", 1); });
+void write_matrix(const std::filesystem::path& path, const std::vector<float>& values,
+                  int64_t rows, int64_t cols) {
+  write_file(path, npy_header(rows, cols) + std::string(npy_bytes(values.data(), values.size())));
 }
 
-TEST(LoadDataset, EveryFeatureFileIsAModality) {
+TEST(LoadDataset, MakesEveryFeatureFileAModality) {
   const ScratchFolder folder;
   write_file(folder / "toy/toy.inter", inter);
-  const float of_a[] = {1, 2, 3, 4, 5, 6};
-  const double of_b[] = {7, 8, 9, 10};  // a row too many
-  write_npy(folder / "toy/b_feat.npy", of_b, 4, 1);
-  write_npy(folder / "toy/a_feat.npy", of_a, 3, 2);
-  for (const char* other :
-       {"a.npy", "_feat.npy", "c_feat.npy.bak", "user_graph_dict.npy", "README"})
-    write_file(folder / ("toy/" + std::string(other)), "something else");
+  write_matrix(folder / "toy/b_feat.npy", {7, 8, 9, 10}, 4, 1);  // a row too many
+  write_matrix(folder / "toy/a_feat.npy", {1, 2, 3, 4, 5, 6}, 3, 2);
+  for (const std::string other : {"a.npy", "b_feat.csv", "user_graph_dict.npy", "README"})
+    write_file(folder / ("toy/" + other), "something else");
   const Dataset data = load_dataset(folder.path(), "toy", 1);
   EXPECT_EQ(data.name, "toy");
   EXPECT_FALSE(data.synthetic);
+  EXPECT_EQ(data.unread, std::vector<std::string>());
   EXPECT_EQ(data.interactions.n_items, 3);
   ASSERT_EQ(data.modalities.size(), 2U);
   EXPECT_EQ(data.modalities[0].name, "a");
@@ -68,73 +64,43 @@ TEST(LoadDataset, EveryFeatureFileIsAModality) {
   EXPECT_EQ(features(data.modalities[1], 3), (std::vector<float>{7, 8, 9}));
 }
 
-TEST(LoadDataset, WithoutFeatures) {
+TEST(LoadDataset, NamesFilesThatLookLikeFeatures) {
   const ScratchFolder folder;
   write_file(folder / "toy/toy.inter", inter);
-  EXPECT_TRUE(load_dataset(folder.path(), "toy", 1).modalities.empty());
+  const std::pair<const char*, const char*> files[] = {
+      {"Image-Feat.npy", "Image_feat.npy"},     {"_feat.npy", "NAME_feat.npy"},
+      {"audio_feat.npy.bak", "audio_feat.npy"}, {"features.npz", "NAME_feat.npy"},
+      {"sound.npy", "sound_feat.npy"},          {"text_feat.csv", "text_feat.npy"},
+      {"text_feats.npz", "text_feat.npy"}};
+  std::vector<std::string> expected;
+  for (const auto& [file, needed] : files) {
+    write_file(folder / ("toy/" + std::string(file)), "");
+    expected.push_back(file + std::string(": features are read from ") + needed);
+  }
+  const Dataset data = load_dataset(folder.path(), "toy", 1);
+  EXPECT_EQ(data.unread, expected);
+  EXPECT_TRUE(data.modalities.empty());
 }
 
-TEST(LoadDataset, RefusesFewerRowsThanItems) {
+TEST(LoadDataset, RefusesWhatIsNoDataSet) {
   const ScratchFolder folder;
-  write_file(folder / "toy/toy.inter", inter);
-  const float values[] = {1, 2, 3, 4};
-  const auto path = folder / "toy/a_feat.npy";
-  write_npy(path, values, 2, 2);
-  EXPECT_EQ(load_error(folder),
-            path.string() + " has 2 rows: expected one for each itemID from 0 to 2");
-}
-
-TEST(LoadDataset, RefusesWhatIsNotThere) {
-  const ScratchFolder folder;
-  const std::string path = (folder / "toy/toy.inter").string();
-  EXPECT_EQ(
-      load_error(folder),
-      "cannot open " + path + " (No such file or directory): expected an .inter file to read");
+  const std::string inter_path = (folder / "toy/toy.inter").string(),
+                    feature_path = (folder / "toy/a_feat.npy").string();
+  const auto expect = [&](const std::string& words) {
+    EXPECT_ERROR(load_dataset(folder.path(), "toy", 1), words);
+  };
+  expect("cannot open " + inter_path +
+         " (No such file or directory): expected an .inter file to read");
   write_file(folder / "toy", "a file where a folder belongs");
-  EXPECT_EQ(load_error(folder),
-            "cannot open " + path + " (Not a directory): expected an .inter file to read");
+  expect("cannot open " + inter_path + " (Not a directory): expected an .inter file to read");
+  std::filesystem::remove(folder / "toy");
+  write_file(inter_path, inter);
+  write_matrix(feature_path, {1, 2, 3, 4}, 2, 2);
+  expect(feature_path + " has 2 rows: expected one for each itemID from 0 to 2");
+  std::filesystem::remove(feature_path);
+  std::filesystem::create_directory(feature_path);
+  expect(feature_path + " is not a file: expected an .npy file to read");
 }
-
-TEST(LoadDataset, RefusesAFolderAsAFeatureFile) {
-  const ScratchFolder folder;
-  write_file(folder / "toy/toy.inter", inter);
-  const auto path = folder / "toy/a_feat.npy";
-  std::filesystem::create_directory(path);
-  EXPECT_EQ(load_error(folder), path.string() + " is not a file: expected an .npy file to read");
-}
-
-/// The real files lie beside the repository on some machines.
-class RealData : public testing::Test {
- protected:
-  const std::filesystem::path folder_ =
-      std::filesystem::path(BM3_SOURCE) / ".." / "shared" / "data";
-  void SetUp() override {
-    if (!std::filesystem::exists(folder_)) GTEST_SKIP() << folder_ << " is not here";
-  }
-};
-
-TEST_F(RealData, Baby) {
-  const Dataset data = load_dataset(folder_, "baby", 1);
-  EXPECT_EQ(data.interactions.n_users, 19445);
-  EXPECT_EQ(data.interactions.n_items, 7050);
-  EXPECT_EQ(data.interactions.size(), 160792U);
-}
-
-TEST_F(RealData, Tiktok) {
-  const Dataset data = load_dataset(folder_, "tiktok", 1);
-  ASSERT_EQ(data.modalities.size(), 2U);
-  EXPECT_EQ(data.modalities[0].name, "audio");
-  EXPECT_EQ(data.modalities[1].name, "image");
-  for (const Modality& m : data.modalities) {
-    EXPECT_EQ(m.dim, 128);
-    const auto values = features(m, data.interactions.n_items);
-    EXPECT_TRUE(
-        std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }));
-    EXPECT_GT(std::count_if(values.begin(), values.end(), [](float x) { return x != 0; }), 0);
-  }
-}
-
-// -------------------------------------------------------------------------------- made data sets
 
 /// Least number of interactions of a user and of an item; 0 when one has none. No pair occurs
 /// twice.
@@ -152,46 +118,22 @@ std::pair<size_t, size_t> core_of(const Interactions& data) {
           *std::min_element(items.begin(), items.end())};
 }
 
-SyntheticSpec small_spec() {
-  SyntheticSpec spec;
-  spec.n_users = 300;
-  spec.n_items = 100;
-  spec.n_interactions = 2500;
-  spec.modalities = {{"image", 33, 3}, {"text", 5, 1}};
-  return spec;
+SyntheticSpec spec_of(int64_t users, int64_t items, int64_t interactions) {
+  return {users, items, interactions, {{"image", 33, 3}, {"text", 5, 1}}, 2023};
 }
+const SyntheticSpec small_spec = spec_of(300, 100, 2500);
 
-TEST(Synthetic, StandInHasBabysSizes) {
-  const Interactions data = synthesise(SyntheticSpec{});
-  EXPECT_EQ(data.n_users, 19445);
-  EXPECT_EQ(data.n_items, 7050);
-  EXPECT_EQ(data.size(), 160792U);
-  EXPECT_EQ(core_of(data), (std::pair<size_t, size_t>{5, 5}));
-  std::map<int32_t, std::array<size_t, 3>> of_user;
-  const std::vector<Interaction>* parts[] = {&data.train, &data.valid, &data.test};
-  for (size_t label = 0; label < 3; ++label)
-    for (const auto& pair : *parts[label]) ++of_user[pair.user][label];
-  for (const auto& [user, n] : of_user) {
-    const size_t all = n[0] + n[1] + n[2], tenth = std::max<size_t>(1, (all + 5) / 10);
-    EXPECT_TRUE(n[1] == tenth && n[2] == tenth) << "user " << user;
-  }
-}
-
-TEST(Synthetic, SizesAtTheLimits) {
-  // As few interactions as there may be, for more users than items and the reverse, and as many.
-  const struct {
-    int64_t users, items, interactions;
-  } limits[] = {{200, 40, 1000}, {40, 200, 1000}, {20, 40, 200}, {50, 40, 500}, {1000, 1000, 5000}};
-  for (const auto& [users, items, interactions] : limits) {
-    SCOPED_TRACE(testing::Message() << users << " users, " << items << " items");
-    SyntheticSpec spec = small_spec();
-    spec.n_users = users;
-    spec.n_items = items;
-    spec.n_interactions = interactions;
+TEST(Synthetic, HasTheSizesAskedForUpToTheLimits) {
+  const SyntheticSpec limits[] = {{},  // the stand-in
+                                  spec_of(200, 40, 1000), spec_of(40, 200, 1000),
+                                  spec_of(20, 40, 200), spec_of(50, 40, 500),
+                                  spec_of(1000, 1000, 5000)};
+  for (const SyntheticSpec& spec : limits) {
+    SCOPED_TRACE(testing::Message() << spec.n_users << " users, " << spec.n_items << " items");
     const Interactions data = synthesise(spec);
-    EXPECT_EQ(data.n_users, users);
-    EXPECT_EQ(data.n_items, items);
-    EXPECT_EQ(data.size(), static_cast<size_t>(interactions));
+    EXPECT_EQ(data.n_users, spec.n_users);
+    EXPECT_EQ(data.n_items, spec.n_items);
+    EXPECT_EQ(data.size(), static_cast<size_t>(spec.n_interactions));
     const auto [of_users, of_items] = core_of(data);
     EXPECT_GE(of_users, 5U);
     EXPECT_GE(of_items, 5U);
@@ -199,26 +141,18 @@ TEST(Synthetic, SizesAtTheLimits) {
 }
 
 TEST(Synthetic, RefusesImpossibleSizes) {
-  const struct {
-    int64_t users, items, interactions;
-  } impossible[] = {
-      {9, 100, 500}, {300, 39, 2500}, {300, 100, 1499}, {50, 400, 1999}, {300, 100, 7501}};
-  for (const auto& [users, items, interactions] : impossible) {
-    SyntheticSpec spec = small_spec();
-    spec.n_users = users;
-    spec.n_items = items;
-    spec.n_interactions = interactions;
-    EXPECT_ERROR(
-        synthesise(spec),
-        "cannot make " + std::to_string(interactions) + " interactions of " +
-            std::to_string(users) + " users and " + std::to_string(items) +
-            " items: expected at least 10 users, 40 items, five interactions for each, and at "
-            "most users * items / 4");
-  }
+  for (const SyntheticSpec& spec : {spec_of(9, 100, 500), spec_of(300, 39, 2500),
+                                    spec_of(300, 100, 1499), spec_of(50, 400, 1999),
+                                    spec_of(300, 100, 7501)})
+    EXPECT_ERROR(synthesise(spec),
+                 "cannot make " + std::to_string(spec.n_interactions) + " interactions of " +
+                     std::to_string(spec.n_users) + " users and " + std::to_string(spec.n_items) +
+                     " items: expected at least 10 users, 40 items, five interactions for each, "
+                     "and at most users * items / 4");
 }
 
-TEST(Synthetic, DrawnBySeedAlone) {
-  SyntheticSpec spec = small_spec();
+TEST(Synthetic, IsDrawnBySeedAlone) {
+  SyntheticSpec spec = small_spec;
   const int threads = omp_get_max_threads();
   omp_set_num_threads(1);
   const Dataset one = synthetic_dataset(spec, "toy");
@@ -267,10 +201,7 @@ double likeness(const Dataset& data, const Modality& modality, bool of_one_user)
 }
 
 TEST(Synthetic, HasThePlantedStructure) {
-  SyntheticSpec spec = small_spec();
-  spec.n_users = 1000;
-  spec.n_items = 400;
-  spec.n_interactions = 10000;
+  SyntheticSpec spec = spec_of(1000, 400, 10000);
   spec.modalities = {{"image", 256, 3}, {"text", 256, 1}};
   const Dataset data = synthetic_dataset(spec, "toy");
   // A user's items are alike in content, in the less noisy modality more so.
@@ -288,17 +219,14 @@ TEST(Synthetic, HasThePlantedStructure) {
   EXPECT_GT(5 * of_the_popular, 2 * data.interactions.train.size());
 }
 
-// ------------------------------------------------------------------------------------- writing
-
 TEST(WriteDataset, LoadsAsTheSame) {
   const ScratchFolder folder;
-  const Dataset made = synthetic_dataset(small_spec(), "toy");
-  write_dataset(small_spec(), "toy", folder / "new/data");
-  EXPECT_EQ(
-      names_below(folder.path()),
-      (std::vector<std::string>{"new", "new/data", "new/data/toy", "new/data/toy/MADE_UP.txt",
-                                "new/data/toy/image_feat.npy", "new/data/toy/text_feat.npy",
-                                "new/data/toy/toy.inter"}));
+  const Dataset made = synthetic_dataset(small_spec, "toy");
+  write_dataset(small_spec, "toy", folder / "new/data");
+  EXPECT_EQ(names_below(folder / "new"),
+            (std::vector<std::string>{"data", "data/toy", "data/toy/MADE_UP.txt",
+                                      "data/toy/image_feat.npy", "data/toy/text_feat.npy",
+                                      "data/toy/toy.inter"}));
   const Dataset loaded = load_dataset(folder / "new/data", "toy", 1);
   EXPECT_TRUE(loaded.synthetic);
   EXPECT_EQ(loaded.folder, folder / "new/data");
@@ -311,45 +239,20 @@ TEST(WriteDataset, LoadsAsTheSame) {
   }
 }
 
-TEST(WriteDataset, KeepsWhatIsThere) {
-  const ScratchFolder folder;
-  write_file(folder / "toy/notes", "mine");
-  EXPECT_ERROR(write_dataset(small_spec(), "toy", folder.path()),
-               (folder / "toy").string() + " is there already: remove it or choose another name");
-  EXPECT_EQ(names_below(folder.path()), (std::vector<std::string>{"toy", "toy/notes"}));
-  std::filesystem::rename(folder / "toy", folder / "toy.part1");
-  write_dataset(small_spec(), "toy", folder.path());
-  std::filesystem::remove_all(folder / "toy");
-  EXPECT_EQ(names_below(folder.path()),
-            (std::vector<std::string>{"toy.part1", "toy.part1/notes"}));
-}
-
-TEST(WriteDataset, RefusesAFolderThatCannotBe) {
-  const ScratchFolder folder;
-  write_file(folder / "file", "");
-  const std::string file = std::filesystem::canonical(folder / "file").string();
-  EXPECT_ERROR(write_dataset(small_spec(), "toy", folder / "file"),
-               "cannot write to " + file + " (Not a directory): expected " + file +
-                   "/toy to lie in a folder that can be written to");
-}
-
 TEST(WriteDataset, LeavesNothingWhenTheDiskIsFull) {
   const ScratchFolder folder;
-  SyntheticSpec spec = small_spec();
-  spec.n_interactions = 1500;
+  const SyntheticSpec spec = spec_of(300, 100, 1500);
   const auto part = std::filesystem::canonical(folder.path()) / "toy.part1";
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   const auto on_signal = std::signal(SIGXFSZ, SIG_IGN);  // then a write beyond the limit fails
   // The interactions take some 12 kB, the first matrix 13,328 bytes.
-  for (const auto& [limit, file] :
-       {std::pair{10000, "toy.inter"}, {13300, "image_feat.npy.part"}}) {
+  for (const auto& [limit, file] : {std::pair{10000, "toy.inter"}, {13300, "image_feat.npy"}}) {
     const rlimit small{static_cast<rlim_t>(limit), before.rlim_max};
     ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
     const std::string message = error_of([&] { write_dataset(spec, "toy", folder.path()); });
     ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
-    EXPECT_EQ(message,
-              "cannot write " + (part / file).string() + ": is the disk full?");
+    EXPECT_EQ(message, "cannot write " + (part / file).string() + ": is the disk full?");
     EXPECT_EQ(names_below(folder.path()), std::vector<std::string>());
   }
   std::signal(SIGXFSZ, on_signal);

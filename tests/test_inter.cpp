@@ -1,6 +1,4 @@
 // The reader of .inter files: what it accepts, what it refuses and in which words.
-#include <sys/stat.h>
-
 #include <map>
 #include <set>
 
@@ -35,33 +33,20 @@ void expect_the_three(const Interactions& data) {
   EXPECT_EQ(pairs_of(data.test), (Pairs{{2, 5}}));
 }
 
-// ------------------------------------------------------------------------------------- accepted
-
-TEST(Inter, LabelsAreTheSplit) {
-  expect_the_three(parse("userID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2\n"));
-}
-
-TEST(Inter, ColumnsInAnyOrderAndOthersIgnored) {
-  expect_the_three(
-      parse("rating\tx_label\titemID\ttimestamp\tuserID\n"
-            "5.0\t0\t5\t1\t0\n\t1\t7\tyesterday\t0\n-1\t0\t11\t\t2\n4\t2\t5\t9\t2\n"));
-}
-
-TEST(Inter, LineEnds) {
-  const std::string text = "userID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2";
+TEST(Inter, ReadsColumnsInAnyOrderAndLineEndsOfBothKinds) {
+  const std::string three = "userID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2";
   std::string crlf;
-  for (char c : text) crlf += c == '\n' ? std::string("\r\n") : std::string(1, c);
-  for (const std::string& body : {text, crlf})
+  for (char c : three) crlf += c == '\n' ? std::string("\r\n") : std::string(1, c);
+  for (const std::string& text :
+       {three, crlf, "\xEF\xBB\xBF" + three, std::string(three).replace(0, 6, " userID  "),
+        std::string("rating\tx_label\titemID\ttimestamp\tuserID\tuser_id\n"
+                    "5.0\t0\t5\t1\t0\tA\n\t1\t7\tyesterday\t0\tA\n-1\t0\t11\t\t2\t\n"
+                    "4\t2\t5\t9\t2\tB")})
     for (const char* end : {"", "\n", "\r\n", "\n\n", "\r\n\r\n\n"})
-      expect_the_three(parse(body + end));
+      expect_the_three(parse(text + end));
 }
 
-TEST(Inter, ByteOrderMark) {
-  expect_the_three(
-      parse("\xEF\xBB\xBFuserID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2\n"));
-}
-
-TEST(Inter, SplitWithoutLabels) {
+TEST(Inter, SplitsEightToOneToOneWithoutLabels) {
   // User u has u interactions, in a shuffled order of lines.
   std::string text = "itemID\tuserID\n";
   for (int item = 0; item < 60; ++item)
@@ -79,18 +64,12 @@ TEST(Inter, SplitWithoutLabels) {
   ASSERT_EQ(count.size(), 59U);
   for (const auto& [user, of_user] : count) {
     const auto n = static_cast<size_t>(user);
-    const size_t held = n < 3    ? 0
-                        : n < 15 ? 1
-                        : n < 25 ? 2
-                        : n < 35 ? 3
-                        : n < 45 ? 4
-                        : n < 55 ? 5
-                                 : 6;
+    const size_t held = n < 3 ? 0 : n < 15 ? 1 : (n - 5) / 10 + 1;
     EXPECT_EQ(of_user, (std::array<size_t, 3>{n - 2 * held, held, held})) << "user " << user;
   }
 }
 
-TEST(Inter, SplitIsDrawnBySeed) {
+TEST(Inter, DrawsTheSplitBySeed) {
   std::string text = "userID\titemID\n";
   constexpr int n_users = 400, n_items = 20;
   for (int k = 0; k < n_users * n_items; ++k)
@@ -109,58 +88,69 @@ TEST(Inter, SplitIsDrawnBySeed) {
   }
 }
 
-TEST(Inter, NumbersWithHoles) {
+TEST(Inter, CountsNumbersThatDoNotOccur) {
   const Interactions data = parse("userID\titemID\tx_label\n7\t900\t0\n7\t3\t1\n9\t3\t2\n");
   EXPECT_EQ(data.n_users, 10);
   EXPECT_EQ(data.n_items, 901);
 }
 
-// -------------------------------------------------------------------------------------- refused
-
-TEST(Inter, RefusesAHeader) {
-  EXPECT_EQ(message(""), "x.inter is empty: expected a header line and interactions");
-  EXPECT_EQ(message("\n\r\n\n"), "x.inter is empty: expected a header line and interactions");
-  EXPECT_EQ(
-      message("userID\tx_label\n0\t1\n"),
-      "x.inter:1: no column itemID in the header 'userID x_label': expected tab-separated names "
-      "with userID and itemID");
-  EXPECT_EQ(message("0\t1\t0\n"),
-            "x.inter:1: no column userID in the header '0 1 0': expected tab-separated names with "
-            "userID and itemID");
-  EXPECT_EQ(message("userID itemID\n0 1\n").substr(0, 34), "x.inter:1: no column userID in the");
-  EXPECT_EQ(message("userID\titemID\tuserID\n0\t1\t2\n"),
-            "x.inter:1: the column userID stands twice: expected it once");
-  for (const std::string columns : {"userID\titemID", "userID\titemID\trating"})
-    EXPECT_EQ(message(columns + "\r0\t1\t2\r0\t2\t2\r"),
-              "x.inter:1: has lines that end in \\r alone: expected \\n or \\r\\n");
+TEST(Inter, RefusesAFile) {
+  const std::string names = ": expected tab-separated names with userID and itemID",
+                    head = "userID\titemID\tx_label\n",
+                    empty = " split empty: expected at least one interaction",
+                    meant = " in the header: did you mean ";
+  const std::pair<std::string, std::string> cases[] = {
+      {"", " is empty: expected a header line and interactions"},
+      {"\n\r\n\n", " is empty: expected a header line and interactions"},
+      {"userID\tx_label\n0\t1\n", ":1: no column itemID in the header 'userID x_label'" + names},
+      {"0\t1\t0\n", ":1: no column userID in the header '0 1 0'" + names},
+      {"userID itemID\n0 1\n", ":1: no column userID in the header 'userID itemID'" + names},
+      {"userID\titemID\tuserID\n0\t1\t2\n", ":1: the column userID stands twice: expected it once"},
+      {"userID\titemID\tX_Label\n", ":1: 'X_Label'" + meant + "x_label?"},
+      {"userID\titemID\t x-label \n", ":1: 'x-label'" + meant + "x_label?"},
+      {"user_id\titemID\n", ":1: 'user_id'" + meant + "userID?"},
+      {"userID\tItem ID\n", ":1: 'Item ID'" + meant + "itemID?"},
+      {"userID\titemID\r0\t1\r0\t2\r",
+       ":1: has lines that end in \\r alone: expected \\n or \\r\\n"},
+      {"userID\titemID\n9\t9\n1\t1\n9\t9\n1\t1\n9\t9\n",
+       ":4: user 9 and item 9 stand in line 2 already: expected each pair once"},
+      {"userID\titemID\n0\t" + std::string(1000, '\x1b') + "\n",  // one line, and a short one
+       ":2: itemID is '" + std::string(40, ' ') +
+           "...': expected a whole number from 0 to 2147483647"},
+      {head, " leaves the training (x_label 0)" + empty},
+      {head + "0\t0\t1\n0\t1\t2\n", " leaves the training (x_label 0)" + empty},
+      {head + "0\t0\t0\n0\t1\t2\n", " leaves the validation (x_label 1)" + empty},
+      {head + "0\t0\t0\n0\t1\t1\n", " leaves the test (x_label 2)" + empty},
+      {"userID\titemID\n0\t0\n0\t1\n1\t0\n1\t1\n",
+       " has no user with three interactions: expected some, to split 8:1:1"}};
+  for (const auto& [text, words] : cases) EXPECT_EQ(message(text), "x.inter" + words);
 }
 
 TEST(Inter, RefusesALine) {
-  const std::string head = "userID\titemID\tx_label\n0\t0\t0\n", tail = "\n1\t0\t1\n1\t1\t2\n";
-  const struct {
-    const char *line, *words;
-  } cases[] = {
+  const std::string head = "userID\titemID\tx_label\n0\t0\t0\n", tail = "\n1\t0\t1\n1\t1\t2\n",
+                    number = ": expected a whole number from 0 to 2147483647",
+                    label = ": expected 0 (train), 1 (validation) or 2 (test)",
+                    most = ": with 4 interactions, expected a number below 1040";
+  const std::pair<const char*, std::string> cases[] = {
       {"", "is blank: expected an interaction"},
       {"0\t1", "has 2 fields: expected 3, as in the header"},
       {"0\t1\t0\t0", "has 4 fields: expected 3, as in the header"},
-      {"zero\t1\t0", "userID is 'zero': expected a whole number"},
-      {"0\t1.0\t0", "itemID is '1.0': expected a whole number"},
-      {"0\t\t0", "itemID is '': expected a whole number"},
-      {"0\t 1\t0", "itemID is ' 1': expected a whole number"},
-      {"0\t0x1\t0", "itemID is '0x1': expected a whole number"},
-      {"-1\t1\t0", "userID is '-1': expected a number from 0 to 2147483647"},
-      {"0\t2147483648\t0", "itemID is '2147483648': expected a number from 0 to 2147483647"},
-      {"0\t99999999999999999999\t0",
-       "itemID is '99999999999999999999': expected a number from 0 to 2147483647"},
-      {"0\t1040\t0", "itemID is 1040: with 4 interactions, expected a number below 1040"},
-      {"2147483647\t1\t0",
-       "userID is 2147483647: with 4 interactions, expected a number below 1040"},
-      {"0\t1\t3", "x_label is 3: expected 0 (train), 1 (validation) or 2 (test)"},
-      {"0\t1\t-1", "x_label is '-1': expected a number from 0 to 2147483647"},
-      {"0\t1\ttrain", "x_label is 'train': expected a whole number"},
+      {"zero\t1\t0", "userID is 'zero'" + number},
+      {"0\t1.0\t0", "itemID is '1.0'" + number},
+      {"0\t\t0", "itemID is ''" + number},
+      {"0\t 1\t0", "itemID is ' 1'" + number},
+      {"0\t0x1\t0", "itemID is '0x1'" + number},
+      {"-1\t1\t0", "userID is '-1'" + number},
+      {"0\t2147483648\t0", "itemID is '2147483648'" + number},
+      {"0\t99999999999999999999\t0", "itemID is '99999999999999999999'" + number},
+      {"0\t1040\t0", "itemID is 1040" + most},
+      {"2147483647\t1\t0", "userID is 2147483647" + most},
+      {"0\t1\t3", "x_label is '3'" + label},
+      {"0\t1\t-1", "x_label is '-1'" + label},
+      {"0\t1\ttrain", "x_label is 'train'" + label},
       {"0\t0\t1", "user 0 and item 0 stand in line 2 already: expected each pair once"}};
   for (const auto& [line, words] : cases)
-    EXPECT_EQ(message(head + line + tail), std::string("x.inter:3: ") + words) << line;
+    EXPECT_EQ(message(head + line + tail), "x.inter:3: " + words) << line;
   EXPECT_EQ(message(head + "0\t1039\t0" + tail), "");
 }
 
@@ -176,33 +166,6 @@ TEST(Inter, RefusesMoreNodesThanAnInt32Numbers) {
   }
 }
 
-TEST(Inter, RefusesTheFirstOfSeveralRepeats) {
-  EXPECT_EQ(message("userID\titemID\n9\t9\n1\t1\n9\t9\n1\t1\n9\t9\n"),
-            "x.inter:4: user 9 and item 9 stand in line 2 already: expected each pair once");
-}
-
-TEST(Inter, MessagesAreOneLineAndShort) {
-  const std::string found = message("userID\titemID\n0\t" + std::string(1000, '\x1b') + "\n");
-  EXPECT_EQ(found,
-            "x.inter:2: itemID is '" + std::string(40, ' ') + "...': expected a whole number");
-}
-
-TEST(Inter, RefusesAnEmptySplit) {
-  const std::string words = " split empty: expected at least one interaction";
-  const std::string head = "userID\titemID\tx_label\n";
-  EXPECT_EQ(message(head), "x.inter leaves the training (x_label 0)" + words);
-  EXPECT_EQ(message(head + "0\t0\t1\n0\t1\t2\n"),
-            "x.inter leaves the training (x_label 0)" + words);
-  EXPECT_EQ(message(head + "0\t0\t0\n0\t1\t2\n"),
-            "x.inter leaves the validation (x_label 1)" + words);
-  EXPECT_EQ(message(head + "0\t0\t0\n0\t1\t1\n"), "x.inter leaves the test (x_label 2)" + words);
-  for (const char* rows : {"", "0\t0\n0\t1\n1\t0\n1\t1\n"})
-    EXPECT_EQ(message("userID\titemID\n" + std::string(rows)),
-              "x.inter has no user with three interactions: expected some, to split 8:1:1");
-}
-
-// ---------------------------------------------------------------------------------------- files
-
 TEST(Inter, RefusesWhatIsNoFile) {
   const ScratchFolder folder;
   const auto path = folder / "x.inter";
@@ -216,26 +179,6 @@ TEST(Inter, RefusesWhatIsNoFile) {
   EXPECT_ERROR(read_inter(folder / "loop", 1),
                "cannot open " + (folder / "loop").string() +
                    " (Too many levels of symbolic links): expected an .inter file to read");
-}
-
-TEST(Inter, RefusesAnUnreadableFile) {
-  const ScratchFolder folder;
-  const auto path = write_file(folder / "x.inter", "userID\titemID\n");
-  ASSERT_EQ(chmod(folder.path().c_str(), 0755) | chmod(path.c_str(), 0), 0);
-  const uid_t user = geteuid();
-  ASSERT_EQ(user == 0 ? seteuid(65534) : 0, 0);  // root may read every file
-  const std::string message = error_of([&] { read_inter(path, 1); });
-  ASSERT_EQ(seteuid(user), 0);
-  EXPECT_EQ(message, "cannot open " + path.string() +
-                         " (Permission denied): expected an .inter file to read");
-}
-
-TEST(Inter, ReadsAFile) {
-  const ScratchFolder folder;
-  expect_the_three(
-      read_inter(write_file(folder / "x.inter",
-                            "userID\titemID\tx_label\n0\t5\t0\n0\t7\t1\n2\t11\t0\n2\t5\t2\n"),
-                 1));
 }
 
 }  // namespace

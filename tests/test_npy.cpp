@@ -1,18 +1,15 @@
-// The reader and the writer of .npy files, against files made by hand from the format's
-// description.
-#include <sys/stat.h>
-
+// .npy files, against files made by hand from the format's description.
 #include <cstring>
+#include <numeric>
 
 #include "compare.h"
 #include "data/npy.h"
 #include "random_inputs.h"
 #include "scratch.h"
+#include "text.h"
 
 namespace bm3::test {
 namespace {
-
-// -------------------------------------------------------------------------------- files by hand
 
 /// A header of a version around a dictionary; the values begin at a multiple of 64.
 std::string header(const std::string& dictionary, int version = 1) {
@@ -64,8 +61,6 @@ double half_value(unsigned bits) {
                                : (1 + fraction) * std::pow(2.0, exponent - 15));
 }
 
-// ----------------------------------------------------------------------------------- matrices
-
 struct Shape {
   size_t rows, cols;
 };
@@ -90,7 +85,7 @@ void expect_reads(const std::string& dtype, const std::vector<T>& values,
     }
 }
 
-TEST(Npy, EveryTypeOrderAndVersion) {
+TEST(Npy, ReadsEveryTypeOrderAndVersion) {
   Random random(1);
   const ScratchFolder folder;
   for (const Shape shape : shapes) {
@@ -108,32 +103,25 @@ TEST(Npy, EveryTypeOrderAndVersion) {
   }
 }
 
-TEST(Npy, EveryHalf) {
+TEST(Npy, ReadsEveryHalfThatIsFinite) {
   const ScratchFolder folder;
-  std::vector<uint16_t> finite;
-  std::vector<float> expected;
-  for (unsigned bits = 0; bits < 65536; ++bits)
-    if ((bits >> 10 & 31) != 31) {
-      finite.push_back(static_cast<uint16_t>(bits));
-      expected.push_back(static_cast<float>(half_value(bits)));
-    }
-  ASSERT_EQ(finite.size(), 63488U);
-  const std::string start = header(dictionary("<f2", "(62, 1024)"));
-  const auto found = read(NpyMatrix(write_file(folder / "x.npy", start + bytes_of(finite))), 62);
-  EXPECT_EQ(std::memcmp(found.data(), expected.data(), expected.size() * sizeof(float)), 0);
-
-  std::vector<uint16_t> others;  // infinities and NaNs, of either sign
-  for (unsigned bits = 0; bits < 65536; ++bits)
-    if ((bits >> 10 & 31) == 31) others.push_back(static_cast<uint16_t>(bits));
+  std::vector<uint16_t> halves(65536);
+  std::iota(halves.begin(), halves.end(), uint16_t{0});
   const NpyMatrix matrix(
-      write_file(folder / "y.npy", header(dictionary("<f2", "(2048, 1)")) + bytes_of(others)));
-  float value;
-  for (int64_t row = 0; row < 2048; ++row)
-    EXPECT_NE(error_of([&] { matrix.read_rows(row, 1, &value); }), "")
-        << others[static_cast<size_t>(row)];
+      write_file(folder / "x.npy", header(dictionary("<f2", "(65536, 1)")) + bytes_of(halves)));
+  for (uint16_t bits : halves) {
+    float found = NAN;
+    const std::string message = error_of([&] { matrix.read_rows(bits, 1, &found); });
+    const auto expected = static_cast<float>(half_value(bits));
+    if ((bits >> 10 & 31) == 31) {  // infinities and NaNs
+      EXPECT_NE(message, "") << bits;
+    } else {
+      EXPECT_TRUE(message.empty() && std::memcmp(&found, &expected, sizeof found) == 0) << bits;
+    }
+  }
 }
 
-TEST(Npy, DoublesAtTheEdgeOfFloat) {
+TEST(Npy, ReadsDoublesAtTheEdgeOfFloat) {
   const ScratchFolder folder;
   const double most = std::numeric_limits<float>::max();
   const std::vector<double> values = {most, -most, 1e-50, -0.0, 1 + 1e-9, std::nextafter(most, 0)};
@@ -165,190 +153,102 @@ TEST(Npy, RefusesWhatIsNotFinite) {
   }
 }
 
-TEST(Npy, RefusesAFileOfAnotherSize) {
+TEST(Npy, ReadsADictionaryInAnyOrderAndQuotes) {
   const ScratchFolder folder;
-  const auto path = folder / "x.npy";
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+  for (const std::string text : {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }",
+                                 "{'shape': (2,3),'descr':'<f4','fortran_order':False}",
+                                 R"({"descr": "<f4", "fortran_order": False, "shape": (2, 3)})"})
+    EXPECT_EQ(read(NpyMatrix(write_file(folder / "x.npy", header(text) + bytes_of(values))), 2),
+              values);
+}
+
+/// What the file of these bytes is refused with, behind its name; "" when it is not.
+std::string refusal(const std::string& bytes) {
+  const ScratchFolder folder;
+  const auto path = write_file(folder / "x.npy", bytes);
+  const std::string message = error_of([&] { NpyMatrix{path}; });
+  const size_t at = message.find(path.string());
+  return at == std::string::npos ? message : message.substr(at + path.string().size());
+}
+
+TEST(Npy, RefusesAFileOfAnotherSize) {
   const std::string whole = header(dictionary("<f4", "(5, 3)")) + bytes_of(std::vector<float>(15));
-  ASSERT_EQ(whole.size(), 128U + 60);
-  for (size_t size : {128, 129, 187}) {
-    write_file(path, whole.substr(0, size));
-    EXPECT_ERROR(NpyMatrix{path}, path.string() + " has " + std::to_string(size) +
-                                      " bytes: expected 188 by its header; it is truncated");
-  }
-  write_file(path, whole + "x");
-  EXPECT_ERROR(NpyMatrix{path}, path.string() + " has 189 bytes: expected 188 by its header");
-  for (size_t size = 0; size < 128; ++size) {
-    write_file(path, whole.substr(0, size));
-    EXPECT_ERROR(
-        NpyMatrix{path},
-        path.string() + (size < 12 ? " is not an .npy file: expected it to start with \\x93NUMPY"
-                                   : ": the .npy header is truncated"));
-  }
+  ASSERT_EQ(whole.size(), 188U);
+  EXPECT_EQ(refusal(whole), "");
+  for (size_t size = 0; size < 128; ++size)
+    EXPECT_EQ(refusal(whole.substr(0, size)),
+              size < 12 ? " is not an .npy file: expected it to start with \\x93NUMPY"
+                        : ": the .npy header is truncated");
+  for (size_t size : {128, 129, 187, 189})
+    EXPECT_EQ(refusal((whole + "x").substr(0, size)),
+              " has " + std::to_string(size) + " bytes: expected 128 + 5 * 3 * 4 by its header");
+  const std::string most = "9223372036854775807";  // whose bytes no number counts
+  EXPECT_EQ(refusal(header(dictionary("<f8", "(" + most + ", " + most + ")"))),
+            " has 128 bytes: expected 128 + " + most + " * " + most + " * 8 by its header");
+}
+
+TEST(Npy, RefusesAHeader) {
+  const std::string right = dictionary("<f4", "(2, 3)");
+  std::string huge = header(right, 2);
+  huge.replace(8, 4, "\xff\xff\xff\xff");
+  const std::string not_a_dictionary = ": expected a dictionary",
+                    lacks = ": the .npy header lacks ",
+                    no_order = ": the .npy header's fortran_order is ";
+  const auto without = [&](const std::string& key) {
+    return header(std::string(right).replace(right.find(key), 1, "X"));
+  };
+  const auto order = [](const std::string& text) {
+    return header("{'descr': '<f4', 'fortran_order': " + text + ", 'shape': (2, 3)}");
+  };
+  const std::pair<std::string, std::string> cases[] = {
+      {"PK" + header(right).substr(2),
+       " is not an .npy file: expected it to start with \\x93NUMPY"},
+      {header(right, 0), ": .npy version 0: expected 1, 2 or 3"},
+      {header(right, 4), ": .npy version 4: expected 1, 2 or 3"},
+      {header(right, -1), ": .npy version -1: expected 1, 2 or 3"},
+      {huge, ": the .npy header is truncated"},
+      {header(""), ": the .npy header is ''" + not_a_dictionary},
+      {header("\n\n"), ": the .npy header is ''" + not_a_dictionary},
+      {header("{"), ": the .npy header is '{'" + not_a_dictionary},
+      {header("[1, 2]"), ": the .npy header is '[1, 2]'" + not_a_dictionary},
+      {header(right.substr(1)),
+       ": the .npy header is '" + right.substr(1, 40) + "...'" + not_a_dictionary},
+      {without("descr"), lacks + "'descr'"},
+      {without("fortran_order"), lacks + "'fortran_order'"},
+      {without("shape"), lacks + "'shape'"},
+      {order("true"), no_order + "'true': expected True or False"},
+      {order("Falsehood"), no_order + "'Falsehood': expected True or False"},
+      {order(""), no_order + "'': expected True or False"}};
+  for (const auto& [bytes, words] : cases) EXPECT_EQ(refusal(bytes), words);
 }
 
 TEST(Npy, RefusesWhatIsNoMatrixOfFloats) {
-  const ScratchFolder folder;
-  const auto path = folder / "x.npy";
-  const auto refusal = [&](const std::string& dtype, const std::string& shape, size_t bytes) {
-    write_file(path, header(dictionary(dtype, shape)) + std::string(bytes, '\0'));
-    const std::string message = error_of([&] { NpyMatrix{path}; });
-    return message.substr(message.find(path.string()) == 0 ? path.string().size() : 0);
-  };
-  const std::string floats = "float16, float32 or float64 (<f2, <f4, <f8)";
-  EXPECT_EQ(refusal("<i4", "(2, 2)", 16), " has dtype '<i4': expected " + floats);
-  EXPECT_EQ(refusal("|u1", "(2, 2)", 4), " has dtype '|u1': expected " + floats);
-  EXPECT_EQ(refusal("|b1", "(2, 2)", 4), " has dtype '|b1': expected " + floats);
-  for (const std::string dtype : {">f4", ">f8", "<f16", "<c8", "|O", "<U5", "<u4", "=f4", ""})
-    EXPECT_EQ(refusal(dtype, "(2, 2)", 16),
-              " has dtype '" + dtype + "': expected little-endian " + floats);
-  const std::string matrix = " dimensions: expected 2, a row for each item";
-  EXPECT_EQ(refusal("<f4", "()", 4), " has 0" + matrix);
-  EXPECT_EQ(refusal("<f4", "(4,)", 16), " has 1" + matrix);
-  EXPECT_EQ(refusal("<f4", "(2, 2, 2)", 32), " has 3" + matrix);
-  EXPECT_EQ(refusal("<f4", "(4, 0)", 0), " has no columns: expected at least one");
-  EXPECT_EQ(refusal("<f4", "(0, 4)", 0), "");  // `load_dataset` counts the rows
+  for (const std::string descr : {"'<i4'", "'|u1'", "'>f4'", "'<f16'", "'<c8'", "'|O'", "'=f4'",
+                                  "''", "'<f4", "\"<f4'", "<f4", "[('a'", "'<f4 '", "'<f4\t'", ""})
+    EXPECT_EQ(refusal(header("{'fortran_order': False, 'shape': (2, 3), 'descr': " + descr + "}")),
+              " has dtype " + one_line(descr.substr(0, descr.find(' '))) +
+                  ": expected little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')");
+  for (const std::string shape :
+       {"()", "(4,)", "(2, 2, 2)", "(4, 0)", "(-1, 3)", "(2, -3)", "[2", "2", "(2 3)", "(2, x)",
+        "(2.0, 3)", "(,)", "(2,,3)", "(,2)", "(2, 9223372036854775808)", "('2', 3)", "(2, 3"})
+    EXPECT_EQ(refusal(header(dictionary("<f4", shape))),
+              " has shape '" + (shape == "(2, 3" ? "" : shape) +
+                  "': expected (rows, columns), a row for each item and at least one column");
+  EXPECT_EQ(refusal(header(dictionary("<f4", "(0, 4)"))), "");  // `load_dataset` counts the rows
 }
 
-TEST(Npy, RefusesWhatIsNoFile) {
-  const ScratchFolder folder;
-  EXPECT_ERROR(NpyMatrix{folder / "none.npy"},
-               "cannot open " + (folder / "none.npy").string() +
-                   " (No such file or directory): expected an .npy file to read");
-  EXPECT_ERROR(NpyMatrix{folder.path()},
-               folder.path().string() + " is not a file: expected an .npy file to read");
-}
-
-// ------------------------------------------------------------------------------------- headers
-
-NpyHeader parse(const std::string& bytes) { return parse_npy_header(bytes, "x.npy"); }
-
-TEST(NpyHeader, WhatNumpyWrites) {
-  const NpyHeader plain =
-      parse(header("{'descr': '<f4', 'fortran_order': False, 'shape': (7050, 384), }"));
-  EXPECT_EQ(plain.dtype, "<f4");
-  EXPECT_FALSE(plain.fortran_order);
-  EXPECT_EQ(plain.shape, (std::vector<int64_t>{7050, 384}));
-  EXPECT_EQ(plain.item_size(), 4U);
-  EXPECT_EQ(plain.count(), 7050 * 384);
-  EXPECT_EQ(plain.data_offset, 128U);
-  EXPECT_TRUE(
-      parse(header("{'descr': '<f8', 'fortran_order': True, 'shape': (3,), }")).fortran_order);
-  EXPECT_EQ(parse(header("{'descr': '<i8', 'fortran_order': False, 'shape': (3,), }")).shape,
-            std::vector<int64_t>{3});
-  EXPECT_EQ(parse(header("{'descr': '|u1', 'fortran_order': False, 'shape': (), }")).count(), 1);
-  const NpyHeader other =
-      parse(header(R"({"descr": "<f2", "fortran_order": True, "shape": (7, 3), })"));
-  EXPECT_EQ(other.dtype, "<f2");
-  EXPECT_EQ(other.shape, (std::vector<int64_t>{7, 3}));
-  EXPECT_TRUE(other.fortran_order);
-  EXPECT_EQ(parse(header("{'shape': (2,3,4),'descr':'<f2','fortran_order':True}")).shape,
-            (std::vector<int64_t>{2, 3, 4}));
-}
-
-TEST(NpyHeader, Refuses) {
-  const std::string right = dictionary("<f4", "(2, 3)"), file = header(right);
-  const auto words = [](const std::string& bytes) {
-    const std::string message = error_of([&] { parse(bytes); });
-    EXPECT_EQ(message.substr(0, 5), "x.npy") << message;
-    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
-    return message;
-  };
-  EXPECT_EQ(words("PK" + file.substr(2)),
-            "x.npy is not an .npy file: expected it to start with \\x93NUMPY");
-  for (int version : {0, 4, -1})
-    EXPECT_EQ(words(header(right, version)).find("x.npy: .npy version " + std::to_string(version)),
-              0U);
-  std::string huge = header(right, 2);
-  huge.replace(8, 4, "\xff\xff\xff\xff");
-  EXPECT_EQ(words(huge), "x.npy: the .npy header is truncated");
-
-  const std::string broken = right.substr(1);
-  for (const std::string garbage : {"", "{", "descr", "[1, 2]", "\n\n", broken.c_str()})
-    EXPECT_NE(words(header(garbage)).find("expected a dictionary"), std::string::npos) << garbage;
-  for (const char* key : {"descr", "fortran_order", "shape"}) {
-    std::string without = right;
-    without.replace(without.find(key), 1, "X");
-    EXPECT_EQ(words(header(without)), std::string("x.npy: the .npy header lacks '") + key + "'");
-  }
-  for (const std::string descr :
-       {"'<f4, ", "\"<f4', ", "<f4, ", "[('a', '<f4')], ", "'', ", "'<f4\n', "})
-    EXPECT_NE(words(header("{'fortran_order': False, 'shape': (2, 3), 'descr': " + descr + "}"))
-                  .find("expected little-endian float16"),
-              std::string::npos)
-        << descr;
-  for (const std::string order : {"true", "0", "Falsehood", "", "'True'"})
-    EXPECT_EQ(words(header("{'descr': '<f4', 'fortran_order': " + order + ", 'shape': (2, 3)}")),
-              "x.npy: the .npy header's fortran_order is '" + order + "': expected True or False");
-}
-
-TEST(NpyHeader, RefusesAShape) {
-  const auto refusal = [](const std::string& shape) {
-    return error_of([&] { parse(header(dictionary("<f4", shape))); });
-  };
-  for (const char* shape :
-       {"(-1, 3)", "(2, -3)", "(2, 3", "[2, 3]", "2", "(2 3)", "(2, x)", "(2.0, 3)", "(,)",
-        "(2,,3)", "(2, , 3)", "(,2)", "(2, 9223372036854775808)", "('2', 3)"})
-    EXPECT_NE(refusal(shape).find("expected a tuple of whole numbers"), std::string::npos)
-        << shape << ": " << refusal(shape);
-  for (const char* shape : {"(9223372036854775807,)", "(4294967296, 4294967296)",
-                            "(2305843009213693952, 1)", "(3, 3, 1000000, 1000000000000)"})
-    EXPECT_EQ(refusal(shape), "x.npy: the .npy header's shape is too large for any file") << shape;
-  EXPECT_EQ(refusal("(2305843009213693951, 1)"), "");
-}
-
-// ------------------------------------------------------------------------- written and read again
-
-template <class T>
-class NpyRoundTrip : public testing::Test {};
-using Written = testing::Types<float, double, int64_t>;
-TYPED_TEST_SUITE(NpyRoundTrip, Written);
-
-TYPED_TEST(NpyRoundTrip, SameValues) {
-  using T = TypeParam;
+TEST(Npy, WritesWhatNumpyWould) {
   Random random(2);
   const ScratchFolder folder;
-  const auto path = folder / "x.npy";
-  for (const Shape shape : shapes) {
-    const auto values = random.numbers<T>(shape.rows * shape.cols, 1e6);
-    const auto rows = static_cast<int64_t>(shape.rows), cols = static_cast<int64_t>(shape.cols);
-    write_npy(path, values.data(), rows, cols);
-    const auto array = read_npy<T>(path);
-    EXPECT_EQ(array.shape, (std::vector<int64_t>{rows, cols}));
-    EXPECT_EQ(array.values, values);
-    const std::string dtype = std::is_same_v<T, float>    ? "<f4"
-                              : std::is_same_v<T, double> ? "<f8"
-                                                          : "<i8";
-    EXPECT_EQ(read_file(path), header(dictionary(dtype, "(" + std::to_string(rows) + ", " +
-                                                            std::to_string(cols) + ")")) +
-                                   bytes_of(values));
+  for (const auto [rows, cols] : shapes) {
+    const auto values = random.numbers<float>(rows * cols, 1e6);
+    const std::string shape = "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")",
+                      written = npy_header(static_cast<int64_t>(rows), static_cast<int64_t>(cols)) +
+                                std::string(npy_bytes(values.data(), values.size()));
+    EXPECT_EQ(written, header(dictionary("<f4", shape)) + bytes_of(values));
+    EXPECT_EQ(read(NpyMatrix(write_file(folder / "x.npy", written)), 100), values);
   }
-  EXPECT_EQ(names_below(folder.path()), std::vector<std::string>{"x.npy"});
-}
-
-TEST(NpyWriter, NothingIsLeftUnfinished) {
-  const ScratchFolder folder;
-  {
-    NpyWriter<float> writer(folder / "x.npy", 2, 1);
-    const float value = 1;
-    writer.append(&value, 1);
-  }
-  EXPECT_EQ(names_below(folder.path()), std::vector<std::string>());
-  const auto path = folder / "none/x.npy";
-  EXPECT_ERROR((NpyWriter<float>(path, 1, 1)),
-               "cannot write " + path.string() + ".part: is the folder there and writable?");
-}
-
-TEST(NpyArray, ExactlyTheType) {
-  const ScratchFolder folder;
-  const auto path = folder / "x.npy";
-  const float values[] = {1, 2};
-  write_npy(path, values, 2, 1);
-  EXPECT_ERROR(read_npy<double>(path), path.string() + " has dtype <f4: expected <f8 in C order");
-  write_file(path, header(dictionary("<f4", "(1, 2)", true)) + bytes_of<float>({1, 2}));
-  EXPECT_ERROR(read_npy<float>(path),
-               path.string() + " has dtype <f4 in Fortran order: expected <f4 in C order");
-  write_file(path, header(dictionary("|u1", "(3,)")) + "abc");
-  EXPECT_EQ(read_npy<uint8_t>(path).values, (std::vector<uint8_t>{'a', 'b', 'c'}));
 }
 
 }  // namespace

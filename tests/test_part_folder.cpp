@@ -1,9 +1,11 @@
-// Folders that appear whole or not at all, under a name that may be taken by then.
+// Folders that appear whole or not at all.
 #include "data/part_folder.h"
 
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
-#include "run_folder.h"
 #include "scratch.h"
 
 namespace bm3::test {
@@ -12,33 +14,33 @@ namespace {
 namespace fs = std::filesystem;
 using Names = std::vector<std::string>;
 
-TEST(PartFolder, GoesWithWhatItMade) {
+TEST(PartFolder, IsRemovedWithWhatItHolds) {
   const ScratchFolder scratch;
   write_file(scratch / "x.part1/mine", "");
   {
-    const PartFolder deep(absolute_path(scratch / "a/b/c")), beside(absolute_path(scratch / "x"));
-    deep.write("text", "whole");
-    EXPECT_EQ(read_file(scratch / "a/b/c.part1/text"), "whole");
-    EXPECT_TRUE(fs::exists(scratch / "x.part2"));
+    const PartFolder part(scratch / "x");
+    part.append("text", "wh");
+    part.append("text", "ole");
+    EXPECT_EQ(read_file(scratch / "x.part2/text"), "whole");
   }
   EXPECT_EQ(names_below(scratch.path()), (Names{"x.part1", "x.part1/mine"}));
 }
 
 TEST(PartFolder, TakesTheNameOfNothingOrOfAnEmptyFolder) {
   const ScratchFolder scratch;
-  for (const std::string name : {"new/run", "empty"}) {
-    if (name == "empty") fs::create_directory(scratch / name);
-    PartFolder part(absolute_path(scratch / name));
-    part.write("text", "");
-    EXPECT_TRUE(part.rename_to(absolute_path(scratch / name)));
-  }
-  write_file(scratch / "file", "");
-  for (const std::string name : {"new/run", "file"}) {
-    PartFolder part(absolute_path(scratch / name));
-    EXPECT_FALSE(part.rename_to(absolute_path(scratch / name)));
+  fs::create_directory(scratch / "empty");
+  fs::create_directory(scratch / "far");
+  fs::create_directory_symlink("far", scratch / "link");
+  for (const std::string name : {"new/run", "empty/", "link"}) {
+    { PartFolder{scratch / name}; }
+    EXPECT_EQ(fs::exists(scratch / name), name != "new/run");  // a trial changes nothing
+    PartFolder part(scratch / name);
+    part.append("text", "");
+    part.rename_to_target();
   }
   EXPECT_EQ(names_below(scratch.path()),
-            (Names{"empty", "empty/text", "file", "new", "new/run", "new/run/text"}));
+            (Names{"empty", "empty/text", "far", "far/text", "link", "new", "new/run",
+                   "new/run/text"}));
   struct stat status {};
   const mode_t mask = umask(0);
   umask(mask);
@@ -46,14 +48,54 @@ TEST(PartFolder, TakesTheNameOfNothingOrOfAnEmptyFolder) {
   EXPECT_EQ(status.st_mode & 0777, 0777 & ~mask);  // for others to read, as any new folder
 }
 
-TEST(PartFolder, GivesUpWhenInterrupted) {
+std::string cannot_make(const fs::path& target, const std::string& reason) {
+  return "cannot make the folder " + target.string() + " (" + reason +
+         "): expected a new or empty one (no mount point) where files can be written";
+}
+
+TEST(PartFolder, RefusesANameThatIsTakenAtOnceOrByThen) {
+  const ScratchFolder scratch;
+  const fs::path here = fs::canonical(scratch.path());
+  write_file(here / "file", "");
+  write_file(here / "full/mine", "");
+  for (const auto& [name, reason] : {std::pair{"file", "Not a directory"},
+                                     {"full", "Directory not empty"},
+                                     {"file/run", "Not a directory"}})
+    EXPECT_ERROR(PartFolder{here / name}, cannot_make(here / name, reason));
+  {
+    PartFolder part(here / "run");
+    write_file(here / "run/mine", "");
+    EXPECT_ERROR(part.rename_to_target(), cannot_make(here / "run", "Directory not empty"));
+  }
+  EXPECT_EQ(names_below(here), (Names{"file", "full", "full/mine", "run", "run/mine"}));
+}
+
+TEST(PartFolder, RefusesAMountPointAtOnce) {
+  const ScratchFolder scratch;
+  const fs::path folder = fs::canonical(scratch.path()) / "mounted";
+  fs::create_directory(folder);
+  const pid_t child = fork();
+  if (child == 0) {  // for which alone the folder is mounted
+    const bool can = unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
+                     mount("none", folder.c_str(), "tmpfs", 0, nullptr) == 0;
+    _exit(!can ? 77
+               : error_of([&] { PartFolder{folder}; }) !=
+                     cannot_make(folder, "Device or resource busy"));
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "this system lets nobody mount";
+  EXPECT_EQ(status, 0);
+}
+
+TEST(PartFolder, IsRemovedWhenASignalComes) {
   const ScratchFolder scratch;
   const auto write_and_wait = [&](int signal) {
-    PartFolder part(absolute_path(scratch / "run"));
-    part.write("text", "");
+    PartFolder part(scratch / "run");
+    part.append("text", "");
     raise(signal);
     if (!fs::exists(scratch / "run.part1/text")) return;  // the signal did not wait
-    PartFolder::heed_interrupts();
+    part.append("text", "");
   };
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
     EXPECT_EXIT(write_and_wait(signal), testing::KilledBySignal(signal), "");
@@ -62,36 +104,6 @@ TEST(PartFolder, GivesUpWhenInterrupted) {
   ::signal(SIGHUP, SIG_IGN);  // as nohup does
   EXPECT_EXIT((write_and_wait(SIGHUP), std::exit(3)), testing::ExitedWithCode(3), "");
   ::signal(SIGHUP, SIG_DFL);
-}
-
-/// Results are kept when the name that was free at the start is no more so.
-TEST(WriteRun, TakesTheNextNameThatIsFree) {
-  const ScratchFolder scratch;
-  SyntheticSpec spec;
-  spec.n_users = spec.n_items = 40;
-  spec.n_interactions = 300;
-  spec.modalities.clear();
-  const Dataset data = synthetic_dataset(spec, "toy");
-  TrainOptions options;
-  options.train.model.d = 1;
-  TrainResult result;
-  result.user = result.item = std::vector<float>(40);
-  const auto write = [&](const fs::path& out) {
-    return write_run(out, options, data, {}, result, Ranking{});
-  };
-  const fs::path out = scratch / "run", here = fs::canonical(scratch.path());
-  check_run_folder(out, true);
-  EXPECT_EQ(names_below(scratch.path()), Names());  // a trial leaves nothing
-  write_file(out / "notes", "mine");
-  fs::create_directory(scratch / "run-2");
-  EXPECT_EQ(write(out), here / "run-3");
-  EXPECT_EQ(write(out), here / "run-4");
-  EXPECT_EQ(names_below(out), Names{"notes"});
-  EXPECT_EQ(names_below(scratch / "run-2"), Names());
-  EXPECT_EQ(names_below(scratch / "run-3").size(), 5U);
-  EXPECT_EQ(write(scratch / "other/run"), scratch / "other/run");
-  fs::remove_all(out);
-  EXPECT_EQ(write(out), out);
 }
 
 }  // namespace

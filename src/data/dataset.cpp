@@ -1,6 +1,7 @@
 #include "data/dataset.h"
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 
 #include "data/npy.h"
@@ -38,6 +39,19 @@ bool is_feature_file(const fs::path& path) {
          name.compare(name.size() - feature_ending.size(), name.size(), feature_ending) == 0;
 }
 
+/// The name that a file which looks like features would need; empty for any other file.
+std::string needed_name(const fs::path& path) {
+  std::string name = path.filename().string(), small = name;
+  for (char& c : small) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const size_t at = small.find("feat");
+  const bool is_array = path.extension() == ".npy" || path.extension() == ".npz";
+  const bool is_of_mmrec = name == "user_graph_dict.npy";  // not features
+  if ((at == std::string::npos && !is_array) || is_of_mmrec) return "";
+  name.resize(at == std::string::npos ? path.stem().string().size() : at);
+  name.resize(name.find_last_not_of("-_. ") + 1);
+  return (name.empty() ? "NAME" : name) + std::string(feature_ending);
+}
+
 std::string mark_text(const SyntheticSpec& spec, const std::string& name) {
   std::string modalities;
   for (const auto& m : spec.modalities)
@@ -59,17 +73,16 @@ std::string inter_text(const Interactions& data) {
   return text;
 }
 
-void write_features(const Modality& modality, int64_t n_items, const fs::path& path) {
-  NpyWriter<float> writer(path, n_items, modality.dim);
+void write_features(const PartFolder& part, const Modality& modality, int64_t n_items) {
+  const std::string file = modality.name + std::string(feature_ending);
+  part.append(file, npy_header(n_items, modality.dim));
   constexpr int64_t piece = 256;
   std::vector<float> rows(static_cast<size_t>(piece * modality.dim));
   for (int64_t first = 0; first < n_items; first += piece) {
-    PartFolder::heed_interrupts();
     const int64_t count = std::min(piece, n_items - first);
     modality.read_rows(first, count, rows.data());
-    writer.append(rows.data(), static_cast<size_t>(count * modality.dim));
+    part.append(file, npy_bytes(rows.data(), static_cast<size_t>(count * modality.dim)));
   }
-  writer.finish();
 }
 
 }  // namespace
@@ -89,9 +102,15 @@ Dataset load_dataset(const fs::path& folder, const std::string& name, uint64_t s
   data.interactions = read_inter(folder / name / (name + ".inter"), seed);
   data.synthetic = fs::exists(folder / name / mark_name);
   std::vector<fs::path> features;
-  for (const auto& entry : fs::directory_iterator(folder / name))
-    if (is_feature_file(entry.path())) features.push_back(entry.path());
+  for (const auto& entry : fs::directory_iterator(folder / name)) {
+    const std::string file = entry.path().filename().string(), needed = needed_name(entry.path());
+    if (is_feature_file(entry.path()))
+      features.push_back(entry.path());
+    else if (!needed.empty() && !fs::exists(folder / name / needed))
+      data.unread.push_back(one_line(file + ": features are read from " + needed));
+  }
   std::sort(features.begin(), features.end());
+  std::sort(data.unread.begin(), data.unread.end());
   for (const auto& path : features)
     data.modalities.push_back(open_modality(path, data.interactions.n_items));
   return data;
@@ -111,16 +130,13 @@ Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name) {
 }
 
 void write_dataset(const SyntheticSpec& spec, const std::string& name, const fs::path& folder) {
-  const fs::path target = folder / name;
-  const Error taken(target.string() + " is there already: remove it or choose another name");
-  if (fs::exists(fs::symlink_status(target))) throw taken;
+  PartFolder{folder / name};  // a trial: what could not be written need not be made
   const Dataset data = synthetic_dataset(spec, name);
-  PartFolder part(absolute_path(target));
-  part.write(mark_name, mark_text(spec, name));
-  part.write(name + ".inter", inter_text(data.interactions));
-  for (const auto& m : data.modalities)
-    write_features(m, spec.n_items, part / (m.name + std::string(feature_ending)));
-  if (!part.rename_to(absolute_path(target))) throw taken;
+  PartFolder part(folder / name);
+  part.append(mark_name, mark_text(spec, name));
+  part.append(name + ".inter", inter_text(data.interactions));
+  for (const auto& m : data.modalities) write_features(part, m, spec.n_items);
+  part.rename_to_target();
 }
 
 }  // namespace bm3

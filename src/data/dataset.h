@@ -23,24 +23,25 @@ struct Dataset {
   std::filesystem::path folder;  // that it was read from; empty: made in memory
   Interactions interactions;
   std::vector<Modality> modalities;
+  std::vector<std::string> unread;  // files that look like features, each with the name it needs
   bool synthetic = false;  // made up, not observed
 };
 
-/// Error unless a modality can have this name, which file names and --modalities hold.
+/// Throws unless a modality can have this name, which file names and --modalities hold.
 void check_modality_name(const std::string& name);
 
 /// Reads folder/name/name.inter and every *_feat.npy beside it, a modality each, by name; synthetic
-/// is what `write_dataset` wrote. Errors: those of `read_inter` (which uses `seed` for a split),
-/// `NpyMatrix` and `check_modality_name`; a matrix with fewer rows than there are items (more are
-/// allowed).
+/// is what `write_dataset` wrote. Throws as `read_inter` (which uses `seed` for a split),
+/// `NpyMatrix` and `check_modality_name` do, and for a matrix with fewer rows than there are items
+/// (more are allowed).
 Dataset load_dataset(const std::filesystem::path& folder, const std::string& name, uint64_t seed);
 
-/// The data set that `spec` describes, made in memory.
+/// Makes the data set that `spec` describes in memory.
 Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name);
 
-/// Writes the same to folder/name in the layout that `load_dataset` reads, with a mark that says
-/// that it is made up. Error when that is there already or cannot be written; then, and when
-/// interrupted, nothing is left.
+/// Writes the same to the new or empty folder/name in the layout that `load_dataset` reads, with a
+/// mark that says that it is made up. Throws when it cannot be written; then, and when interrupted,
+/// no part of it is left.
 void write_dataset(const SyntheticSpec& spec, const std::string& name,
                    const std::filesystem::path& folder);
 

@@ -1,8 +1,7 @@
 #include "data/inter.h"
 
 #include <algorithm>
-#include <charconv>
-#include <numeric>
+#include <unordered_map>
 
 #include "data/open_file.h"
 #include "random.h"
@@ -37,37 +36,43 @@ struct Columns {
   size_t count, user, item, label;
 };
 
+/// `column` in small letters, without blanks, _ and -.
+std::string plain(std::string_view column) {
+  std::string out;
+  for (const char c : column)
+    if (c != ' ' && c != '_' && c != '-') out += c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+  return out;
+}
+
+/// Returns where `wanted` stands, or `absent`. Throws where it stands twice, or is misspelt.
+size_t find_column(const std::vector<std::string_view>& columns, const std::string& wanted,
+                   const std::string& name) {
+  const auto at = std::find(columns.begin(), columns.end(), wanted);
+  if (std::count(columns.begin(), columns.end(), wanted) > 1)
+    fail(name, 1, "the column " + wanted + " stands twice: expected it once");
+  if (at != columns.end()) return static_cast<size_t>(at - columns.begin());
+  for (const auto& column : columns)
+    if (plain(column) == plain(wanted))
+      fail(name, 1, in_quotes(column) + " in the header: did you mean " + wanted + "?");
+  return absent;
+}
+
 Columns parse_header(std::string_view line, const std::string& name) {
   if (line.find('\r') != std::string_view::npos)
     fail(name, 1, "has lines that end in \\r alone: expected \\n or \\r\\n");
-  std::vector<std::string_view> fields;
-  split_fields(line, fields);
-  const auto find = [&](std::string_view column) {
-    const auto at = std::find(fields.begin(), fields.end(), column);
-    if (std::count(fields.begin(), fields.end(), column) > 1)
-      fail(name, 1, "the column " + std::string(column) + " stands twice: expected it once");
-    return at == fields.end() ? absent : static_cast<size_t>(at - fields.begin());
-  };
-  const Columns columns{fields.size(), find("userID"), find("itemID"), find("x_label")};
-  for (const auto& [at, column] : {std::pair{columns.user, "userID"}, {columns.item, "itemID"}})
-    if (at == absent)
-      fail(name, 1,
-           std::string("no column ") + column + " in the header " + in_quotes(line) +
-               ": expected tab-separated names with userID and itemID");
-  return columns;
-}
-
-int64_t parse_number(std::string_view field, const char* column, const std::string& name,
-                     size_t line) {
-  int64_t value = 0;
-  const auto [end, status] = std::from_chars(field.data(), field.data() + field.size(), value);
-  if (status == std::errc::invalid_argument || end != field.data() + field.size())
-    fail(name, line, std::string(column) + " is " + in_quotes(field) + ": expected a whole number");
-  if (status != std::errc() || value < 0 || value > INT32_MAX)
-    fail(name, line,
-         std::string(column) + " is " + in_quotes(field) + ": expected a number from 0 to " +
-             std::to_string(INT32_MAX));
-  return value;
+  std::vector<std::string_view> columns;
+  split_fields(line, columns);
+  for (auto& column : columns) {
+    column.remove_prefix(std::min(column.find_first_not_of(' '), column.size()));
+    column = column.substr(0, column.find_last_not_of(' ') + 1);
+  }
+  const size_t user = find_column(columns, "userID", name);
+  const size_t item = find_column(columns, "itemID", name);
+  if (user == absent || item == absent)
+    fail(name, 1,
+         "no column " + std::string(user == absent ? "userID" : "itemID") + " in the header " +
+             in_quotes(line) + ": expected tab-separated names with userID and itemID");
+  return {columns.size(), user, item, find_column(columns, "x_label", name)};
 }
 
 /// What a file's lines hold; line k of the file (from 1) is row k - 2 here.
@@ -79,7 +84,16 @@ struct Rows {
 Rows parse_rows(std::string_view text, const Columns& columns, const std::string& name) {
   Rows rows;
   std::vector<std::string_view> fields;
-  for (size_t line = 2; !text.empty(); ++line) {
+  size_t line = 2;
+  const auto number = [&](size_t at, const char* column, int32_t most, const char* expected) {
+    int32_t value = 0;
+    if (!parse(fields[at], value) || value < 0 || value > most)
+      fail(name, line,
+           std::string(column) + " is " + in_quotes(fields[at]) + ": expected " + expected);
+    return value;
+  };
+  const char* const any = "a whole number from 0 to 2147483647";
+  for (; !text.empty(); ++line) {
     const std::string_view row = next_line(text);
     if (row.empty()) fail(name, line, "is blank: expected an interaction");
     split_fields(row, fields);
@@ -87,51 +101,42 @@ Rows parse_rows(std::string_view text, const Columns& columns, const std::string
       fail(name, line,
            "has " + std::to_string(fields.size()) + " fields: expected " +
                std::to_string(columns.count) + ", as in the header");
-    rows.pairs.push_back(
-        {static_cast<int32_t>(parse_number(fields[columns.user], "userID", name, line)),
-         static_cast<int32_t>(parse_number(fields[columns.item], "itemID", name, line))});
-    if (columns.label == absent) continue;
-    const int64_t label = parse_number(fields[columns.label], "x_label", name, line);
-    if (label > 2)
-      fail(name, line,
-           "x_label is " + std::to_string(label) +
-               ": expected 0 (train), 1 (validation) or 2 (test)");
-    rows.labels.push_back(static_cast<int8_t>(label));
+    rows.pairs.push_back({number(columns.user, "userID", INT32_MAX, any),
+                          number(columns.item, "itemID", INT32_MAX, any)});
+    if (columns.label != absent)
+      rows.labels.push_back(static_cast<int8_t>(
+          number(columns.label, "x_label", 2, "0 (train), 1 (validation) or 2 (test)")));
   }
   return rows;
 }
 
-void check_sizes(const Rows& rows, const std::string& name) {
-  const int64_t limit = 1000 + 10 * static_cast<int64_t>(rows.pairs.size());
-  for (size_t k = 0; k < rows.pairs.size(); ++k)
-    for (const auto& [number, column] :
-         {std::pair{rows.pairs[k].user, "userID"}, {rows.pairs[k].item, "itemID"}})
+/// Throws for a number far beyond what so few interactions need, and for a pair that occurs twice.
+void check_pairs(const std::vector<Interaction>& pairs, const std::string& name) {
+  const int64_t limit = 1000 + 10 * static_cast<int64_t>(pairs.size());
+  std::unordered_map<int64_t, size_t> line_of;
+  for (size_t k = 0; k < pairs.size(); ++k) {
+    const auto [user, item] = pairs[k];
+    const size_t line = k + 2;
+    for (const auto& [number, column] : {std::pair{user, "userID"}, {item, "itemID"}})
       if (number >= limit)
-        fail(name, k + 2,
+        fail(name, line,
              std::string(column) + " is " + std::to_string(number) + ": with " +
-                 std::to_string(rows.pairs.size()) + " interactions, expected a number below " +
+                 std::to_string(pairs.size()) + " interactions, expected a number below " +
                  std::to_string(limit));
+    const auto [first, is_new] = line_of.emplace(int64_t{user} << 32 | int64_t{item}, line);
+    if (!is_new)
+      fail(name, line,
+           "user " + std::to_string(user) + " and item " + std::to_string(item) +
+               " stand in line " + std::to_string(first->second) +
+               " already: expected each pair once");
+  }
 }
 
-void check_distinct(const Rows& rows, const std::string& name) {
-  std::vector<size_t> order(rows.pairs.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  const auto key = [&](size_t k) {
-    return int64_t{rows.pairs[k].user} << 32 | int64_t{rows.pairs[k].item};
-  };
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return key(a) != key(b) ? key(a) < key(b) : a < b; });
-  size_t repeat = absent, original = 0;  // the first line that repeats another
-  for (size_t k = 1; k < order.size(); ++k)
-    if (key(order[k]) == key(order[k - 1]) && order[k] < repeat) {
-      repeat = order[k];
-      original = order[k - 1];
-    }
-  if (repeat != absent)
-    fail(name, repeat + 2,
-         "user " + std::to_string(rows.pairs[repeat].user) + " and item " +
-             std::to_string(rows.pairs[repeat].item) + " stand in line " +
-             std::to_string(original + 2) + " already: expected each pair once");
+/// Puts each pair into the part that its label (0, 1 or 2) says.
+void distribute(Interactions& data, const std::vector<Interaction>& pairs,
+                const std::vector<int8_t>& labels) {
+  std::vector<Interaction>* const parts[] = {&data.train, &data.valid, &data.test};
+  for (size_t k = 0; k < pairs.size(); ++k) parts[labels[k]]->push_back(pairs[k]);
 }
 
 }  // namespace
@@ -149,8 +154,7 @@ void split_by_user(Interactions& data, const std::vector<Interaction>& all, uint
     const size_t n = rows.size(), held = n < 3 ? 0 : std::max<size_t>(1, (n + 5) / 10);
     for (size_t k = 0; k < 2 * held; ++k) label[rows[k]] = k < held ? 1 : 2;
   }
-  for (size_t k = 0; k < all.size(); ++k)
-    (label[k] == 0 ? data.train : label[k] == 1 ? data.valid : data.test).push_back(all[k]);
+  distribute(data, all, label);
 }
 
 void check_node_count(int64_t n_users, int64_t n_items, const std::string& name) {
@@ -166,8 +170,7 @@ Interactions parse_inter(std::string_view text, const std::string& name, uint64_
   if (text.empty()) throw Error(name + " is empty: expected a header line and interactions");
   const Columns columns = parse_header(next_line(text), name);
   const Rows rows = parse_rows(text, columns, name);
-  check_sizes(rows, name);
-  check_distinct(rows, name);
+  check_pairs(rows.pairs, name);
 
   Interactions data;
   for (const auto& [user, item] : rows.pairs) {
@@ -181,11 +184,7 @@ Interactions parse_inter(std::string_view text, const std::string& name, uint64_
     if (data.valid.empty())
       throw Error(name + " has no user with three interactions: expected some, to split 8:1:1");
   } else {
-    for (size_t k = 0; k < rows.pairs.size(); ++k)
-      (rows.labels[k] == 0   ? data.train
-       : rows.labels[k] == 1 ? data.valid
-                             : data.test)
-          .push_back(rows.pairs[k]);
+    distribute(data, rows.pairs, rows.labels);
   }
   for (const auto& [part, title] : {std::pair{&data.train, "training (x_label 0)"},
                                     {&data.valid, "validation (x_label 1)"},
@@ -197,8 +196,7 @@ Interactions parse_inter(std::string_view text, const std::string& name, uint64_
 }
 
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed) {
-  std::ifstream file;
-  open_file(file, path, "an .inter file to read");
+  std::ifstream file = open_file(path, "an .inter file to read");
   file.seekg(0, std::ios::end);
   std::string text(static_cast<size_t>(std::max<std::streamoff>(file.tellg(), 0)), '\0');
   file.seekg(0);

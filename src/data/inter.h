@@ -21,21 +21,22 @@ struct Interactions {
   size_t size() const { return train.size() + valid.size() + test.size(); }
 };
 
-/// Reads the text of an .inter file; `name` stands in messages. Columns userID and itemID by the
-/// header's names, in any order, others ignored; x_label (0 train, 1 validation, 2 test) is the
-/// split, without it `split_by_user` makes one. Lines end in \n or \r\n; blank ones at the end are
-/// ignored. Errors, with the line: lines that end in \r alone, a column missing or there twice, a
-/// blank line, a field too many or too few, text where a number belongs, a negative number, one of
-/// 1000 + 10 * (number of interactions) or more (a slip that would allocate that many rows),
-/// another x_label, a pair that occurs twice; a split without interactions; and those of
-/// `check_node_count`.
+/// Reads the text of an .inter file; `name` stands in messages. Columns userID and itemID are found
+/// by the header's names, blanks around them aside, in any order; others are ignored. x_label (0
+/// train, 1 validation, 2 test) is the split; without it `split_by_user` makes one. Lines end in \n
+/// or \r\n; blank ones at the end are ignored.
+/// Throws, with the line: lines that end in \r alone; a column missing, there twice, or nearly
+/// named as one of the three; a blank line; a field too many or too few; what is no number, or
+/// negative; a number of 1000 + 10 * (number of interactions) or more (a slip that would allocate
+/// that many rows); another x_label; a pair that occurs twice. Throws for a split without
+/// interactions, and as `check_node_count` does.
 Interactions parse_inter(std::string_view text, const std::string& name, uint64_t seed);
 
-/// The same from a file. Error when it cannot be read.
+/// The same from a file. Throws when it cannot be read.
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
 
-/// Error unless an int32_t can number all nodes of the graph, users and then items, by which the
-/// model knows them; `parse_inter` asks. `name` stands in the message.
+/// Throws unless an int32_t can number all nodes of the graph, users and then items, by which the
+/// model knows them. `name` stands in the message.
 void check_node_count(int64_t n_users, int64_t n_items, const std::string& name);
 
 /// 8:1:1 per user, at random by `seed`: of a user's n interactions, floor(n / 10 + 1/2) but at

@@ -1,9 +1,10 @@
 #include "data/part_folder.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
+#include <csignal>
 #include <fstream>
 
 #include "error.h"
@@ -12,93 +13,66 @@ namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-volatile sig_atomic_t interrupt = 0;  // the signal that came, 0 for none
+volatile std::sig_atomic_t interrupt = 0;  // the signal that came, 0 for none
 
-std::string reason_of(int error) { return std::generic_category().message(error); }
+/// A mask would hold for this thread alone. What is ignored, as under nohup, stays so.
+void handle_signals(void (*handler)(int)) {
+  for (int signal : {SIGINT, SIGTERM, SIGHUP})
+    if (std::signal(signal, handler) == SIG_IGN) std::signal(signal, SIG_IGN);
+}
+
+Error cannot_make(const fs::path& target, int error) {
+  const std::string reason = std::generic_category().message(error);
+  return Error("cannot make the folder " + target.string() + " (" + reason +
+               "): expected a new or empty one (no mount point) where files can be written");
+}
 
 }  // namespace
 
-InterruptsWait::InterruptsWait() {
-  struct sigaction note {};
-  note.sa_handler = [](int signal) { interrupt = signal; };
-  note.sa_flags = SA_RESTART;
-  for (size_t k = 0; k < signals.size(); ++k) {
-    sigaction(signals[k], &note, &before_[k]);
-    if (before_[k].sa_handler == SIG_IGN) sigaction(signals[k], &before_[k], nullptr);  // nohup
-  }
+fs::path absolute_path(const fs::path& path) {
+  std::error_code error;
+  const fs::path whole = fs::weakly_canonical(fs::absolute(path), error);
+  return ((error ? fs::absolute(path) : whole) / "").parent_path();
 }
 
-InterruptsWait::~InterruptsWait() {
-  for (size_t k = 0; k < signals.size(); ++k) sigaction(signals[k], &before_[k], nullptr);
-  if (interrupt) raise(interrupt);
+PartFolder::PartFolder() {
+  handle_signals([](int signal) { interrupt = signal; });
 }
 
-PartFolder::PartFolder(const fs::path& target) {
-  const fs::path above = target.parent_path();
-  int error = 0;
-  for (int k = 1; k <= 1000; ++k) {  // others may have the name, and remove `above` when they go
-    error = make(above);
-    path_ = target.string() + ".part" + std::to_string(k);
-    if (mkdir(path_.c_str(), 0777) == 0) return;
-    const int of_part = errno;
-    if (error == 0) error = of_part;
-    if (of_part != EEXIST && of_part != ENOENT) break;
-  }
-  path_.clear();
-  remove();
-  fs::path there = above;
-  std::error_code status;
-  while (!fs::exists(there, status) && there.has_relative_path()) there = there.parent_path();
-  throw Error("cannot write to " + there.string() + " (" + reason_of(error) + "): expected " +
-              target.string() + " to lie in a folder that can be written to");
+PartFolder::PartFolder(const fs::path& target) : PartFolder() {  // an Error now runs the destructor
+  target_ = absolute_path(target);
+  if (rmdir(target_.c_str()) == 0)
+    mkdir(target_.c_str(), 0777);  // a mount point would not have gone
+  else if (errno != ENOENT)
+    throw cannot_make(target_, errno);
+  std::error_code error;
+  fs::create_directories(target_.parent_path(), error);
+  if (error) throw cannot_make(target_, error.value());
+  const auto part = [&](int k) { return target_.string() + ".part" + std::to_string(k); };
+  int k = 1;
+  for (; mkdir(part(k).c_str(), 0777) != 0; ++k)
+    if (errno != EEXIST) throw cannot_make(target_, errno);
+  path_ = part(k);
 }
 
-int PartFolder::make(const fs::path& folder) {
-  fs::path there;
-  int error = 0;
-  for (const auto& name : folder) {
-    there /= name;
-    if (mkdir(there.c_str(), 0777) == 0)
-      made_.insert(made_.begin(), there);
-    else if (errno != EEXIST && error == 0)
-      error = errno;
-  }
-  return error;
-}
-
-void PartFolder::write(const std::string& name, const std::string& text) const {
-  const fs::path path = path_ / name;
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  file.close();
-  if (!file) throw Error("cannot write " + path.string() + ": is the disk full?");
-}
-
-void PartFolder::heed_interrupts() {
-  if (interrupt) throw Error("interrupted");  // ~InterruptsWait raises the signal before it is read
-}
-
-bool PartFolder::rename_to(const fs::path& target) {
-  if (std::rename(path_.c_str(), target.c_str()) == 0) {
-    path_.clear();
-    made_.clear();
-    return true;
-  }
-  for (int taken : {EEXIST, ENOTEMPTY, ENOTDIR, EBUSY, EXDEV})  // the last two: a mounted folder
-    if (errno == taken) return false;
-  throw Error("cannot write " + target.string() + ": " + reason_of(errno));
-}
-
-void PartFolder::remove() {
+PartFolder::~PartFolder() {
   std::error_code ignored;
   if (!path_.empty()) fs::remove_all(path_, ignored);
-  for (const auto& folder : made_) fs::remove(folder, ignored);  // if it is empty
+  handle_signals(SIG_DFL);
+  if (interrupt) std::raise(interrupt);
 }
 
-fs::path absolute_path(const fs::path& path) {
-  std::error_code status;
-  const fs::path whole = fs::weakly_canonical(fs::absolute(path), status);
-  return ((status ? fs::absolute(path) : whole).lexically_normal() / "").parent_path();
+void PartFolder::append(const std::string& name, std::string_view bytes) const {
+  if (interrupt) throw Error("interrupted");  // the destructor raises the signal
+  std::ofstream file(path_ / name, std::ios::binary | std::ios::app);
+  file << bytes;
+  file.close();
+  if (!file) throw Error("cannot write " + (path_ / name).string() + ": is the disk full?");
+}
+
+void PartFolder::rename_to_target() {
+  if (std::rename(path_.c_str(), target_.c_str()) != 0) throw cannot_make(target_, errno);
+  path_.clear();
 }
 
 }  // namespace bm3

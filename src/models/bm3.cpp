@@ -1,5 +1,7 @@
 // BM3 (Zhou et al., WWW 2023): Section 3 in its order, and the way back in reverse.
+#include "error.h"
 #include "models/model.h"
+#include "text.h"
 
 namespace bm3 {
 namespace {
@@ -40,6 +42,9 @@ class Bm3 final : public Model<T> {
         W_p(this->parameter("predictor.weight")),
         b_p(this->parameter("predictor.bias")) {
     for (const char* loss : {"rec", "align", "mask"}) on.push_back(s.settings.has("losses", loss));
+    if (!on[rec] && s.modalities.empty())
+      throw Error("--losses is " + in_quotes(s.settings.text("losses")) +
+                  ": expected rec, too, where there are no modalities");
     for (const auto& m : s.modalities) {
       W.push_back(this->parameter(m.name + ".weight"));
       b.push_back(this->parameter(m.name + ".bias"));

@@ -1,7 +1,12 @@
 #include "ops/choose.h"
 
+#include <omp.h>
+
 #include <cstdio>
 #include <filesystem>
+#include <mutex>
+#include <thread>
+#include <vector>
 
 #include "error.h"
 #ifdef BM3_CUDA
@@ -9,7 +14,6 @@
 #endif
 
 namespace bm3 {
-
 std::string choose_device(const std::string& wanted) {
   if (wanted == "cpu") return "cpu";
 #ifdef BM3_CUDA
@@ -27,12 +31,37 @@ std::string choose_device(const std::string& wanted) {
 std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice) {
 #ifdef BM3_CUDA
   if (choose_device(choice.device) == "cuda")
-    return make_cuda_ops<float>(choice.tf32, false, choice.reserve);
+    return make_cuda_ops<float>(choice.tf32, choice.cusparse);
 #else
   choose_device(choice.device);
 #endif
-  if (choice.tf32) std::fputs("warning: --tf32 does nothing on the CPU\n", stderr);
+  if (choice.tf32 || choice.cusparse)
+    std::fputs("warning: --tf32 and --spmm do nothing on the CPU\n", stderr);
   return make_cpu_ops<float>(choice.threads);
+}
+
+void check_threads(const DeviceChoice& choice) {
+  if (choose_device(choice.device) == "cuda") return;
+  constexpr size_t bytes = size_t{129} << 20;  // of OpenBLAS for a thread; address space alone
+  const int n = choice.threads > 0 ? choice.threads : omp_get_max_threads();
+  std::mutex until_all_run;
+  std::unique_lock<std::mutex> lock(until_all_run);
+  std::vector<std::thread> threads;
+  std::vector<std::unique_ptr<char[]>> memory;
+  try {
+    for (int k = 0; k < n; ++k) {
+      memory.emplace_back(new char[bytes]);
+      threads.emplace_back([&] { const std::lock_guard<std::mutex> wait(until_all_run); });
+    }
+  } catch (const std::exception&) {  // std::system_error or std::bad_alloc
+  }
+  lock.unlock();
+  for (std::thread& thread : threads) thread.join();
+  if (threads.size() < static_cast<size_t>(n))
+    throw Error("cannot start " + std::to_string(n) + " threads, only " +
+                std::to_string(threads.size()) +
+                ": expected a smaller --threads, or higher limits of processes and of memory "
+                "(ulimit -u, ulimit -v)");
 }
 
 }  // namespace bm3

@@ -8,14 +8,19 @@ struct DeviceChoice {
   std::string device = "auto";  // the GPU when one works, or "cpu", or "cuda"
   int threads = 0;              // of the CPU; 0: as many as OpenMP gives
   bool tf32 = false;            // products of float matrices on the GPU in TF32
-  size_t reserve = 0;           // bytes of the GPU's memory that features leave to all the rest
+  bool cusparse = false;        // propagation on the GPU by cuSPARSE, not by our kernel
 };
 
-/// "cpu" or "cuda": what `wanted` comes to on this machine. Error where "cuda" is asked for and no
-/// GPU works, with why; a warning where "auto" leaves a GPU that is there alone.
+/// Returns "cpu" or "cuda": what `wanted` comes to on this machine. Throws where "cuda" is asked
+/// for and no GPU works, with why; warns where "auto" leaves a GPU that is there alone.
 std::string choose_device(const std::string& wanted);
 
-/// The operations on the chosen device; errors of `choose_device`.
+/// Returns the operations on the chosen device. Throws like `choose_device`.
 std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice);
+
+/// Throws unless the CPU's threads can all run, each with the memory that OpenBLAS takes in its
+/// first product; where there is none, OpenBLAS waits forever. To be called once everything else is
+/// allocated. Does nothing for a GPU.
+void check_threads(const DeviceChoice& choice);
 
 }  // namespace bm3

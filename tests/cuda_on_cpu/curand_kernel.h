@@ -1,7 +1,7 @@
 #pragma once
 // cuRAND's Philox on the CPU, by ours: tests/test_philox.cpp compares the two. See cuda_runtime.h.
 #include "cuda_runtime.h"
-#include "ops/scalar.h"
+#include "random.h"
 
 struct curandStatePhilox4_32_10_t {
   uint64_t seed, subsequence, offset;

@@ -37,7 +37,7 @@ __global__ void draw_mask_kernel(uint8_t* mask, const int32_t* rows, size_t n, s
                                  const uint32_t* step) {
   const size_t r = matrix_row(), block = matrix_column();
   if (r >= n || block >= (d + 3) / 4) return;
-  // The words of scalar.h's `philox`. What cuRAND computes ahead is not used, so that the compiler
+  // The words of random.h's `philox`. What cuRAND computes ahead is not used, so that the compiler
   // leaves one evaluation of the generator.
   curandStatePhilox4_32_10_t state;
   curand_init(seed, uint64_t{stream} << 32 | *step,

@@ -1,0 +1,178 @@
+#pragma once
+// Random small cases of every model, and the check of all their gradients against finite
+// differences.
+#include <functional>
+#include <map>
+#include <string>
+
+#include "finite_difference.h"
+#include "models/model.h"
+#include "random_inputs.h"
+
+namespace bm3::test {
+
+/// Everything that a step of a model depends on but the parameters' values, which follow from
+/// `seed`.
+struct ModelCase {
+  const ModelKind* kind;
+  size_t n_users, n_items;
+  std::vector<Interaction> train, batch;
+  std::vector<int32_t> negatives;  // of the batch
+  std::vector<ModalityShape> modalities;
+  Settings settings;
+  uint64_t seed;
+};
+
+/// A case of random sizes in which a user, an item and a whole pair occur twice in the batch, an
+/// item is a positive and a negative, the last user and the last item are isolated in the graph,
+/// and one pair of the batch is theirs.
+inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_t seed) {
+  Random random(seed);
+  const size_t users = 3 + static_cast<size_t>(random.below(5));
+  const size_t items = 3 + static_cast<size_t>(random.below(6));
+  ModelCase c{&kind, users, items, {}, {}, {}, {}, Settings(kind.settings), seed};
+  const auto edge = [&] { return Interaction{random.below(users - 1), random.below(items - 1)}; };
+  for (size_t k = 0; k < users + items; ++k) c.train.push_back(edge());
+  const Interaction first = edge();
+  c.batch = {first, {first.user, random.below(items - 1)}, {random.below(users - 1), first.item},
+             first, {static_cast<int32_t>(users - 1), static_cast<int32_t>(items - 1)}};
+  for (int32_t k = random.below(6); k > 0; --k) c.batch.push_back(edge());
+  for (const Interaction& pair : c.batch)
+    c.negatives.push_back((pair.item + 1 + random.below(items - 1)) % static_cast<int32_t>(items));
+  c.settings.set("dim", std::to_string(2 + random.below(5)));
+  if (c.settings.knows("features")) c.settings.set("features", "tuned");
+  for (size_t m = 0; m < n_modalities; ++m)
+    c.modalities.push_back({"m" + std::to_string(m), 1 + static_cast<size_t>(random.below(6))});
+  return c;
+}
+
+/// Calls check(case, words) for the product of a model's layers 0 .. 3, modalities 0 .. 3, the words
+/// of each setting, and each entry of a list alone and all; numbers, and whether features are tuned,
+/// take turns. Returns the number of cases.
+using CheckCase = std::function<void(const ModelCase&, const std::string&)>;
+inline size_t for_each_case(const ModelKind& kind, const CheckCase& check) {
+  std::vector<std::pair<const Setting*, std::vector<std::string>>> axes;
+  for (const Setting& s : kind.settings) {
+    std::vector<std::string> values = s.range.choices;
+    if (s.range.kind == Range::list) values.push_back(s.fallback);
+    if (s.name == "layers") values = {"0", "1", "2", "3"};
+    if (s.name != "features" && s.name != "recipe" && !values.empty()) axes.push_back({&s, values});
+  }
+  size_t product = kind.reads_features ? 4 : 1;
+  for (const auto& [setting, values] : axes) product *= values.size();
+  const size_t n = std::max<size_t>(product, 32);
+  for (uint64_t seed = 1; seed <= n; ++seed) {
+    size_t at = seed;
+    const auto turn = [&](size_t size) { return std::exchange(at, at / size) % size; };
+    ModelCase c = random_case(kind, kind.reads_features ? turn(4) : 0, seed);
+    std::string words = kind.name + ", " + std::to_string(c.modalities.size()) + " modalities";
+    for (const auto& [setting, values] : axes) {
+      const std::string& value = values[turn(values.size())];
+      c.settings.set(setting->name, value);
+      words += ", " + setting->name + " " + value;
+    }
+    const char *const dropouts[] = {"0", "0.3", "0.5"}, *const weights[] = {"0.1", "1", "0", "2"};
+    for (const Setting& s : kind.settings)
+      if (s.range.kind == Range::real)
+        c.settings.set(s.name, s.range.most < 1 ? dropouts[seed % 3] : weights[(seed + 1) % 4]);
+    if (c.settings.knows("features"))
+      c.settings.set("features", seed % 7 ? "tuned" : "frozen");
+    check(c, words + ", seed " + std::to_string(seed));
+  }
+  return n;
+}
+
+/// A case on a device, with random parameters and features.
+template <class T>
+struct CaseOnDevice {
+  static constexpr uint32_t step_number = 7;  // of the masks
+
+  CaseOnDevice(Ops<T>& ops_, const ModelCase& c)
+      : ops(ops_),
+        graph(make_graph<T>(ops, c.n_users, c.n_items, c.train)),
+        loader(ops, c.n_users, c.n_items, c.batch.size(), c.kind->draws_negatives),
+        model(make_model<T>(*c.kind, {ops, graph, c.settings, c.modalities, loader})),
+        batch(loader.load(c.batch.data(), c.negatives.data(), c.batch.size())),
+        seed(c.seed) {
+    Random random(c.seed + 1);
+    for (Matrix<T> values : variables()) upload(values, random.numbers<T>(values.size()));
+  }
+  /// Every parameter's and every feature table's values, in their order.
+  std::vector<Matrix<T>> variables() {
+    std::vector<Matrix<T>> out;
+    for (const auto& p : model->parameters().all()) out.push_back(p.value);
+    for (auto& e : model->features()) out.push_back(e.value);
+    return out;
+  }
+  void upload(Matrix<T> to, const std::vector<T>& values) {
+    ops.upload(to.at, values.data(), values.size() * sizeof(T));
+  }
+  /// Forward pass with fresh draws, and backward pass. Returns the losses.
+  std::vector<Loss> step() {
+    const Array<uint32_t> now(ops, std::vector<uint32_t>{step_number});
+    model->draw(batch, seed, now.data());
+    model->forward(batch);
+    model->backward(batch);
+    return model->take_losses();
+  }
+  /// Returns L.
+  double loss() {
+    model->forward(batch);
+    return total(model->take_losses());
+  }
+  /// Returns dL/d(features of modality m) [n_items, d_m], 0 in the rows that the batch lacks.
+  std::vector<T> feature_gradient(size_t m) {
+    auto& e = model->features()[m];
+    const auto rows = host<int32_t>(ops, {batch.items.at, 1, batch.items.n});
+    const std::vector<T> of_rows = host<T>(ops, e.gradient(batch.items.n));
+    std::vector<T> out(e.value.size());
+    for (size_t r = 0; r < rows.size(); ++r)
+      for (size_t j = 0; j < e.value.cols && rows[r] >= 0; ++j)
+        out[static_cast<size_t>(rows[r]) * e.value.cols + j] = of_rows[r * e.value.cols + j];
+    return out;
+  }
+  /// Returns the gradients by name, those of tuned features as "feature.NAME".
+  std::map<std::string, std::vector<T>> gradients() {
+    std::map<std::string, std::vector<T>> out;
+    for (const auto& p : model->parameters().all()) out[p.name] = host<T>(ops, p.gradient);
+    for (size_t m = 0; m < model->tuned_features().size(); ++m)
+      out["feature." + model->features()[m].name] = feature_gradient(m);
+    return out;
+  }
+  /// Returns where a variable of `gradients` lies.
+  Matrix<T> variable(const std::string& name) {
+    for (auto& e : model->features())
+      if ("feature." + e.name == name) return e.value;
+    return model->parameters().at(name).value;
+  }
+
+  Ops<T>& ops;
+  Graph<T> graph;
+  BatchLoader loader;
+  std::unique_ptr<Model<T>> model;
+  Batch batch;
+  uint64_t seed;
+};
+
+/// The gradient of the whole loss with respect to every parameter, and to every feature when they
+/// are tuned, against finite differences; by name. Masks stay as drawn and, unless they `move`,
+/// targets at their values.
+inline std::map<std::string, Agreement> check_model(Ops<double>& ops, const ModelCase& c,
+                                                    bool targets_move = false) {
+  CaseOnDevice<double> at(ops, c);
+  at.step();
+  if (!targets_move) at.model->hold_targets();
+  std::map<std::string, Agreement> result;
+  for (const auto& [name, gradient] : at.gradients()) {
+    const Matrix<double> variable = at.variable(name);
+    const std::vector<double> values = host<double>(ops, variable);
+    result[name] = check_gradient(gradient, values, [&](const auto& x) {
+      at.upload(variable, x);
+      return at.loss();
+    });
+    at.upload(variable, values);
+  }
+  return result;
+}
+
+}  // namespace bm3::test

@@ -1,0 +1,150 @@
+// BM3 alone: its losses against the equations one pair at a time, gradients that stop, and an
+// example worked by hand.
+#include "backends.h"
+#include "plain_model.h"
+
+namespace bm3::test {
+namespace {
+
+const ModelKind& bm3() { return model_kind("bm3"); }
+
+template <class Backend>
+class Bm3Test : public OnBackend<Backend, 1> {};
+TYPED_TEST_SUITE(Bm3Test, Backends64, BackendName);
+
+std::vector<double> values_of(const std::vector<Loss>& losses) {
+  std::vector<double> out;
+  for (const Loss& loss : losses) out.push_back(loss.value);
+  return out;
+}
+
+/// Each part of L, and the scores, to the rounding of double [Eq. 1-13]
+TYPED_TEST(Bm3Test, LossesAndScoresAreWhatTheEquationsSay) {
+  Agreement all;
+  const size_t cases = for_each_case(bm3(), [&](const ModelCase& c, const std::string& words) {
+    CaseOnDevice<double> at(*this->ops, c);
+    const std::vector<double> got = values_of(at.step());
+    const PlainModel plain(c, at);
+    const Agreement agreement =
+        compare(got, plain.losses(CaseOnDevice<double>::step_number), 1);
+    EXPECT_TRUE(agreement.within(1e-13)) << words << ": " << agreement;
+    all += agreement;
+
+    const Embeddings<double> h = at.model->embeddings();
+    const auto user = host<double>(*this->ops, h.user), item = host<double>(*this->ops, h.item);
+    const size_t d = h.user.cols;
+    std::vector<double> scores, expected;
+    for (size_t u = 0; u < c.n_users; ++u)
+      for (size_t i = 0; i < c.n_items; ++i) {
+        expected.push_back(plain.score(u, i));
+        scores.push_back(0);
+        for (size_t k = 0; k < d; ++k) scores.back() += user[u * d + k] * item[i * d + k];
+      }
+    EXPECT_TRUE(compare(scores, expected, 1).within(1e-13)) << words;
+  });
+  std::cout << cases << " cases, " << all << "\n";
+  EXPECT_EQ(cases, 4u * 4 * 4 * 2);
+}
+
+ModelCase case_of(const char* losses, const char* form, const char* reg, uint64_t seed) {
+  ModelCase c = random_case(bm3(), 2, seed);
+  c.settings.set("layers", std::to_string(seed % 4));
+  c.settings.set("losses", losses);
+  c.settings.set("reg-form", form);
+  c.settings.set("reg", reg);
+  return c;
+}
+constexpr const char* each_loss[] = {"rec", "align", "mask", "rec,align,mask"};
+
+/// The stopped side gets exactly zero: with L_align or L_mask alone no gradient reaches users,
+/// items (targets of Eq. 10); with L_rec alone none reaches a modality. [Eq. 9-11]
+TYPED_TEST(Bm3Test, StoppedGradientsAreExactlyZero) {
+  size_t compared = 0;
+  for (uint64_t seed = 1; seed <= 8; ++seed)
+    for (const char* losses : each_loss)
+      for (const char* form : {"norm", "squared"}) {
+        const ModelCase c = case_of(losses, form, "0", seed);
+        CaseOnDevice<double> at(*this->ops, c);
+        at.step();
+        const bool rec = c.settings.has("losses", "rec");
+        const bool mm = c.settings.has("losses", "align") || c.settings.has("losses", "mask");
+        for (const auto& [name, gradient] : at.gradients()) {
+          const bool modality = name[0] == 'm' || name[0] == 'f';
+          const bool reached = name[0] == 'p' || (modality ? mm : rec);
+          const double largest = largest_magnitude(gradient);
+          EXPECT_TRUE(reached ? largest > 0 : largest == 0)
+              << losses << ", " << name << ": " << largest;
+          ++compared;
+        }
+      }
+  EXPECT_EQ(compared, 8u * 4 * 2 * 10);
+}
+
+/// A check that forgets to freeze the targets disagrees: what it would differentiate is another
+/// function. [Eq. 9-11]
+TYPED_TEST(Bm3Test, TargetsThatMoveAreCaught) {
+  for (const char* losses : each_loss) {
+    ModelCase c = case_of(losses, "norm", "0.1", 5);
+    c.settings.set("dropout", "0.3");
+    Agreement all;
+    for (const auto& [name, agreement] : check_model(*this->ops, c, true)) all += agreement;
+    EXPECT_TRUE(all.count > 0 && all.error > gradient_bound) << losses;
+  }
+}
+
+// --------------------------------------------------------------------------------- worked example
+
+template <class Backend>
+class WorkedExample : public OnBackend<Backend> {};
+TYPED_TEST_SUITE(WorkedExample, Backends, BackendName);
+
+/// Users 0 and 1 have items 0 and 1: every degree is 2, so D^-1/2 A D^-1/2 is 1/2 at each edge.
+/// User 2 and item 2 are isolated. L = 1, d = 2, p = 0, W_p = 1, b_p = 0, so that h~ = h' = h.
+///
+///   E_u = (1, 1/2), (-1, -1/2), (11/4, 0)        E_i = (2, 0), (0, 2), (0, 1)
+///   H^1: users 0, 1: (E_i0 + E_i1)/2 = (1, 1);  items 0, 1: (E_u0 + E_u1)/2 = (0, 0);  else (0, 0)
+///   H_u = (E_u + H^1)/2       = (1, 3/4), (0, 1/4), (11/8, 0)      [Eq. 4]
+///   H_i = (E_i + H^1)/2 + E_i = (3, 0), (0, 3), (0, 3/2)
+///
+/// Batch (0,0), (0,1), (1,1), (2,2). The cosines of H_u and H_i are 4/5, 3/5, 1, 0, and each counts
+/// twice: L_rec = 2 (1/5 + 2/5 + 0 + 1)/4 = 4/5.                    [Eq. 9]
+/// One modality, e = (0, 0, 1), W_m = (4/3, 0), b_m = (0, 1): h_m = (0, 1), (0, 1), (4/3, 1). Its
+/// cosines with H_i are 0, 1, 3/5: L_align = (1 + 0 + 0 + 2/5)/4 = 7/20;
+/// L_mask = 0, since h~_m = h'_m.                                   [Eq. 10, 11]
+/// |H_u|_F^2 = 25/16 + 1/16 + 121/64 = (15/8)^2, |H_i|_F^2 = 9 + 9 + 9/4 = (9/2)^2, so the norm form
+/// is (15/8 + 9/2)/3 = 17/8; the squared form is
+/// (25/16 + 9 + 25/16 + 9 + 1/16 + 9 + 121/64 + 9/4)/4 = 2197/256. [Eq. 12]
+/// With w = 2 and lambda = 4/5, L = 4/5 + 2 7/20 + 4/5 17/8 = 16/5. s(0, 1) = (1, 3/4) . (0, 3) =
+/// 9/4.                                                             [Eq. 12, 13]
+TYPED_TEST(WorkedExample, ByHand) {
+  using T = typename TypeParam::Real;
+  const double bound = sizeof(T) == 8 ? 1e-15 : 3e-7;
+  for (const char* form : {"norm", "squared"}) {
+    ModelCase c{&bm3(), 3, 3, {{0, 0}, {0, 1}, {1, 0}, {1, 1}}, {{0, 0}, {0, 1}, {1, 1}, {2, 2}},
+                {}, {{"image", 1}}, Settings(bm3().settings), 1};
+    for (const auto& [name, value] : {std::pair{"dim", "2"}, {"dropout", "0"}, {"reg", "0.8"}})
+      c.settings.set(name, value);
+    c.settings.set("reg-form", form);
+    CaseOnDevice<T> at(*this->ops, c);
+    at.upload(at.model->parameters().values(), {1, T(0.5), -1, T(-0.5), T(2.75), 0,  // E_u
+                                                2, 0, 0, 2, 0, 1,                    // E_i
+                                                1, 0, 0, 1, 0, 0,                    // W_p, b_p
+                                                T(4) / 3, 0, 0, 1});                 // W_m, b_m
+    at.upload(at.model->features()[0].value, {0, 0, 1});
+    const std::vector<Loss> loss = at.step();
+    const bool norm = form == std::string("norm");
+    const std::vector<double> expected = {0.8, 0.35, 0, norm ? 17.0 / 8 : 2197.0 / 256};
+    for (size_t k = 0; k < 4; ++k)
+      EXPECT_LE(std::abs(loss[k].value - expected[k]), bound * (k == 3 ? 16 : 1)) << loss[k].name;
+    EXPECT_LE(std::abs(total(loss) - (norm ? 3.2 : 1.5 + 0.8 * 2197 / 256)), 32 * bound);
+    const Embeddings<T> h = at.model->embeddings();
+    const auto user = host<T>(*this->ops, h.user), item = host<T>(*this->ops, h.item);
+    EXPECT_TRUE(compare(user, std::vector{1.0, 0.75, 0.0, 0.25, 1.375, 0.0}, 1).within(bound));
+    EXPECT_TRUE(compare(item, std::vector{3.0, 0.0, 0.0, 3.0, 0.0, 1.5}, 1).within(bound));
+    EXPECT_LE(std::abs(static_cast<double>(user[0] * item[2] + user[1] * item[3]) - 2.25),
+              8 * bound);
+  }
+}
+
+}  // namespace
+}  // namespace bm3::test

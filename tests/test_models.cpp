@@ -1,0 +1,115 @@
+// What every model must prove, on every backend: a new one in all_models() gets all of it.
+#include "backends.h"
+#include "error.h"
+#include "ops/cpu/cpu_ops.h"
+#include "model_case.h"
+
+namespace bm3::test {
+namespace {
+
+/// One model on one backend, in double precision.
+class ModelTest : public ::testing::TestWithParam<std::tuple<Backend64, std::string>> {
+ protected:
+  void SetUp() override {
+    std::string why;
+    const Backend64& backend = std::get<0>(GetParam());
+    if (!backend.works(why)) GTEST_SKIP() << backend.name << ": " << why;
+    ops = backend.make(1);
+  }
+  const ModelKind& kind() const { return model_kind(std::get<1>(GetParam())); }
+  std::unique_ptr<Ops<double>> ops;
+};
+
+std::vector<std::string> names() {
+  std::vector<std::string> out;
+  for (const ModelKind& kind : all_models()) out.push_back(kind.name);
+  return out;
+}
+INSTANTIATE_TEST_SUITE_P(Every, ModelTest,
+                         ::testing::Combine(::testing::ValuesIn(backends64()),
+                                            ::testing::ValuesIn(names())),
+                         [](const auto& test) {
+                           return std::get<0>(test.param).name + "_" + std::get<1>(test.param);
+                         });
+
+/// dL/d(every parameter and tuned feature), draws and targets frozen.
+TEST_P(ModelTest, GradientsMatchFiniteDifferences) {
+  Agreement all;
+  const size_t cases = for_each_case(kind(), [&](const ModelCase& c, const std::string& words) {
+    for (const auto& [name, agreement] : check_model(*ops, c)) {
+      EXPECT_TRUE(agreement.within(gradient_bound)) << words << ", " << name << ": " << agreement;
+      all += agreement;
+    }
+  });
+  std::cout << cases << " cases, " << all << " (bound " << gradient_bound << ")\n";
+  EXPECT_GE(cases, 32u);
+}
+
+/// Rows of padding change neither a loss nor a gradient.
+class PaddedOps : public CpuOps<double> {
+ public:
+  PaddedOps() : CpuOps<double>(1) {}
+  size_t row_padding() const override { return 8; }
+};
+
+TEST(Padding, ChangesNothing) {
+  PaddedOps padded;
+  const auto plain = make_cpu_ops<double>(1);
+  for (const ModelKind& kind : all_models()) {
+    size_t rows_of_padding = 0;
+    const size_t cases = for_each_case(kind, [&](const ModelCase& c, const std::string& words) {
+      CaseOnDevice<double> a(padded, c), b(*plain, c);
+      const double loss_a = total(a.step()), loss_b = total(b.step());
+      EXPECT_LE(std::abs(loss_a - loss_b), 1e-13 * std::abs(loss_b)) << words;
+      const auto of_b = b.gradients();
+      for (const auto& [name, gradient] : a.gradients())
+        EXPECT_TRUE(compare(gradient, of_b.at(name), gradient_floor).within(1e-12)) << words;
+      EXPECT_EQ(a.batch.users.n % 8 + a.batch.items.n % 8, 0u);
+      rows_of_padding += a.batch.nodes.n - b.batch.nodes.n;
+    });
+    EXPECT_GT(rows_of_padding, cases) << kind.name;
+  }
+}
+
+/// The forward pass leaves the parameters alone, and the same step gives the same bytes.
+TEST_P(ModelTest, AStepChangesNoParameterAndRepeats) {
+  const ModelCase c = random_case(kind(), kind().reads_features ? 2 : 0, 3);
+  CaseOnDevice<double> at(*ops, c);
+  const auto values = host<double>(*ops, at.model->parameters().values());
+  const double once = total(at.step());
+  const auto gradients = at.gradients();
+  EXPECT_EQ(total(at.step()), once);
+  EXPECT_EQ(at.gradients(), gradients);
+  EXPECT_EQ(host<double>(*ops, at.model->parameters().values()), values);
+}
+
+/// Initial values: ranges, and second moments within five standard deviations, of each parameter's
+/// law; keyed by the seed.
+TEST_P(ModelTest, InitialValuesFollowTheirLaws) {
+  ModelCase c = random_case(kind(), 0, 1);
+  c.n_users = 400;
+  c.n_items = 300;
+  if (kind().reads_features) c.modalities = {{"image", 700}, {"text", 40}};
+  c.settings.set("dim", "64");
+  CaseOnDevice<double> at(*ops, c);
+  auto& parameters = at.model->parameters();
+  parameters.initialise(3);
+  const auto values = host<double>(*ops, parameters.values());
+  for (const auto& p : parameters.all()) {
+    const auto x = host<double>(*ops, p.value);
+    double squares = 0;
+    for (double value : x) squares += value * value;
+    const double variance = p.law.spread * p.law.spread / (p.law.normal ? 1 : 3);
+    const double kurtosis = p.law.normal ? 3 : 9.0 / 5, n = static_cast<double>(x.size());
+    EXPECT_LE(std::abs(squares / (n * variance) - 1), 5 * std::sqrt((kurtosis - 1) / n)) << p.name;
+    EXPECT_TRUE(p.law.normal || largest_magnitude(x) <= p.law.spread) << p.name;
+  }
+  parameters.initialise(3);
+  EXPECT_EQ(host<double>(*ops, parameters.values()), values);
+  parameters.initialise(4);
+  EXPECT_NE(host<double>(*ops, parameters.values()), values);
+  EXPECT_THROW(parameters.at("audio.weight"), Error);
+}
+
+}  // namespace
+}  // namespace bm3::test

@@ -1,0 +1,141 @@
+// Whole trainings of every model: the same bytes for any number of threads, the best epoch's result,
+// and a planted pattern that is learnt.
+#include "backends.h"
+#include "random_inputs.h"
+#include "train.h"
+
+namespace bm3::test {
+namespace {
+
+/// All that a training run leaves, epoch by epoch.
+struct Run {
+  std::vector<double> losses, valid_recall;
+  TrainResult result;
+};
+
+using Words = std::vector<std::pair<const char*, const char*>>;
+
+Run trained(Ops<float>& ops, const ModelKind& kind, const Words& words, const Dataset& data) {
+  std::vector<Setting> known = kind.settings;
+  for (const Setting& setting : training_settings()) known.push_back(setting);
+  Settings settings(known);
+  for (const auto& [name, value] : Words{{"dim", "24"}, {"batch", "200"}, {"epochs", "4"}})
+    settings.set(name, value);
+  for (const auto& [name, value] : words) settings.set(name, value);
+  Run run;
+  const auto on_epoch = [&](const Epoch& epoch) {
+    for (const Loss& loss : epoch.losses) run.losses.push_back(loss.value);
+    run.valid_recall.push_back(epoch.valid.recall[0]);
+  };
+  run.result = train(ops, data, kind, settings, {[](size_t) {}, [](size_t, size_t) {}, on_epoch});
+  return run;
+}
+
+/// Equal to the last bit.
+void expect_same(const Run& a, const Run& b, const std::string& words) {
+  EXPECT_TRUE(a.result.user == b.result.user) << words;
+  EXPECT_TRUE(a.result.item == b.result.item) << words;
+  EXPECT_TRUE(a.losses == b.losses) << words;
+  EXPECT_EQ(a.valid_recall, b.valid_recall) << words;
+  EXPECT_EQ(a.result.best_epoch, b.result.best_epoch) << words;
+  EXPECT_TRUE(a.result.test == b.result.test) << words;
+}
+
+/// Five groups of 24 users and 20 items: a user has 12 random items of the own group, 8 of them for
+/// training, and items look like their group.
+Dataset planted_data() {
+  constexpr size_t groups = 5, group_users = 24, group_items = 20;
+  Random random(1);
+  Dataset data;
+  data.name = "planted";
+  data.interactions.n_users = groups * group_users;
+  data.interactions.n_items = groups * group_items;
+  for (size_t user = 0; user < groups * group_users; ++user) {
+    size_t k = 0;
+    for (int32_t item : random.distinct_rows(group_items, group_items)) {
+      if (item < 0 || k == 12) continue;
+      auto& part = k < 8 ? data.interactions.train
+                   : k < 10 ? data.interactions.valid : data.interactions.test;
+      part.push_back({static_cast<int32_t>(user),
+                      item + static_cast<int32_t>(user / group_users * group_items)});
+      ++k;
+    }
+  }
+  data.modalities.push_back({"image", groups, [](int64_t first, int64_t count, float* out) {
+    for (int64_t i = first; i < first + count; ++i)
+      for (int64_t c = 0; c < int64_t{groups}; ++c)
+        *out++ = (i / int64_t{group_items} == c ? 1.0F : 0.0F) + 0.1F * static_cast<float>(i % 3);
+  }});
+  return data;
+}
+
+template <class Backend>
+class TrainingTest : public OnBackend<Backend> {
+ protected:
+  /// Calls check(kind, settings, words) for every model, and once more with tuned features.
+  template <class Check>
+  static void for_each_model(const Check& check) {
+    for (const ModelKind& kind : all_models()) {
+      check(kind, Words{}, kind.name);
+      if (Settings(kind.settings).knows("features"))
+        check(kind, Words{{"features", "tuned"}}, kind.name + ", tuned");
+    }
+  }
+};
+TYPED_TEST_SUITE(TrainingTest, Backends32, BackendName);
+
+/// Vectors, losses and figures, from run to run and for 1, 2 and 4 threads; the seed changes them.
+TYPED_TEST(TrainingTest, GivesTheSameBytesForAnyNumberOfThreads) {
+  SyntheticSpec spec;
+  spec.n_users = 150;
+  spec.n_items = 80;
+  spec.n_interactions = 1500;
+  spec.modalities = {{"image", 70, 1.0}, {"text", 20, 0.5}};
+  const Dataset data = synthetic_dataset(spec, "small");
+  this->for_each_model([&](const ModelKind& kind, Words settings, const std::string& words) {
+    const Run once = trained(*this->ops, kind, settings, data);
+    EXPECT_EQ(once.valid_recall.size(), 4u) << words;
+    EXPECT_EQ(once.result.user.size(), 150 * once.result.width) << words;
+    EXPECT_EQ(once.result.item.size(), 80 * once.result.width) << words;
+    EXPECT_LT(once.losses[once.losses.size() / 4 * 3], once.losses[0]) << words;
+    for (int threads : {2, 1, 2, 4})
+      expect_same(trained(*TypeParam::make(threads), kind, settings, data), once,
+                  words + ", " + std::to_string(threads) + " threads");
+    settings.push_back({"seed", "1000"});
+    const Run other = trained(*this->ops, kind, settings, data);
+    EXPECT_NE(other.losses, once.losses) << words;
+    EXPECT_NE(other.result.user, once.result.user) << words;
+  });
+}
+
+/// Test R@20 is far above that of ranking by popularity, and what a run leaves is its best epoch's,
+/// not its last's: that of a run which ends there.
+TYPED_TEST(TrainingTest, LearnsAPlantedPatternAndLeavesTheBestEpoch) {
+  const Dataset data = planted_data();
+  const auto graph = make_graph<float>(*this->ops, 120, 100, data.interactions.train);
+  const HeldOut test = held_out(data.interactions.test, data.interactions);
+  const Ranking popular = rank_by_popularity(*this->ops, data.interactions, test.users, graph, 50);
+  const double by_popularity = evaluate(*this->ops, popular, test).recall[at20];
+  this->for_each_model([&](const ModelKind& kind, Words settings, const std::string& words) {
+    for (const auto& more : Words{{"dim", "16"}, {"epochs", "20"}, {"lr", "0.02"}})
+      settings.push_back(more);
+    const Run all = trained(*this->ops, kind, settings, data);
+    const double learnt = all.result.test.recall[at20];
+    std::cout << words << ": test R@20 " << learnt << ", popularity " << by_popularity
+              << ", best epoch " << all.result.best_epoch << "\n";
+    EXPECT_GT(learnt, 2 * by_popularity) << words;
+
+    EXPECT_LT(all.result.best_epoch, 20u) << words;
+    const std::string best = std::to_string(all.result.best_epoch);
+    settings.push_back({"epochs", best.c_str()});
+    const Run some = trained(*this->ops, kind, settings, data);
+    EXPECT_EQ(some.result.best_epoch, all.result.best_epoch) << words;
+    EXPECT_TRUE(some.result.user == all.result.user) << words;
+    EXPECT_TRUE(some.result.item == all.result.item) << words;
+    EXPECT_TRUE(some.result.valid == all.result.valid) << words;
+    EXPECT_TRUE(some.result.test == all.result.test) << words;
+  });
+}
+
+}  // namespace
+}  // namespace bm3::test
