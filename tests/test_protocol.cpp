@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "layers/negatives.h"
 #include "train.h"
 
 namespace bm3::test {
@@ -176,6 +177,25 @@ TEST(Protocol, NegativesAreNewInEachEpochAndNeverTheUsersOwn) {
     }
   EXPECT_FALSE(std::equal(script.negatives.begin(), script.negatives.begin() + 45,
                           script.negatives.begin() + 45));
+}
+
+/// The shuffle is Fisher and Yates', of the previous epoch's order, with Philox's words of (seed,
+/// epoch, place).
+TEST(Protocol, OrdersAndNegativesAreThoseOfTheirKeys) {
+  run({ranks(1, 0, 1)}, {{"batch", "1"}, {"epochs", "2"}, {"seed", "3"}}, true);
+  const Negatives negatives(data().interactions);
+  std::vector<Interaction> order = data().interactions.train;
+  for (uint32_t epoch = 1; epoch <= 2; ++epoch) {
+    for (size_t n = order.size(); n > 1; --n) {
+      const Random4 random = philox(3, Stream::shuffle, epoch, n);
+      std::swap(order[n - 1], order[(uint64_t{random.x[0]} << 32 | random.x[1]) % n]);
+    }
+    for (size_t k = 0; k < order.size(); ++k) {
+      const size_t step = (epoch - 1) * order.size() + k;
+      EXPECT_EQ(script.batches[step], (std::vector<Pair>{{order[k].user, order[k].item}})) << step;
+      EXPECT_EQ(script.negatives[step], negatives.draw(order[k].user, 3, epoch, k)) << step;
+    }
+  }
 }
 
 TEST(Protocol, LossesAreMeansOfTheBatches) {
