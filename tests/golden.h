@@ -1,80 +1,104 @@
 #pragma once
 // Goldens (ref/README.md describes the format): reading one, and comparing with it. Nothing here
 // knows a model: parameters, losses, masks and intermediates come from the model itself.
+#include <filesystem>
+#include <map>
+#include <set>
+
 #include "compare.h"
-#include "evaluate.h"
 #include "layers/adam.h"
 #include "models/model.h"
-#include "safetensors.h"
 
 namespace bm3::test {
 
+using Shape = std::vector<size_t>;
+constexpr size_t any = static_cast<size_t>(-1);  // an extent above 0 that a file decides
+
+struct FileArray {
+  Shape shape;
+  std::vector<double> values;  // in C order; whole numbers and masks are exact
+  bool single = false;         // float32 in the file
+};
+
+/// A file of named arrays in the .safetensors format: a JSON header, then the arrays' bytes.
+struct Safetensors {
+  std::map<std::string, std::string> metadata;
+  std::map<std::string, FileArray> arrays;
+};
+
+/// Reads the bytes of a file of F64, F32, I64, I32, U8 and BOOL arrays. Throws, with the array,
+/// where they are no such file: truncated, arrays that overlap or leave a gap, a name twice,
+/// another type, a value that is not finite.
+Safetensors parse_safetensors(const std::string& bytes);
+
+/// Returns "[3, 2]" or, with any number of rows, "[*, 2]".
+std::string shape_words(const Shape& shape);
+
 /// A golden, checked: every array has its shape, finite values, and indices in range.
 struct Golden {
+  struct Step {
+    std::vector<Interaction> pairs;
+    std::vector<int32_t> negatives;
+  };
   const ModelKind* kind = nullptr;
   Settings settings{{}};
   Interactions data;
   double degree_epsilon = 0;
   AdamConfig adam;
   std::vector<ModalityShape> modalities;
-  size_t n_steps = 0, largest_batch = 0;
-  std::map<std::string, FileArray> arrays;
-  std::map<std::string, double> metrics;  // "test/recall@20"
-  std::vector<std::string> unknown;       // arrays whose names the format does not know
+  std::vector<Step> steps;
+  std::map<std::string, FileArray> arrays;  // and the metrics: "metrics/test/recall@20"
+  std::vector<std::string> outputs;         // arrays that the C++ computes
+  std::vector<std::string> unknown;         // arrays whose names the format does not know
+  mutable std::set<std::string> asked;      // arrays whose names it knows
 
-  const FileArray* find(const std::string& name) const;
-  const FileArray& at(const std::string& name) const { return arrays.at(name); }
-  size_t batch_size(size_t s) const { return at(in_step(s, "users")).values.size(); }
+  /// Returns an array, or null where there is none. Throws where it is missing though needed, or
+  /// has another shape; a table of one row may be a vector.
+  const FileArray* find(const std::string& name, const Shape& shape = {},
+                        bool needed = false) const;
+  const FileArray& at(const std::string& name, const Shape& shape) const {
+    return *find(name, shape, true);
+  }
+  size_t largest_batch() const;
   size_t n_users() const { return static_cast<size_t>(data.n_users); }
   size_t n_items() const { return static_cast<size_t>(data.n_items); }
-  /// What a step s has an array of for each parameter: "step_0/grad/predictor.bias".
-  static std::string in_step(size_t s, const std::string& name);
 };
+
+/// Returns "step_0/NAME".
+std::string in_step(size_t s, const std::string& name);
 
 /// Reads a golden. Throws, with the file and what was expected, unless it is a whole one.
 Golden read_golden(const std::filesystem::path& file);
 
-/// The metrics by their names in a golden: "recall@5".
-std::map<std::string, double> by_name(const Metrics& metrics);
-
-/// A golden's model on a device.
-template <class T>
-struct GoldenModel {
-  GoldenModel(Ops<T>& ops, const Golden& g);
-  /// Returns the batch of step s, until the next call.
-  Batch load(const Golden& g, size_t s);
-
-  Graph<T> graph;
-  BatchLoader loader;
-  std::unique_ptr<Model<T>> model;
-};
-
 /// What the C++ computes for an array of a golden.
-struct Result {
-  std::string name, equation;
-  size_t cols;
-  std::vector<int32_t> rows;  // of the golden's array; empty: all of it
-  std::vector<double> values;
+struct Result : Trace {
+  size_t cols() const { return shape.size() < 2 ? 1 : shape[1]; }
   /// Where the k-th value is in the golden's array.
   size_t place(size_t k) const {
-    return rows.empty() ? k : static_cast<size_t>(rows[k / cols]) * cols + k % cols;
+    return rows.empty() ? k : static_cast<size_t>(rows[k / cols()]) * cols() + k % cols();
   }
 };
 
-/// One array, or one metric, beside the golden one.
+/// One array beside the golden one.
 struct Comparison {
   std::string name;
-  Agreement agreement;  // relative to the array's largest magnitude
+  Agreement agreement;  // relative to the array's largest magnitude; `at` in the golden's array
   double bound;
-  size_t worst;            // the place of the value that is furthest off
-  double found, expected;  // there
   bool ok() const { return agreement.within(bound); }
   double ratio() const { return agreement.error / bound; }
 };
 
+/// Returns the one of this name, or null.
+template <class Named>
+const Named* find(const std::vector<Named>& list, const std::string& name) {
+  const auto found = std::find_if(list.begin(), list.end(),
+                                  [&](const Named& named) { return named.name == name; });
+  return found == list.end() ? nullptr : &*found;
+}
+
 struct GoldenReport {
   std::vector<Comparison> compared;   // in the order of computation
-  std::vector<std::string> left_out;  // arrays and metrics there was nothing sound to compare with
+  std::vector<std::string> left_out;  // arrays there was nothing sound to compare with
   std::vector<Result> results;        // in the order of computation, also those of no array
   bool ok() const { return !compared.empty() && !first_wrong(); }
   /// Returns the first that differs, or null.

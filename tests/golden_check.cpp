@@ -14,7 +14,7 @@ using namespace bm3;
 using namespace bm3::test;
 
 /// "[2, 0]", the place of a value in an array of this shape.
-std::string place_words(const std::vector<size_t>& shape, size_t k) {
+std::string place_words(const Shape& shape, size_t k) {
   return shape.size() < 2 ? shape_words({k}) : shape_words({k / shape[1], k % shape[1]});
 }
 
@@ -22,14 +22,13 @@ std::string place_words(const std::vector<size_t>& shape, size_t k) {
 template <class T>
 bool check(const std::string& file, const Golden& g, const char* precision) {
   const GoldenReport report = check_golden(*make_cpu_ops<T>(0), g);
-  if (const Comparison* c = report.first_wrong()) {
-    const FileArray* array = g.find(c->name);
-    std::printf("%s: %s: %s differs first: at %s found %.9g, expected %.9g; off by %.1e of the "
-                "largest magnitude, bound %.1e\n",
-                file.c_str(), precision, c->name.c_str(),
-                place_words(array ? array->shape : std::vector<size_t>{1}, c->worst).c_str(),
-                c->found, c->expected, c->agreement.error, c->bound);
-  }
+  const std::string who = file + ": " + precision;
+  if (const Comparison* c = report.first_wrong())
+    std::printf("%s: %s differs first: at %s found %.9g, expected %.9g; off by %.1e of the largest "
+                "magnitude, bound %.1e\n",
+                who.c_str(), c->name.c_str(),
+                place_words(g.find(c->name)->shape, c->agreement.at).c_str(), c->agreement.found,
+                c->agreement.expected, c->agreement.error, c->bound);
   size_t values = 0, failed = 0;
   const Comparison* worst = &report.compared.front();  // in units of its bound
   for (const Comparison& c : report.compared) {
@@ -38,41 +37,13 @@ bool check(const std::string& file, const Golden& g, const char* precision) {
     if (c.ratio() > worst->ratio()) worst = &c;
   }
   if (!report.left_out.empty())
-    std::printf("%s: %s: not compared: %zu, from %s on: expected the gradients of every step\n",
-                file.c_str(), precision, report.left_out.size(), report.left_out.front().c_str());
-  std::printf("%s: %s: %s: %zu arrays and metrics, %zu values compared, %zu differ; worst %s, "
+    std::printf("%s: not compared: %zu, from %s on: expected the gradients of every step\n",
+                who.c_str(), report.left_out.size(), report.left_out.front().c_str());
+  std::printf("%s: %s: %zu arrays and metrics, %zu values compared, %zu differ; worst %s, "
               "error %.1e, bound %.1e\n",
-              file.c_str(), precision, report.ok() ? "agrees" : "DIFFERS", report.compared.size(),
-              values, failed, worst->name.c_str(), worst->agreement.error, worst->bound);
+              who.c_str(), report.ok() ? "agrees" : "DIFFERS", report.compared.size(), values,
+              failed, worst->name.c_str(), worst->agreement.error, worst->bound);
   return report.ok();
-}
-
-constexpr size_t few = 24;  // numbers that are shown
-
-/// Prints rows of an array, each behind its number: the file's numbers, if it has them, and the
-/// C++'s, if it computes them.
-void print_rows(const FileArray* golden, const Result& at, bool computed) {
-  const size_t cols = at.cols, count = computed ? at.values.size() : golden->values.size();
-  for (size_t first = 0; first < count && count <= few; first += cols) {
-    const size_t place = at.place(first);
-    std::printf("%6zu ", place / cols);
-    for (size_t k = 0; golden && k < cols; ++k) std::printf(" %12.8g", golden->values[place + k]);
-    if (computed) std::printf("   C++");
-    for (size_t k = 0; computed && k < cols; ++k) std::printf(" %12.8g", at.values[first + k]);
-    std::printf("\n");
-  }
-}
-
-void print_result(const Result& r, const FileArray* golden, const GoldenReport& report) {
-  const std::vector<size_t> shape = {r.values.size() / r.cols, r.cols};
-  std::printf("%s  %s", r.name.c_str(), shape_words(golden ? golden->shape : shape).c_str());
-  if (!r.equation.empty()) std::printf("  [%s]", r.equation.c_str());
-  for (const Comparison& c : report.compared)
-    if (c.name == r.name)
-      std::printf("  error %.1e, bound %.1e%s", c.agreement.error, c.bound,
-                  c.ok() ? "" : "  DIFFERS");
-  std::printf("%s\n", golden ? "" : "  not in the file");
-  print_rows(golden, r, true);
 }
 
 /// "step_0/", or nothing where an array is of no step.
@@ -80,16 +51,35 @@ std::string step_of(const std::string& name) {
   return name.rfind("step_", 0) == 0 ? name.substr(0, name.find('/') + 1) : "";
 }
 
+constexpr size_t few = 24;  // numbers that are shown
+
+/// Prints an array: its name, its shape and how it compares, then its rows, each behind its number:
+/// the file's numbers, if it has them, and the C++'s, if it computes them.
+void print_array(const Result& at, const FileArray* golden, const Comparison* compared) {
+  std::printf("%s  %s", at.name.c_str(), shape_words(golden ? golden->shape : at.shape).c_str());
+  if (!at.equation.empty()) std::printf("  [%s]", at.equation.c_str());
+  if (compared)
+    std::printf("  error %.1e, bound %.1e%s", compared->agreement.error, compared->bound,
+                compared->ok() ? "" : "  DIFFERS");
+  const bool given = at.values.empty();
+  std::printf("%s\n", given ? "  given" : golden ? "" : "  not in the file");
+  const size_t cols = given && at.shape.size() == 1 ? at.shape[0] : at.cols();
+  const size_t count = given ? golden->values.size() : at.values.size();
+  for (size_t first = 0; first < count && count <= few; first += cols) {
+    const size_t place = at.place(first);
+    std::printf("%6zu ", place / cols);
+    for (size_t k = 0; golden && k < cols; ++k) std::printf(" %12.8g", golden->values[place + k]);
+    if (!given) std::printf("   C++");
+    for (size_t k = 0; !given && k < cols; ++k) std::printf(" %12.8g", at.values[first + k]);
+    std::printf("\n");
+  }
+}
+
 /// Prints the inputs of a step, or of none.
 void print_inputs(const Golden& g, const GoldenReport& report, const std::string& step) {
-  for (const auto& [name, array] : g.arrays) {
-    const bool computed = std::any_of(report.results.begin(), report.results.end(),
-                                      [n = name](const Result& r) { return r.name == n; });
-    if (computed || step_of(name) != step) continue;
-    const size_t cols = array.shape.size() == 2 ? array.shape[1] : array.values.size();
-    std::printf("%s  %s  given\n", name.c_str(), shape_words(array.shape).c_str());
-    print_rows(&array, {name, "", cols, {}, {}}, false);
-  }
+  for (const auto& [name, array] : g.arrays)
+    if (!find(report.results, name) && step_of(name) == step)
+      print_array({{name, "", array.shape, {}, {}}}, &array, nullptr);
 }
 
 /// Prints a golden's settings, then all arrays: inputs first, then in the order of computation.
@@ -106,31 +96,24 @@ void show(const Golden& g) {
   print_inputs(g, report, "");
   std::string step;
   for (const Result& r : report.results) {
-    const std::string now = step_of(r.name);
-    if (now != step && !now.empty()) print_inputs(g, report, now);
-    step = now;
-    print_result(r, g.find(r.name), report);
+    if (const std::string its = step_of(r.name); its != step) {
+      if (!its.empty()) print_inputs(g, report, its);
+      step = its;
+    }
+    print_array(r, g.find(r.name), find(report.compared, r.name));
   }
-  for (const Comparison& c : report.compared)
-    if (c.name.rfind("metrics/", 0) == 0)
-      std::printf("%s  %.8g  C++ %.8g%s\n", c.name.c_str(), c.expected, c.found,
-                  c.ok() ? "" : "  DIFFERS");
 }
 
-int run(const std::vector<std::string>& files, bool showing) {
-  bool all = true;
-  for (const std::string& file : files) {
-    const Golden g = read_golden(file);
-    for (const auto& name : g.unknown)
-      std::cerr << file << ": ignored: " << one_line(name) << " is no array of a golden\n";
-    if (showing) {
-      show(g);
-      continue;
-    }
-    const bool in64 = check<double>(file, g, "float64"), in32 = check<float>(file, g, "float32");
-    all = all && in64 && in32;
+bool run(const std::string& file, bool showing) {
+  const Golden g = read_golden(file);
+  for (const auto& name : g.unknown)
+    std::cerr << file << ": ignored: " << one_line(name) << " is no array of a golden\n";
+  if (showing) {
+    show(g);
+    return true;
   }
-  return all ? 0 : 1;
+  const bool in64 = check<double>(file, g, "float64"), in32 = check<float>(file, g, "float32");
+  return in64 && in32;
 }
 
 }  // namespace
@@ -144,10 +127,12 @@ int main(int argc, char** argv) {
                  "what a golden is\n";
     return 1;
   }
+  bool all = true;
   try {
-    return run(files, showing);
+    for (const auto& file : files) all = run(file, showing) && all;
   } catch (const std::exception& e) {
     std::cerr << "golden_check: " << e.what() << "\n";
     return 1;
   }
+  return all ? 0 : 1;
 }

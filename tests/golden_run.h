@@ -1,228 +1,235 @@
 #pragma once
 // The steps of a golden by the C++.
-#include <numeric>
-
+#include "error.h"
+#include "evaluate.h"
 #include "golden.h"
 #include "magnitude_ops.h"
-#include "random_inputs.h"
+#include "model_case.h"
 
 namespace bm3::test {
 
+/// Returns metrics by their names in a golden: "recall@5".
+inline std::map<std::string, double> by_name(const Metrics& metrics) {
+  std::map<std::string, double> out;
+  for (size_t k = 0; k < cutoffs.size(); ++k) {
+    const std::string at = "@" + std::to_string(cutoffs[k]);
+    out["recall" + at] = metrics.recall[k];
+    out["ndcg" + at] = metrics.ndcg[k];
+    out["precision" + at] = metrics.precision[k];
+    out["map" + at] = metrics.map[k];
+  }
+  return out;
+}
+
+/// Returns these rows of a table, 0 where they are padding; all of it where there are no `rows`.
+template <class E>
+std::vector<E> gather(const std::vector<E>& table, const std::vector<int32_t>& rows, size_t cols) {
+  if (rows.empty()) return table;
+  std::vector<E> out(rows.size() * cols);
+  for (size_t k = 0; k < out.size(); ++k)
+    if (const int32_t row = rows[k / cols]; row >= 0)
+      out[k] = table.at(static_cast<size_t>(row) * cols + k % cols);
+  return out;
+}
+
 /// How to run a golden's steps.
 struct How {
-  bool wait = false;             // rows of tuned features that a batch does not touch
-  bool needs_gradients = false;  // end where the golden lacks gradients, or go on with our own
-  double jitter = 0;             // change parameters and features by a relative +-jitter, at random
+  bool wait = false;     // rows of tuned features that a batch does not touch
+  bool float32 = false;  // end where the golden lacks gradients; no metrics of our own lists
+  double jitter = 0;     // change parameters and features by a relative +-jitter, at random
   uint64_t seed = 0;
 };
 
 template <class T>
 class GoldenRun {
  public:
-  /// With `magnitudes`, which are then the `ops`, `terms` are filled, too.
+  /// With `magnitudes`, which are then the `ops`, `terms` are filled, too. Throws where the golden
+  /// lacks an array that it needs, or has one of another shape.
   GoldenRun(Ops<T>& ops, const Golden& g, const How& how, MagnitudeOps* magnitudes = nullptr)
       : ops_(ops),
         g_(g),
         how_(how),
         magnitudes_(magnitudes),
-        at_(ops, g),
-        adam_(ops, at_.model->parameters(), at_.model->tuned_features(), g.adam, g.n_steps) {
+        graph_(make_graph<T>(ops, g.n_users(), g.n_items(), g.data.train, g.degree_epsilon)),
+        loader_(ops, g.n_users(), g.n_items(), g.largest_batch(), g.kind->draws_negatives),
+        model_(make_model<T>(*g.kind, {ops, graph_, g.settings, g.modalities, loader_})),
+        adam_(ops, model_->parameters(), model_->tuned_features(), g.adam, g.steps.size()) {
     Random random(how.seed);
-    const auto set = [&](Matrix<T> to, const std::string& name) {
+    for (const auto& v : variables(ops, *model_, batch_)) {
       std::vector<T> values;
-      for (double x : g.at("init/" + name).values)
+      for (double x : g.at("init/" + v.name, {v.value.rows, v.value.cols}).values)
         values.push_back(static_cast<T>(x * (1 + (random.below(2) ? how.jitter : -how.jitter))));
-      upload(to, values);
-    };
-    for (const auto& p : at_.model->parameters().all()) set(p.value, p.name);
-    for (const auto& e : at_.model->features()) set(e.value, "feature." + e.name);
-    for (size_t s = 0; s < g.n_steps; ++s)
-      if (!step(s)) return;
-    finish();
+      upload(ops, v.value, values);
+    }
+    while (step_ < g.steps.size() && step()) ++step_;
+    if (step_ == g.steps.size()) put_final();
+    put_metrics();
   }
 
   std::vector<Result> results;          // in the order of computation
   std::map<std::string, double> terms;  // of losses and gradients: the largest sum of magnitudes
 
  private:
-  bool step(size_t s) {
-    step_ = s;
-    Model<T>& model = *at_.model;
-    const Batch batch = at_.load(g_, s);
-    adam_.begin_step(batch);
-    set_masks(batch);
-    if (magnitudes_) put_terms(batch);
-    model.forward(batch);
-    for (const Trace& t : model.trace(batch)) put_trace(t, batch);
-    put_losses(results);
-    model.backward(batch);
-    put_gradients(batch, results);
-    if (!inject(batch) && how_.needs_gradients) return false;
-    adam_.step(batch);
-    put_parameters(batch, s + 1 == g_.n_steps);
+  bool step() {
+    const auto& [pairs, negatives] = g_.steps[step_];
+    batch_ = loader_.load(pairs.data(), negatives.data(), pairs.size());
+    adam_.begin_step(batch_);
+    set_masks();
+    if (magnitudes_) measure_terms();
+    model_->forward(batch_);
+    for (Trace& t : model_->trace(batch_)) put_trace(t);
+    model_->backward(batch_);
+    for (const Result& r : losses_and_gradients()) put(r);
+    if (!inject() && how_.float32) return false;
+    adam_.step(batch_);
+    put_parameters();
     return true;
   }
 
-  void upload(Matrix<T> to, const std::vector<T>& values) {
-    ops_.upload(to.at, values.data(), values.size() * sizeof(T));
-  }
+  std::string now(const std::string& name) const { return in_step(step_, name); }
+  static std::vector<double> doubles(const std::vector<T>& x) { return {x.begin(), x.end()}; }
   std::vector<int32_t> host_rows(Rows rows) { return host<int32_t>(ops_, {rows.at, 1, rows.n}); }
-  static std::vector<int32_t> without_padding(std::vector<int32_t> rows) {
-    while (!rows.empty() && rows.back() < 0) rows.pop_back();
-    return rows;
-  }
 
   /// Masks of a batch's rows out of the golden's whole ones; where it has none all is kept.
-  void set_masks(const Batch& batch) {
-    for (const Mask& m : at_.model->masks(batch)) {
-      const FileArray* golden = g_.find(Golden::in_step(step_, "mask." + m.name));
-      std::vector<uint8_t> values;
-      for (int32_t row : host_rows(m.rows))
-        for (size_t c = 0; c < m.mask.cols; ++c)
-          values.push_back(
-              row >= 0 &&
-              (!golden || golden->values[static_cast<size_t>(row) * m.mask.cols + c] != 0));
-      ops_.upload(m.mask.at, values.data(), values.size());
+  void set_masks() {
+    for (const Mask& m : model_->masks(batch_)) {
+      const bool needed = g_.settings.real("dropout") > 0;
+      const FileArray* golden = g_.find(now("mask." + m.name), {m.height, m.mask.cols}, needed);
+      std::vector<double> whole(m.height * m.mask.cols, 1);
+      if (golden) whole = golden->values;
+      std::vector<uint8_t> kept;
+      for (double x : gather(whole, host_rows(m.rows), m.mask.cols)) kept.push_back(x != 0);
+      upload(ops_, m.mask, kept);
     }
   }
 
-  void put_trace(const Trace& t, const Batch& batch) {
-    Result result{Golden::in_step(step_, t.name), t.equation, t.cols, without_padding(t.rows),
-                  t.values};
-    const FileArray* golden = g_.find(result.name);
-    if (golden && golden->shape.size() == 1) result.rows = order_of_pairs(batch);
-    if (!result.rows.empty()) result.values.resize(result.rows.size() * t.cols);
-    results.push_back(std::move(result));
+  /// Adds a result without its rows of padding, which come last.
+  void put(Result r) {
+    g_.find(r.name, r.shape, r.name.rfind(now("loss."), 0) == 0);  // of losses it needs all
+    while (!r.rows.empty() && r.rows.back() < 0) r.rows.pop_back();
+    if (!r.rows.empty()) r.values.resize(r.rows.size() * r.cols());
+    results.push_back(std::move(r));
   }
 
-  /// The places of by_user's pairs in the batch: by users' first occurrence.
-  std::vector<int32_t> order_of_pairs(const Batch& batch) const {
-    const auto& users = g_.at(Golden::in_step(step_, "users")).values;
-    std::vector<int32_t> order = first_rows(batch.size);
-    const auto first = [&](int32_t k) {
-      return std::find(users.begin(), users.end(), users[static_cast<size_t>(k)]);
-    };
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int32_t a, int32_t b) { return first(a) < first(b); });
+  void put_trace(Trace t) {
+    t.name = now(t.name);
+    if (t.shape.size() == 1) t.rows = order_of_pairs();
+    put({t});
+  }
+  /// Returns the places of by_user's pairs in the batch.
+  std::vector<int32_t> order_of_pairs() {
+    std::vector<int32_t> order;
+    for (int32_t user : host_rows(batch_.users))
+      for (size_t k = 0; k < batch_.size; ++k)
+        if (g_.steps[step_].pairs[k].user == user) order.push_back(static_cast<int32_t>(k));
     return order;
   }
 
-  void put_losses(std::vector<Result>& to) {
-    const std::vector<Loss> losses = at_.model->take_losses();
-    for (const Loss& loss : losses)
-      to.push_back({Golden::in_step(step_, "loss." + loss.name), "", 1, {}, {loss.value}});
-    to.push_back({Golden::in_step(step_, "loss.total"), "", 1, {}, {total(losses)}});
-  }
-
-  /// What Adam updates. The embedding tables, which come first among the parameters, come last in a
-  /// backward pass.
-  struct Trained {
-    std::string name;
-    Matrix<T> value, gradient;
-    std::vector<int32_t> rows;  // of the gradient, which may lack those of untouched features
-  };
-  std::vector<Trained> trained(const Batch& batch) {
-    std::vector<Trained> out;
-    for (const auto& p : at_.model->parameters().all())
-      out.push_back({p.name, p.value, p.gradient, first_rows(p.value.rows)});
-    for (auto* e : at_.model->tuned_features())
-      out.push_back({"feature." + e->name, e->value, e->gradient(batch.items.n),
-                     without_padding(host_rows(batch.items))});
+  /// Returns what Adam updates, in the order of a backward pass: the embedding tables come last.
+  std::vector<Variable<T>> trained() {
+    std::vector<Variable<T>> out = variables(ops_, *model_, batch_);
+    while (!out.back().gradient.at) out.pop_back();  // frozen features
     std::rotate(out.begin(), out.begin() + 2, out.end());
     return out;
   }
-  static std::vector<int32_t> first_rows(size_t n) {
-    std::vector<int32_t> rows(n);
-    std::iota(rows.begin(), rows.end(), 0);
-    return rows;
+
+  std::vector<Result> losses_and_gradients() {
+    std::vector<Loss> losses = model_->take_losses();
+    losses.push_back({"total", 0, total(losses)});
+    std::vector<Result> out;
+    for (const Loss& loss : losses)
+      out.push_back({{now("loss." + loss.name), "", {1}, {}, {loss.value}}});
+    for (const auto& v : trained())
+      out.push_back({{now("grad/" + v.name), "", {v.value.rows, v.value.cols}, {},
+                      doubles(whole_gradient(ops_, v))}});
+    return out;
   }
 
-  /// Puts gradients, 0 in rows of features that the batch does not touch.
-  void put_gradients(const Batch& batch, std::vector<Result>& to) {
-    for (const Trained& p : trained(batch)) {
-      const std::vector<T> values = host<T>(ops_, p.gradient);
-      Result result{Golden::in_step(step_, "grad/" + p.name), "", p.value.cols, p.rows,
-                    std::vector<double>(p.value.size())};
-      for (size_t k = 0; k < p.rows.size() * result.cols; ++k)
-        result.values[result.place(k)] = values[k];
-      result.rows.clear();
-      to.push_back(std::move(result));
-    }
-  }
-
-  /// Puts the terms of this step's losses and gradients.
-  void put_terms(const Batch& batch) {
-    Model<T>& model = *at_.model;
-    std::vector<Matrix<T>> inputs = {model.parameters().values()};
-    for (auto& e : model.features()) inputs.push_back(e.value);
-    std::vector<std::vector<T>> values;
-    for (const auto& input : inputs) values.push_back(host<T>(ops_, input));
-    std::vector<Result> sums;
-    if constexpr (sizeof(T) == sizeof(double))
-      magnitudes_->over_magnitudes(inputs, [&] { model.forward(batch); },
-                                   [&] { model.backward(batch); });
-    put_losses(sums);
-    put_gradients(batch, sums);
-    for (const Result& sum : sums) terms[sum.name] = largest_magnitude(sum.values);
-    for (size_t k = 0; k < inputs.size(); ++k) upload(inputs[k], values[k]);
+  /// Measures the terms of this step's losses and gradients.
+  void measure_terms() {
+    std::vector<Matrix<T>> inputs;
+    for (const auto& v : variables(ops_, *model_, batch_)) inputs.push_back(v.value);
+    if constexpr (std::is_same_v<T, double>)
+      magnitudes_->over_magnitudes(inputs, [&] { model_->forward(batch_); },
+                                   [&] { model_->backward(batch_); });
+    for (const Result& r : losses_and_gradients()) terms[r.name] = largest_magnitude(r.values);
   }
 
   /// Replaces the model's gradients by the golden ones; false where one is absent.
-  bool inject(const Batch& batch) {
-    const std::vector<Trained> all = trained(batch);
-    const auto golden = [&](const Trained& p) {
-      return g_.find(Golden::in_step(step_, "grad/" + p.name));
-    };
+  bool inject() {
+    const std::vector<Variable<T>> all = trained();
+    const auto golden = [&](const Variable<T>& v) { return g_.find(now("grad/" + v.name)); };
     if (!std::all_of(all.begin(), all.end(), golden)) return false;
-    for (const Trained& p : all) {
-      const Result at{"", "", p.value.cols, p.rows, {}};
-      std::vector<T> values(p.gradient.size());
-      for (size_t k = 0; k < p.rows.size() * at.cols; ++k)
-        values[k] = static_cast<T>(golden(p)->values[at.place(k)]);
-      upload(p.gradient, values);
+    for (const Variable<T>& v : all) {
+      const auto values = gather(golden(v)->values, v.rows, v.value.cols);
+      upload(ops_, v.gradient, std::vector<T>(values.begin(), values.end()));
     }
     return true;
   }
 
   /// Puts parameters after the step. Of features that wait, the batch's rows; all are caught up at
   /// the end.
-  void put_parameters(const Batch& batch, bool last) {
-    const bool all = last || !how_.wait;
+  void put_parameters() {
+    const bool all = !how_.wait || step_ + 1 == g_.steps.size();
     if (all) adam_.catch_up();
-    for (const Trained& p : trained(batch)) {
-      const std::vector<T> values = host<T>(ops_, p.value);
-      Result result{Golden::in_step(step_, "after/" + p.name), "", p.value.cols,
-                    all ? first_rows(p.value.rows) : p.rows, {}};
-      for (size_t k = 0; k < result.rows.size() * result.cols; ++k)
-        result.values.push_back(values[result.place(k)]);
-      results.push_back(std::move(result));
+    for (const Variable<T>& v : trained()) {
+      const std::string gradient = now("grad/" + v.name), after = now("after/" + v.name);
+      if (!g_.find(gradient) && !g_.find(after))
+        throw Error("expected " + gradient + " or " + after);
+      const std::vector<int32_t> rows = all ? std::vector<int32_t>{} : v.rows;
+      put({{after, "", {v.value.rows, v.value.cols}, rows,
+            gather(doubles(host<T>(ops_, v.value)), rows, v.value.cols)}});
     }
   }
 
-  void finish() {
-    const Embeddings<T> ranked = at_.model->embeddings();
-    const size_t w = ranked.user.cols, users = g_.n_users(), items = g_.n_items();
-    const std::vector<T> user = host<T>(ops_, ranked.user), item = host<T>(ops_, ranked.item);
-    std::vector<double> scores(users * items);  // [Eq. 13]
+  std::vector<int32_t> users() const {
+    std::vector<int32_t> all(g_.n_users());
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }
+
+  void put_final() {
+    const Embeddings<T> ranked = model_->embeddings();
+    const size_t w = ranked.user.cols, n_users = g_.n_users(), n_items = g_.n_items();
+    const auto user = doubles(host<T>(ops_, ranked.user));
+    const auto item = doubles(host<T>(ops_, ranked.item));
+    std::vector<double> scores(n_users * n_items);  // [Eq. 13]
     for (size_t k = 0; k < scores.size(); ++k)
       for (size_t c = 0; c < w; ++c)
-        scores[k] += double{user[k / items * w + c]} * double{item[k % items * w + c]};
-    results.push_back({"final/user", "", w, {}, {user.begin(), user.end()}});
-    results.push_back({"final/item", "", w, {}, {item.begin(), item.end()}});
-    results.push_back({"final/scores", "s(u, i)", items, {}, std::move(scores)});
-
+        scores[k] += user[k / n_items * w + c] * item[k % n_items * w + c];
+    put({{"final/user", "", {n_users, w}, {}, user}});
+    put({{"final/item", "", {n_items, w}, {}, item}});
+    put({{"final/scores", "s(u, i)", {n_users, n_items}, {}, scores}});
     const FileArray* golden = g_.find("final/top_k");
-    const size_t k = golden ? golden->shape[1] : std::min(items, longest_list);
-    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, first_rows(users), at_.graph, k);
-    results.push_back({"final/top_k", "", k, {}, {lists.item.begin(), lists.item.end()}});
+    const size_t k = golden ? golden->shape.back() : std::min(n_items, longest_list);
+    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, users(), graph_, k);
+    put({{"final/top_k", "", {n_users, k}, {}, {lists.item.begin(), lists.item.end()}}});
+  }
+
+  /// Puts the metrics of the golden's lists, which rounding does not touch, or else of our own.
+  void put_metrics() {
+    const FileArray* golden = g_.find("final/top_k");
+    const Result* own = find(results, "final/top_k");
+    if (!golden && (!own || how_.float32)) return;
+    const std::vector<double>& lists = golden ? golden->values : own->values;
+    const Ranking ranking{lists.size() / g_.n_users(), users(), {lists.begin(), lists.end()}};
+    for (const std::string part : {"valid", "test"}) {
+      const HeldOut held = held_out(part == "valid" ? g_.data.valid : g_.data.test, g_.data);
+      for (const auto& [name, value] : by_name(evaluate(ops_, ranking, held)))
+        if (const std::string full = "metrics/" + part + "/" + name; g_.find(full))
+          put({{full, "", {1}, {}, {value}}});
+    }
   }
 
   Ops<T>& ops_;
   const Golden& g_;
   const How how_;
   MagnitudeOps* const magnitudes_;
-  GoldenModel<T> at_;
+  Graph<T> graph_;
+  BatchLoader loader_;
+  std::unique_ptr<Model<T>> model_;
   Adam<T> adam_;
+  Batch batch_;
   size_t step_ = 0;
 };
 

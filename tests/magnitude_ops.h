@@ -16,12 +16,14 @@ class MagnitudeOps final : public CpuOps<double> {
  public:
   MagnitudeOps() : Base(1) {}
 
-  /// Does a forward pass, replaces what it left and the `inputs` by their magnitudes, and does the
-  /// backward pass. What losses leave of a gradient, and the losses themselves, become the sums of
-  /// their terms' magnitudes.
+  /// Does a forward pass, replaces what it left and, until the end, the `inputs` by their
+  /// magnitudes, and does the backward pass. What losses leave of a gradient, and the losses
+  /// themselves, become the sums of their terms' magnitudes.
   template <class Forward, class Backward>
   void over_magnitudes(const std::vector<Matrix<T>>& inputs, const Forward& forward,
                        const Backward& backward) {
+    std::vector<std::vector<T>> kept;
+    for (const Matrix<T>& x : inputs) kept.emplace_back(x.at, x.at + x.size());
     factors_ = inputs;
     terms_.clear();
     forward();
@@ -31,6 +33,8 @@ class MagnitudeOps final : public CpuOps<double> {
     backward_ = true;
     backward();
     backward_ = false;
+    for (size_t k = 0; k < inputs.size(); ++k)
+      std::copy(kept[k].begin(), kept[k].end(), inputs[k].at);
   }
 
   void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,

@@ -83,6 +83,42 @@ inline size_t for_each_case(const ModelKind& kind, const CheckCase& check) {
   return n;
 }
 
+/// A parameter, or a modality's features as "feature.NAME".
+template <class T>
+struct Variable {
+  std::string name;
+  Matrix<T> value, gradient;  // null: of frozen features
+  std::vector<int32_t> rows;  // that the gradient has, -1: padding; empty: all
+};
+
+/// Returns a model's parameters, then its features, with gradients of the batch's rows.
+template <class T>
+std::vector<Variable<T>> variables(Ops<T>& ops, Model<T>& model, const Batch& batch) {
+  std::vector<Variable<T>> out;
+  for (const auto& p : model.parameters().all()) out.push_back({p.name, p.value, p.gradient, {}});
+  const auto rows = host<int32_t>(ops, {batch.items.at, 1, batch.items.n});
+  for (auto& e : model.features())
+    out.push_back({"feature." + e.name, e.value, e.gradient(rows.size()), rows});
+  return out;
+}
+
+/// Returns dL/d(variable), 0 in the rows that the batch lacks.
+template <class T>
+std::vector<T> whole_gradient(Ops<T>& ops, const Variable<T>& v) {
+  const std::vector<T> of_rows = host<T>(ops, v.gradient);
+  if (v.rows.empty()) return of_rows;
+  std::vector<T> out(v.value.size());
+  for (size_t k = 0; k < of_rows.size(); ++k)
+    if (const int32_t row = v.rows[k / v.value.cols]; row >= 0)
+      out[static_cast<size_t>(row) * v.value.cols + k % v.value.cols] = of_rows[k];
+  return out;
+}
+
+template <class E>
+void upload(Device& device, Matrix<E> to, const std::vector<E>& values) {
+  device.upload(to.at, values.data(), values.size() * sizeof(E));
+}
+
 /// A case on a device, with random parameters and features.
 template <class T>
 struct CaseOnDevice {
@@ -96,17 +132,8 @@ struct CaseOnDevice {
         batch(loader.load(c.batch.data(), c.negatives.data(), c.batch.size())),
         seed(c.seed) {
     Random random(c.seed + 1);
-    for (Matrix<T> values : variables()) upload(values, random.numbers<T>(values.size()));
-  }
-  /// Every parameter's and every feature table's values, in their order.
-  std::vector<Matrix<T>> variables() {
-    std::vector<Matrix<T>> out;
-    for (const auto& p : model->parameters().all()) out.push_back(p.value);
-    for (auto& e : model->features()) out.push_back(e.value);
-    return out;
-  }
-  void upload(Matrix<T> to, const std::vector<T>& values) {
-    ops.upload(to.at, values.data(), values.size() * sizeof(T));
+    for (const auto& v : variables(ops, *model, batch))
+      upload(ops, v.value, random.numbers<T>(v.value.size()));
   }
   /// Forward pass with fresh draws, and backward pass. Returns the losses.
   std::vector<Loss> step() {
@@ -121,30 +148,12 @@ struct CaseOnDevice {
     model->forward(batch);
     return total(model->take_losses());
   }
-  /// Returns dL/d(features of modality m) [n_items, d_m], 0 in the rows that the batch lacks.
-  std::vector<T> feature_gradient(size_t m) {
-    auto& e = model->features()[m];
-    const auto rows = host<int32_t>(ops, {batch.items.at, 1, batch.items.n});
-    const std::vector<T> of_rows = host<T>(ops, e.gradient(batch.items.n));
-    std::vector<T> out(e.value.size());
-    for (size_t r = 0; r < rows.size(); ++r)
-      for (size_t j = 0; j < e.value.cols && rows[r] >= 0; ++j)
-        out[static_cast<size_t>(rows[r]) * e.value.cols + j] = of_rows[r * e.value.cols + j];
-    return out;
-  }
-  /// Returns the gradients by name, those of tuned features as "feature.NAME".
+  /// Returns the gradients by name.
   std::map<std::string, std::vector<T>> gradients() {
     std::map<std::string, std::vector<T>> out;
-    for (const auto& p : model->parameters().all()) out[p.name] = host<T>(ops, p.gradient);
-    for (size_t m = 0; m < model->tuned_features().size(); ++m)
-      out["feature." + model->features()[m].name] = feature_gradient(m);
+    for (const auto& v : variables(ops, *model, batch))
+      if (v.gradient.at) out[v.name] = whole_gradient(ops, v);
     return out;
-  }
-  /// Returns where a variable of `gradients` lies.
-  Matrix<T> variable(const std::string& name) {
-    for (auto& e : model->features())
-      if ("feature." + e.name == name) return e.value;
-    return model->parameters().at(name).value;
   }
 
   Ops<T>& ops;
@@ -164,14 +173,15 @@ inline std::map<std::string, Agreement> check_model(Ops<double>& ops, const Mode
   at.step();
   if (!targets_move) at.model->hold_targets();
   std::map<std::string, Agreement> result;
-  for (const auto& [name, gradient] : at.gradients()) {
-    const Matrix<double> variable = at.variable(name);
-    const std::vector<double> values = host<double>(ops, variable);
-    result[name] = check_gradient(gradient, values, [&](const auto& x) {
-      at.upload(variable, x);
+  const auto gradients = at.gradients();
+  for (const auto& v : variables(ops, *at.model, at.batch)) {
+    if (!v.gradient.at) continue;
+    const std::vector<double> values = host<double>(ops, v.value);
+    result[v.name] = check_gradient(gradients.at(v.name), values, [&](const auto& x) {
+      upload(ops, v.value, x);
       return at.loss();
     });
-    at.upload(variable, values);
+    upload(ops, v.value, values);
   }
   return result;
 }

@@ -126,11 +126,11 @@ TYPED_TEST(WorkedExample, ByHand) {
       c.settings.set(name, value);
     c.settings.set("reg-form", form);
     CaseOnDevice<T> at(*this->ops, c);
-    at.upload(at.model->parameters().values(), {1, T(0.5), -1, T(-0.5), T(2.75), 0,  // E_u
-                                                2, 0, 0, 2, 0, 1,                    // E_i
-                                                1, 0, 0, 1, 0, 0,                    // W_p, b_p
-                                                T(4) / 3, 0, 0, 1});                 // W_m, b_m
-    at.upload(at.model->features()[0].value, {0, 0, 1});
+    upload(at.ops, at.model->parameters().values(), {1, T(0.5), -1, T(-0.5), T(2.75), 0,  // E_u
+                                                     2, 0, 0, 2, 0, 1,                    // E_i
+                                                     1, 0, 0, 1, 0, 0,                // W_p, b_p
+                                                     T(4) / 3, 0, 0, 1});             // W_m, b_m
+    upload(at.ops, at.model->features()[0].value, {0, 0, 1});
     const std::vector<Loss> loss = at.step();
     const bool norm = form == std::string("norm");
     const std::vector<double> expected = {0.8, 0.35, 0, norm ? 17.0 / 8 : 2197.0 / 256};

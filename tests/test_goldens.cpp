@@ -65,33 +65,33 @@ std::vector<Values> wrong(const FileArray& array, const Result& result, bool gra
     out.insert(out.end(), 3, right);
     for (double& x : out[1]) x *= 1 + change;
     for (double& x : out[2]) x = -x;
-    const size_t rows = array.rows(), cols = right.size() / rows;
+    const size_t rows = array.shape[0], cols = right.size() / rows;
     for (size_t k = 0; k < right.size(); ++k) out[3][k] = right[k % rows * cols + k / rows];
   }
   out.erase(std::remove(out.begin(), out.end(), right), out.end());
   return out;
 }
 
-/// Copies with one array or metric changed.
-std::vector<Golden> corrupted(const Golden& golden, const std::string& name,
-                              const GoldenReport& report, double change) {
+/// Copies with one array changed.
+std::vector<Golden> corrupted(const Golden& golden, const Result& result, double change) {
   std::vector<Golden> out;
-  if (name == "final/top_k") {
-    Values& lists = out.emplace_back(golden).arrays.at(name).values;
-    const Values& scores = golden.at("final/scores").values;  // of the first user; some are equal
+  const auto copy = [&]() -> Values& {
+    return out.emplace_back(golden).arrays.at(result.name).values;
+  };
+  if (result.name == "final/top_k") {
+    Values& lists = copy();
+    const Values& scores = golden.find("final/scores")->values;  // of the first user; some are equal
     const auto score = [&](double item) { return scores[static_cast<size_t>(item)]; };
     size_t other = 1;
     while (score(lists[other]) == score(lists[0])) ++other;
     std::swap(lists[0], lists[other]);
-  } else if (!golden.find(name)) {
-    double& metric = out.emplace_back(golden).metrics.at(name.substr(name.find('/') + 1));
+  } else if (result.name.rfind("metrics/", 0) == 0) {
+    double& metric = copy()[0];
     metric += change * std::max(metric, 1.0);
   } else {
-    const auto result = std::find_if(report.results.begin(), report.results.end(),
-                                     [&](const Result& r) { return r.name == name; });
-    const bool gradient = name.find("/grad/") != std::string::npos;
-    for (Values& values : wrong(golden.at(name), *result, gradient, change))
-      out.emplace_back(golden).arrays.at(name).values = std::move(values);
+    const bool gradient = result.name.find("/grad/") != std::string::npos;
+    for (Values& values : wrong(*golden.find(result.name), result, gradient, change))
+      copy() = std::move(values);
   }
   return out;
 }
@@ -104,7 +104,7 @@ TYPED_TEST(GoldensTest, RefuseAnyCorruptedValue) {
     if (golden.settings.whole("dim") == 1) continue;  // its gradients are rounding alone
     const GoldenReport right = check_golden(*this->ops, golden);
     for (const Comparison& c : right.compared) {
-      const auto all = corrupted(golden, c.name, right, change);
+      const auto all = corrupted(golden, *find(right.results, c.name), change);
       arrays += !all.empty();
       copies += all.size();
       for (const Golden& copy : all) {
@@ -154,47 +154,45 @@ std::string array(const std::string& name, const char* dtype, const char* shape,
 }
 const std::string whole = array("a", "F64", "[2]", "[0,16]");
 
-/// Headers in front of 16 bytes of data, and what is said of them behind the file's name.
+/// Headers in front of 16 bytes of data, and what is said of them.
 const std::pair<std::string, std::string> headers[] = {
     {whole, ""},
     {whole + "," + array("b", "I32", "[0,3]", "[0,0]"), ""},
-    {"1", ": its header is not a JSON object: expected one"},
-    {whole + "," + whole, ": its header names 'a' twice: expected different names"},
+    {"1", "its header is not a JSON object: expected one"},
+    {whole + "," + whole, "its header names 'a' twice: expected different names"},
     {"\"a\":{\"dtype\":\"F64\",\"shape\":[2]}",
-     ": a lacks its data_offsets: expected dtype, shape and data_offsets"},
-    {"\"a\":[]", ": a lacks its dtype: expected dtype, shape and data_offsets"},
+     "a lacks its data_offsets: expected dtype, shape and data_offsets"},
+    {"\"a\":[]", "a lacks its dtype: expected dtype, shape and data_offsets"},
     {array("a", "F16", "[8]", "[0,16]"),
-     ": a has dtype 'F16': expected F64, F32, I64, I32, U8 or BOOL"},
-    {array("a", "F64", "[-2]", "[0,16]"), ": a: its shape is [-2]: expected whole numbers from 0"},
-    {array("a", "F64", "[3]", "[0,16]"), ": a has 16 bytes: expected [3] of F64"},
+     "a has dtype 'F16': expected F64, F32, I64, I32, U8 or BOOL"},
+    {array("a", "F64", "[-2]", "[0,16]"), "a: its shape is [-2]: expected whole numbers from 0"},
+    {array("a", "F64", "[3]", "[0,16]"), "a has 16 bytes: expected [3] of F64"},
     {array("a", "F64", "[4294967296,4294967296,2]", "[0,16]"),
-     ": a has 16 bytes: expected [4294967296, 4294967296, 2] of F64"},
+     "a has 16 bytes: expected [4294967296, 4294967296, 2] of F64"},
     {array("a", "F64", "[2]", "[16,0]"),
-     ": a: its data_offsets are [16, 0]: expected a begin and an end"},
-    {array("a", "F64", "[3]", "[0,24]"),
-     ": a ends at byte 24 of the data: expected at most 16; the file may be truncated"},
+     "a: its data_offsets are [16, 0]: expected a begin and an end"},
+    {array("a", "F64", "[3]", "[0,24]"), "16 bytes of data: expected 24, where its arrays end"},
     {whole + "," + array("b", "F32", "[2]", "[8,16]"),
-     ": b begins at byte 8 of the data: expected 16, where the previous array ends"},
+     "b begins at byte 8 of the data: expected 16, where the previous array ends"},
     {array("a", "F32", "[2]", "[8,16]"),
-     ": a begins at byte 8 of the data: expected 0, where the previous array ends"},
-    {array("a", "F64", "[1]", "[0,8]"), " has 16 bytes of data: expected 8, where its arrays end"},
-    {"\"__metadata__\":{\"dim\":2}," + whole, ": its metadata's 'dim' is 2: expected a text"}};
+     "a begins at byte 8 of the data: expected 0, where the previous array ends"},
+    {array("a", "F64", "[1]", "[0,8]"), "16 bytes of data: expected 8, where its arrays end"},
+    {"\"__metadata__\":{\"dim\":2}," + whole, "its metadata's 'dim' is 2: expected a text"}};
 
 TEST(Goldens, RefuseWhatIsNoSafetensorsFile) {
+  for (const std::string& bytes : {std::string("abc"), with_length("{}").substr(0, 9)})
+    EXPECT_ERROR(parse_safetensors(bytes),
+                 std::to_string(bytes.size()) +
+                     " bytes are fewer than its header: expected a whole .safetensors file");
+  for (const auto& [header, words] : headers)
+    EXPECT_ERROR(parse_safetensors(with_length("{" + header + "}") + std::string(16, '\0')), words);
+  EXPECT_ERROR(parse_safetensors(with_length("{" + whole + "}") + std::string(16, '\xFF')),
+               "a: value 0 is not finite: expected numbers");
   const ScratchFolder scratch;
   const std::string file = (scratch / "F").string();
-  EXPECT_ERROR(read_safetensors(file), "cannot read " + file + ": expected a .safetensors file");
-  const auto expect = [&](const std::string& bytes, const std::string& words) {
-    write_file(file, bytes);
-    EXPECT_ERROR(read_safetensors(file), words.empty() ? "" : file + words);
-  };
-  for (const std::string& bytes : {std::string("abc"), with_length("{}").substr(0, 9)})
-    expect(bytes, " has " + std::to_string(bytes.size()) +
-                      " bytes, fewer than its header: expected a whole .safetensors file");
-  for (const auto& [header, words] : headers)
-    expect(with_length("{" + header + "}") + std::string(16, '\0'), words);
-  expect(with_length("{" + whole + "}") + std::string(16, '\xFF'),
-         ": a: value 0 is not finite: expected numbers");
+  EXPECT_ERROR(read_golden(file), "cannot read " + file + ": expected a .safetensors file");
+  write_file(file, with_length("1"));
+  EXPECT_ERROR(read_golden(file), file + ": its header is not a JSON object: expected one");
 }
 
 /// A copy of the tuned golden whose header is changed; the message with which it is refused without
@@ -215,7 +213,7 @@ std::string refusal(const Change& change) {
 
 /// Settings of another value, and how the refusal begins behind the file's name.
 const char* const settings[][3] = {
-    {"format", "bm3-golden-1", ": expected the format bm3-golden-2, not 'bm3-golden-1'"},
+    {"format", "bm3-golden-1", ": format is 'bm3-golden-1': expected bm3-golden-2"},
     {"model", "vbpr", ": --model is 'vbpr': expected bm3 or bpr or lightgcn"},
     {"model", "bpr", ": the setting pair-form is missing: expected -ln(1e-10 + sigma(x)) or -ln "
                      "sigma(x) for a triple"},

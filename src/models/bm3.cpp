@@ -131,10 +131,10 @@ class Bm3 final : public Model<T> {
   }
   std::vector<Mask> masks(const Batch& batch) override {
     const auto mask = rows_of(masks_, batch);
-    std::vector<Mask> out = {{"user", batch.users, mask.user()},
-                             {"item", batch.items, mask.item()}};
+    std::vector<Mask> out = {{"user", batch.users, graph.n_users, mask.user()},
+                             {"item", batch.items, graph.n_items, mask.item()}};
     for (size_t m = 0; m < W.size(); ++m)
-      out.push_back({this->features()[m].name, batch.items, mask.modality(m)});
+      out.push_back({this->features()[m].name, batch.items, graph.n_items, mask.modality(m)});
     return out;
   }
   std::vector<Trace> trace(const Batch& batch) override;
@@ -218,18 +218,21 @@ std::vector<Trace> Bm3<T>::trace(const Batch& batch) {
   const auto& e = this->features();
   std::vector<Trace> out;
   for (size_t m = 0; m < W.size(); ++m)
-    out.push_back(this->look("projection." + e[m].name, "Eq. 1", h.modality(m), batch.items));
+    out.push_back(this->look("projection." + e[m].name, "Eq. 1", h.modality(m),
+                             {graph.n_items, d}, batch.items));
   for (Trace& layer : this->look_at_layers(n_layers, "Eq. 3")) out.push_back(std::move(layer));
   out.push_back(this->look("H", "Eq. 4", H()));
-  for (const auto& [name, rows, mask] : masks(batch)) {
+  for (const auto& [name, rows, height, mask] : masks(batch)) {
     const auto first = static_cast<size_t>(mask.at - masks_.data()) / d;
     const std::vector<T> h_host = host<T>(ops, h.all.slice(first, rows.n));
     const std::vector<uint8_t> mask_host = host<uint8_t>(ops, mask);
-    Trace of_view = this->look("view." + name, "Eq. 5", h.all.slice(first, rows.n), rows);
+    const std::vector<size_t> shape = {height, d};
+    Trace of_view = this->look("view." + name, "Eq. 5", h.all.slice(first, rows.n), shape, rows);
     for (size_t i = 0; i < h_host.size(); ++i)
       of_view.values[i] = view_entry(h_host[i], mask_host[i], view.all.kept);
     out.push_back(std::move(of_view));
-    out.push_back(this->look("predicted." + name, "Eq. 6", p.all.slice(first, rows.n), rows));
+    out.push_back(
+        this->look("predicted." + name, "Eq. 6", p.all.slice(first, rows.n), shape, rows));
   }
   return out;
 }

@@ -39,7 +39,7 @@ class Bpr final : public Model<T> {
   }
 
   std::vector<Trace> trace(const Batch& batch) override {
-    return {this->look("x", "e_u . (e_p - e_n)", pair.x(batch))};
+    return {this->look("x", "e_u . (e_p - e_n)", pair.x(batch), {batch.size})};
   }
 
  private:

@@ -51,7 +51,7 @@ class LightGcn final : public Model<T> {
   std::vector<Trace> trace(const Batch& batch) override {
     std::vector<Trace> out = this->look_at_layers(n_layers, "E^{l+1} = D^-1/2 A D^-1/2 E^l");
     out.push_back(this->look("F", "mean(E^0 .. E^L)", F()));
-    out.push_back(this->look("x", "f_u . (f_p - f_n)", pair.x(batch)));
+    out.push_back(this->look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size}));
     return out;
   }
 

@@ -38,8 +38,9 @@ std::vector<Loss> Model<T>::take_losses() {
 
 template <class T>
 Trace Model<T>::look(const std::string& name, const std::string& equation, Matrix<const T> matrix,
-                     Rows rows) const {
-  Trace out{name, equation, matrix.cols, {}, {}};
+                     const std::vector<size_t>& shape, Rows rows) const {
+  Trace out{name, equation, shape, {}, {}};
+  if (shape.empty()) out.shape = {matrix.rows, matrix.cols};
   if (rows.at) out.rows = host<int32_t>(ops, {rows.at, 1, rows.n});
   const std::vector<T> values = host<T>(ops, matrix);
   out.values.assign(values.begin(), values.end());

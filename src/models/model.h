@@ -42,14 +42,15 @@ struct Embeddings {
 /// A dropout mask [n, d] of a batch's rows, as `draw` fills it.
 struct Mask {
   std::string name;  // in a golden: mask.user
-  Rows rows;         // of the golden's whole mask
+  Rows rows;         // of the golden's whole mask, which has `height`
+  size_t height;
   Matrix<uint8_t> mask;
 };
 
 /// An intermediate result on the host, for goldens and for a reader of them.
 struct Trace {
   std::string name, equation;
-  size_t cols;
+  std::vector<size_t> shape;  // of the golden's array; [B]: a value for each pair, as in by_user
   std::vector<int32_t> rows;  // of the golden's array, -1: padding; empty: all of it
   std::vector<double> values;
 };
@@ -94,9 +95,9 @@ class Model {
   /// Users' rows, then items', of the two embedding tables, which are the first parameters.
   Matrix<T> embedding() { return {parameters_.values().at, graph.n_nodes(), d}; }
   Matrix<T> d_embedding() { return {parameters_.gradients().at, graph.n_nodes(), d}; }
-  /// A trace of a matrix on the device in these rows.
+  /// A trace of a matrix on the device: all of the golden's array, or these rows of it.
   Trace look(const std::string& name, const std::string& equation, Matrix<const T> matrix,
-             Rows rows = {}) const;
+             const std::vector<size_t>& shape = {}, Rows rows = {}) const;
   /// Traces layer_1 .. layer_L of the graph, one by one: the model itself keeps none.
   std::vector<Trace> look_at_layers(size_t n_layers, const std::string& equation);
 
