@@ -14,22 +14,12 @@ namespace bm3::test {
 using Shape = std::vector<size_t>;
 constexpr size_t any = static_cast<size_t>(-1);  // an extent above 0 that a file decides
 
+/// An array of a .safetensors file, which is a JSON header and then the arrays' bytes.
 struct FileArray {
   Shape shape;
   std::vector<double> values;  // in C order; whole numbers and masks are exact
   bool single = false;         // float32 in the file
 };
-
-/// A file of named arrays in the .safetensors format: a JSON header, then the arrays' bytes.
-struct Safetensors {
-  std::map<std::string, std::string> metadata;
-  std::map<std::string, FileArray> arrays;
-};
-
-/// Reads the bytes of a file of F64, F32, I64, I32, U8 and BOOL arrays. Throws, with the array,
-/// where they are no such file: truncated, arrays that overlap or leave a gap, a name twice,
-/// another type, a value that is not finite.
-Safetensors parse_safetensors(const std::string& bytes);
 
 /// Returns "[3, 2]" or, with any number of rows, "[*, 2]".
 std::string shape_words(const Shape& shape);
@@ -67,7 +57,9 @@ struct Golden {
 /// Returns "step_0/NAME".
 std::string in_step(size_t s, const std::string& name);
 
-/// Reads a golden. Throws, with the file and what was expected, unless it is a whole one.
+/// Reads a golden. Throws, with the file and what was expected, unless it is a whole one: also where
+/// the file is truncated, arrays overlap or leave a gap, a name stands twice, a type is none of F64,
+/// F32, I64, I32, U8 and BOOL, or a value is not finite.
 Golden read_golden(const std::filesystem::path& file);
 
 /// What the C++ computes for an array of a golden.
@@ -122,7 +114,7 @@ constexpr double golden_bound = 1e-10;
 ///
 /// Gradients and losses may be zero but for rounding: with d = 1 each cosine is +-1, whatever the
 /// parameters. They may therefore always be off by rounding<T>(n) of the largest magnitude that the
-/// terms add up to (magnitude_ops.h). In float64 that matters only where terms of some 10,000 times
+/// terms add up to (golden_run.h). In float64 that matters only where terms of some 10,000 times
 /// the result's size cancel.
 ///
 /// Adam divides by sqrt(v), so that its first step is +-lr whatever a gradient's size: rounding
