@@ -12,10 +12,14 @@ namespace bm3::test {
 namespace {
 
 using nlohmann::json;
-using Metadata = std::map<std::string, std::string>;
 
 void require(bool condition, const std::string& expected) {
   if (!condition) throw Error("expected " + expected);
+}
+
+/// Returns what stands under this key, or null.
+json member(const json& object, const std::string& key) {
+  return object.is_object() ? object.value(key, json()) : json();
 }
 
 // ---------------------------------------------------------------------------------- .safetensors
@@ -35,14 +39,6 @@ struct Type {
 constexpr Type types[] = {{"F64", 8, number_at<double>},  {"F32", 4, number_at<float>},
                           {"I64", 8, number_at<int64_t>}, {"I32", 4, number_at<int32_t>},
                           {"U8", 1, number_at<uint8_t>},  {"BOOL", 1, number_at<uint8_t>}};
-
-/// Where an array lies in the data behind the header.
-struct Place {
-  std::string name;
-  json dtype;
-  Shape shape;
-  size_t begin, end;
-};
 
 /// Returns the header of a file, and where the data begin.
 std::pair<json, size_t> read_header(const std::string& bytes) {
@@ -66,78 +62,62 @@ std::pair<json, size_t> read_header(const std::string& bytes) {
   return {std::move(header), 8 + length};
 }
 
-Metadata read_metadata(const json& header) {
-  Metadata out;
-  const json metadata = header.value("__metadata__", json::object());
-  for (const auto& [key, value] : metadata.items()) {
-    if (!value.is_string())
-      throw Error("its metadata's " + in_quotes(key) + " is " + one_line(value.dump()) +
-                  ": expected a text");
-    out[key] = value;
+Shape whole_numbers(const std::string& name, const json& entry, const char* key) {
+  const json list = member(entry, key);
+  const auto whole = [](const json& x) { return x.is_number_unsigned(); };
+  if (!list.is_array() || !std::all_of(list.begin(), list.end(), whole))
+    throw Error(name + ": its " + key + " is " + one_line(list.dump()) +
+                ": expected whole numbers from 0");
+  return list.get<Shape>();
+}
+
+FileArray read_array(const std::string& name, const json& entry, std::string_view bytes) {
+  const json dtype = member(entry, "dtype");
+  const Type* type = std::find_if(std::begin(types), std::end(types),
+                                  [&](const Type& known) { return dtype == known.name; });
+  if (type == std::end(types))
+    throw Error(name + " has dtype " + one_line(dtype.dump()) +
+                ": expected F64, F32, I64, I32, U8 or BOOL");
+  FileArray out{whole_numbers(name, entry, "shape"), {}, dtype == "F32"};
+  size_t count = 1;  // of values, or more than fit
+  for (size_t n : out.shape)
+    count = n != 0 && count > bytes.size() / n ? bytes.size() + 1 : count * n;
+  if (count > bytes.size() || count * type->size != bytes.size())
+    throw Error(name + " has " + std::to_string(bytes.size()) + " bytes: expected " +
+                shape_words(out.shape) + " of " + type->name);
+  for (size_t k = 0; k < count; ++k) {
+    out.values.push_back(type->read(&bytes[k * type->size]));
+    if (!std::isfinite(out.values[k]))
+      throw Error(name + ": value " + std::to_string(k) + " is not finite: expected numbers");
   }
   return out;
 }
 
-Place place_of(const std::string& name, const json& entry) {
-  const auto value = [&](const char* key) {
-    return entry.is_object() ? entry.value(key, json()) : json();
-  };
-  const auto numbers = [&](const char* key, const std::string& words) {
-    const json list = value(key);
-    if (!list.is_array() || !std::all_of(list.begin(), list.end(),
-                                         [](const json& x) { return x.is_number_unsigned(); }))
-      throw Error(name + ": its " + key + " is " + one_line(list.dump()) + ": expected " + words);
-    return list.get<Shape>();
-  };
-  const Shape shape = numbers("shape", "whole numbers from 0");
-  const Shape offsets = numbers("data_offsets", "a begin and an end");
-  if (offsets.size() != 2 || offsets[0] > offsets[1])
-    throw Error(name + ": its data_offsets is " + value("data_offsets").dump() +
-                ": expected a begin and an end");
-  return {name, value("dtype"), shape, offsets[0], offsets[1]};
-}
-
-/// Returns the places of the arrays, which must follow one another through `size` bytes of data.
-std::vector<Place> places_of(const json& header, size_t size) {
-  std::vector<Place> places;
-  for (const auto& [name, entry] : header.items())
-    if (name != "__metadata__") places.push_back(place_of(one_line(name), entry));
-  std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
-    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
-  });
-  size_t end = 0;  // of the previous array
-  for (const Place& place : places) {
-    if (place.begin != end)
-      throw Error(place.name + " begins at byte " + std::to_string(place.begin) +
-                  " of the data: expected " + std::to_string(end) +
-                  ", where the previous array ends");
-    end = place.end;
+/// Returns the arrays of a header, which must follow one another through the data.
+std::map<std::string, FileArray> read_arrays(const json& header, std::string_view data) {
+  std::map<std::string, FileArray> out;
+  std::set<std::tuple<size_t, size_t, std::string>> places;  // a begin, an end and whose they are
+  for (const auto& [key, entry] : header.items()) {
+    if (key == "__metadata__") continue;
+    const std::string name = one_line(key);
+    const Shape offsets = whole_numbers(name, entry, "data_offsets");
+    if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size())
+      throw Error(name + ": its data_offsets is " + shape_words(offsets) +
+                  ": expected a begin and an end within " + std::to_string(data.size()) +
+                  " bytes of data");
+    out[name] = read_array(name, entry, data.substr(offsets[0], offsets[1] - offsets[0]));
+    places.emplace(offsets[0], offsets[1], name);
   }
-  if (end != size)
-    throw Error(std::to_string(size) + " bytes of data: expected " + std::to_string(end) +
-                ", where its arrays end");
-  return places;
-}
-
-FileArray read_array(const Place& place, const char* bytes) {
-  const Type* type = std::find_if(std::begin(types), std::end(types), [&](const Type& t) {
-    return place.dtype == t.name;
-  });
-  if (type == std::end(types))
-    throw Error(place.name + " has dtype " + one_line(place.dtype.dump()) +
-                ": expected F64, F32, I64, I32, U8 or BOOL");
-  const size_t size = place.end - place.begin;
-  size_t count = 1;  // of values, or more than fit
-  for (size_t n : place.shape) count = n != 0 && count > size / n ? size + 1 : count * n;
-  if (count > size || count * type->size != size)
-    throw Error(place.name + " has " + std::to_string(size) + " bytes: expected " +
-                shape_words(place.shape) + " of " + type->name);
-  FileArray out{place.shape, {}, place.dtype == "F32"};
-  for (size_t k = 0; k < count; ++k) {
-    out.values.push_back(type->read(bytes + k * type->size));
-    if (!std::isfinite(out.values[k]))
-      throw Error(place.name + ": value " + std::to_string(k) + " is not finite: expected numbers");
+  size_t previous = 0;
+  for (const auto& [begin, end, name] : places) {
+    if (begin != previous)
+      throw Error(name + " begins at byte " + std::to_string(begin) + " of the data: expected " +
+                  std::to_string(previous) + ", where the previous array ends");
+    previous = end;
   }
+  if (previous != data.size())
+    throw Error(std::to_string(data.size()) + " bytes of data: expected " +
+                std::to_string(previous) + ", where its arrays end");
   return out;
 }
 
@@ -145,8 +125,7 @@ FileArray read_array(const Place& place, const char* bytes) {
 
 std::vector<Setting> general_settings() {
   const Range count = whole_from_to(1, std::numeric_limits<int32_t>::max());
-  return {{"format", word_of({"bm3-golden-2"}), "", "bm3-golden-2"},
-          {"n_users", count, "", "the number of users"},
+  return {{"n_users", count, "", "the number of users"},
           {"n_items", count, "", "the number of items"},
           {"n_steps", count, "", "the number of steps"},
           {"lr", positive(), "", "the learning rate"},
@@ -156,40 +135,35 @@ std::vector<Setting> general_settings() {
           {"degree_epsilon", weight(), "0", "what is added to a node's degree"}};
 }
 
-const std::string& text_of(const Metadata& metadata, const std::string& name,
-                           const std::string& words) {
-  const auto found = metadata.find(name);
-  if (found == metadata.end())
-    throw Error("the setting " + name + " is missing: expected " + words);
-  return found->second;
+std::string text_of(const json& metadata, const std::string& name, const std::string& words) {
+  const json text = member(metadata, name);
+  if (text.is_null()) throw Error("the setting " + name + " is missing: expected " + words);
+  if (!text.is_string())
+    throw Error("the setting " + name + " is " + one_line(text.dump()) + ": expected a text");
+  return text;
 }
 
-/// Takes every setting's value; only one of them may be missing.
-void take(Settings& settings, const Metadata& metadata, const std::string& optional) {
-  for (const Setting& setting : settings.known()) {
-    if (setting.name == optional && !metadata.count(optional)) continue;
-    const std::string& text = text_of(metadata, setting.name, setting.words);
-    check_value(setting.name, setting.range, text);
-    settings.set(setting.name, text);
-  }
-}
-
-/// Returns the number of steps.
-size_t read_settings(Golden& g, const Metadata& metadata) {
-  Settings general(general_settings());
-  take(general, metadata, "degree_epsilon");
+void read_settings(Golden& g, const json& metadata) {
+  const std::string format = text_of(metadata, "format", "bm3-golden-2");
+  require(format == "bm3-golden-2", "the format bm3-golden-2, not " + in_quotes(format));
   g.kind = &model_kind(text_of(metadata, "model", "a model's name"));
-  g.settings = Settings(g.kind->settings);
-  take(g.settings, metadata, recipe_setting().name);
-  g.data.n_users = static_cast<int64_t>(general.whole("n_users"));
-  g.data.n_items = static_cast<int64_t>(general.whole("n_items"));
+  std::vector<Setting> all = general_settings();
+  all.insert(all.end(), g.kind->settings.begin(), g.kind->settings.end());
+  g.settings = Settings(all);
+  for (const Setting& s : all) {
+    const bool optional = s.name == recipe_setting().name || s.name == "degree_epsilon";
+    if (optional && member(metadata, s.name).is_null()) continue;
+    const std::string text = text_of(metadata, s.name, s.words);
+    check_value(s.name, s.range, text);
+    g.settings.set(s.name, text);
+  }
+  g.data.n_users = static_cast<int64_t>(g.settings.whole("n_users"));
+  g.data.n_items = static_cast<int64_t>(g.settings.whole("n_items"));
   check_node_count(g.data.n_users, g.data.n_items, "the golden");
   size_t values = 0;
   for (const auto& [name, array] : g.arrays) values += array.values.size();
   require(g.n_users() + g.n_items() <= values, "arrays for all users and items");
-  g.adam = {general.real("lr"), general.real("beta1"), general.real("beta2"), general.real("eps")};
-  g.degree_epsilon = general.real("degree_epsilon");
-  const std::string& names = text_of(metadata, "modalities", "names, or nothing");
+  const std::string names = text_of(metadata, "modalities", "names, or nothing");
   std::set<std::string> distinct{"", "user", "item"};
   for (const auto& name : names.empty() ? std::vector<std::string>{} : split(names, ',')) {
     require(distinct.insert(name).second, "distinct modalities, none \"user\" or \"item\"");
@@ -197,12 +171,10 @@ size_t read_settings(Golden& g, const Metadata& metadata) {
   }
   require(g.modalities.empty() || g.kind->reads_features,
           "no modalities: " + g.kind->name + " reads no features");
-  return general.whole("n_steps");
 }
 
-/// Takes the metrics. Returns whether there are those of the validation and of the test.
-std::pair<bool, bool> read_metrics(Golden& g, const std::string& text) {
-  const json parts = json::parse(text, nullptr, false);
+/// Takes the metrics of parts, perhaps none.
+void read_metrics(Golden& g, const json& parts) {
   require(parts.is_object(), "\"metrics\" as JSON: {\"valid\": {\"recall@5\": 0.1, ...}, ...}");
   for (const auto& [part, values] : parts.items()) {
     require((part == "valid" || part == "test") && values.is_object(),
@@ -214,7 +186,6 @@ std::pair<bool, bool> read_metrics(Golden& g, const std::string& text) {
       g.arrays["metrics/" + part + "/" + name] = {{1}, {value}};
     }
   }
-  return {parts.contains("valid"), parts.contains("test")};
 }
 
 // ---------------------------------------------------------------------------------------- inputs
@@ -257,21 +228,22 @@ Golden::Step read_batch(const Golden& g, size_t s) {
 }
 
 /// Reads what a run needs before it has a model.
-void read_inputs(Golden& g, const Metadata& metadata) {
-  const size_t n_steps = read_settings(g, metadata);
-  const bool any_metrics = metadata.count("metrics");
-  const auto [valid, test] =
-      any_metrics ? read_metrics(g, metadata.at("metrics")) : std::pair{false, false};
+void read_inputs(Golden& g, const json& metadata) {
+  read_settings(g, metadata);
+  json metrics = json::object();
+  if (!member(metadata, "metrics").is_null())
+    metrics = json::parse(text_of(metadata, "metrics", ""), nullptr, false);
+  read_metrics(g, metrics);
   g.data.train = pairs(g, "train", true);
-  g.data.valid = pairs(g, "valid", valid);
-  g.data.test = pairs(g, "test", test);
+  g.data.valid = pairs(g, "valid", metrics.contains("valid"));
+  g.data.test = pairs(g, "test", metrics.contains("test"));
   for (auto& m : g.modalities)
     m.dim = g.at("init/feature." + m.name, {g.n_items(), any}).shape.back();
-  for (size_t s = 0; s < n_steps; ++s) g.steps.push_back(read_batch(g, s));
+  for (size_t s = 0; s < g.settings.whole("n_steps"); ++s) g.steps.push_back(read_batch(g, s));
   if (!g.find("final/top_k")) return;
   numbers(g, "final/top_k", {g.n_users(), any}, {g.n_items()}, -1);
   const size_t least = std::min(g.n_items(), longest_list);
-  require(!any_metrics || g.find("final/top_k")->shape.back() >= least,
+  require(metrics.empty() || g.find("final/top_k")->shape.back() >= least,
           "final/top_k of " + std::to_string(least) + " columns or more beside metrics");
 }
 
@@ -315,9 +287,8 @@ Golden read_golden(const std::filesystem::path& file) {
   Golden g;
   try {
     const auto [header, data] = read_header(bytes);
-    for (const Place& place : places_of(header, bytes.size() - data))
-      g.arrays[place.name] = read_array(place, bytes.data() + data + place.begin);
-    read_inputs(g, read_metadata(header));
+    g.arrays = read_arrays(header, std::string_view(bytes).substr(data));
+    read_inputs(g, member(header, "__metadata__"));
     const auto ops = make_cpu_ops<double>(1);
     const GoldenRun<double> run(*ops, g, {});  // asks for every array
     for (const Result& result : run.results)

@@ -6,7 +6,6 @@
 #include <set>
 
 #include "compare.h"
-#include "layers/adam.h"
 #include "models/model.h"
 
 namespace bm3::test {
@@ -31,10 +30,8 @@ struct Golden {
     std::vector<int32_t> negatives;
   };
   const ModelKind* kind = nullptr;
-  Settings settings{{}};
+  Settings settings{{}};  // the model's, and those of every golden
   Interactions data;
-  double degree_epsilon = 0;
-  AdamConfig adam;
   std::vector<ModalityShape> modalities;
   std::vector<Step> steps;
   std::map<std::string, FileArray> arrays;  // and the metrics: "metrics/test/recall@20"

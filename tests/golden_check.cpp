@@ -85,13 +85,11 @@ void print_inputs(const Golden& g, const GoldenReport& report, const std::string
 /// Prints a golden's settings, then all arrays: inputs first, then in the order of computation.
 void show(const Golden& g) {
   const GoldenReport report = check_golden(*make_cpu_ops<double>(0), g);
-  std::printf("%s: n_users %zu, n_items %zu", g.kind->name.c_str(), g.n_users(), g.n_items());
+  std::printf("%s:", g.kind->name.c_str());
   for (const Setting& s : g.settings.known())
     if (s.name != recipe_setting().name)
-      std::printf(", %s %s", s.name.c_str(), g.settings.text(s.name).c_str());
-  std::printf(", lr %g, beta1 %g, beta2 %g, eps %g, degree_epsilon %g\n", g.adam.lr, g.adam.beta1,
-              g.adam.beta2, g.adam.epsilon, g.degree_epsilon);
-  std::printf("Rows by their numbers, where an array has at most %zu numbers: the file's, then the "
+      std::printf(" %s %s", s.name.c_str(), g.settings.text(s.name).c_str());
+  std::printf("\nRows by their numbers, where an array has at most %zu numbers: the file's, then the "
               "C++'s.\n", few);
   print_inputs(g, report, "");
   std::string step;

@@ -6,6 +6,7 @@
 #include "error.h"
 #include "evaluate.h"
 #include "golden.h"
+#include "layers/adam.h"
 #include "model_case.h"
 #include "ops/cpu/cpu_ops.h"
 
@@ -148,10 +149,16 @@ class GoldenRun {
         g_(g),
         how_(how),
         magnitudes_(magnitudes),
-        graph_(make_graph<T>(ops, g.n_users(), g.n_items(), g.data.train, g.degree_epsilon)),
+        graph_(make_graph<T>(ops, g.n_users(), g.n_items(), g.data.train,
+                             g.settings.real("degree_epsilon"))),
         loader_(ops, g.n_users(), g.n_items(), g.largest_batch(), g.kind->draws_negatives),
         model_(make_model<T>(*g.kind, {ops, graph_, g.settings, g.modalities, loader_})),
-        adam_(ops, model_->parameters(), model_->tuned_features(), g.adam, g.steps.size()) {
+        adam_(ops, model_->parameters(), model_->tuned_features(),
+              {g.settings.real("lr"), g.settings.real("beta1"), g.settings.real("beta2"),
+               g.settings.real("eps")},
+              g.steps.size()),
+        users_(g.n_users()) {
+    std::iota(users_.begin(), users_.end(), 0);
     Random random(how.seed);
     for (const auto& v : variables(ops, *model_, batch_)) {
       std::vector<T> values;
@@ -280,12 +287,6 @@ class GoldenRun {
     }
   }
 
-  std::vector<int32_t> users() const {
-    std::vector<int32_t> all(g_.n_users());
-    std::iota(all.begin(), all.end(), 0);
-    return all;
-  }
-
   void put_final() {
     const Embeddings<T> ranked = model_->embeddings();
     const size_t w = ranked.user.cols, n_users = g_.n_users(), n_items = g_.n_items();
@@ -300,7 +301,7 @@ class GoldenRun {
     put({{"final/scores", "s(u, i)", {n_users, n_items}, {}, scores}});
     const FileArray* golden = g_.find("final/top_k");
     const size_t k = golden ? golden->shape.back() : std::min(n_items, longest_list);
-    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, users(), graph_, k);
+    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, users_, graph_, k);
     put({{"final/top_k", "", {n_users, k}, {}, {lists.item.begin(), lists.item.end()}}});
   }
 
@@ -310,7 +311,7 @@ class GoldenRun {
     const Result* own = find(results, "final/top_k");
     if (!golden && (!own || how_.float32)) return;
     const std::vector<double>& lists = golden ? golden->values : own->values;
-    const Ranking ranking{lists.size() / g_.n_users(), users(), {lists.begin(), lists.end()}};
+    const Ranking ranking{lists.size() / g_.n_users(), users_, {lists.begin(), lists.end()}};
     for (const std::string part : {"valid", "test"}) {
       const HeldOut held = held_out(part == "valid" ? g_.data.valid : g_.data.test, g_.data);
       for (const auto& [name, value] : by_name(evaluate(ops_, ranking, held)))
@@ -327,6 +328,7 @@ class GoldenRun {
   BatchLoader loader_;
   std::unique_ptr<Model<T>> model_;
   Adam<T> adam_;
+  std::vector<int32_t> users_;  // all
   Batch batch_;
   size_t step_ = 0;
 };

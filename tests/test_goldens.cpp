@@ -148,8 +148,9 @@ const std::pair<std::string, std::string> headers[] = {
     {"1", "its header is not a JSON object: expected one"},
     {whole + "," + whole, "its header names 'a' twice: expected different names"},
     {"\"a\":{\"dtype\":\"F64\",\"shape\":[2]}",
-     "a: its data_offsets is null: expected a begin and an end"},
-    {"\"a\":[]", "a: its shape is null: expected whole numbers from 0"},
+     "a: its data_offsets is null: expected whole numbers from 0"},
+    {"\"a\":[]", "a: its data_offsets is null: expected whole numbers from 0"},
+    {array("a", "F64", "{}", "[0,16]"), "a: its shape is {}: expected whole numbers from 0"},
     {array("a", "F16", "[8]", "[0,16]"),
      "a has dtype \"F16\": expected F64, F32, I64, I32, U8 or BOOL"},
     {array("a", "F64", "[-2]", "[0,16]"), "a: its shape is [-2]: expected whole numbers from 0"},
@@ -158,14 +159,15 @@ const std::pair<std::string, std::string> headers[] = {
     {array("a", "F64", "[4294967296,4294967296,2]", "[0,16]"),
      "a has 16 bytes: expected [4294967296, 4294967296, 2] of F64"},
     {array("a", "F64", "[2]", "[16,0]"),
-     "a: its data_offsets is [16,0]: expected a begin and an end"},
-    {array("a", "F64", "[3]", "[0,24]"), "16 bytes of data: expected 24, where its arrays end"},
+     "a: its data_offsets is [16, 0]: expected a begin and an end within 16 bytes of data"},
+    {array("a", "F64", "[3]", "[0,24]"),
+     "a: its data_offsets is [0, 24]: expected a begin and an end within 16 bytes of data"},
     {whole + "," + array("b", "F32", "[2]", "[8,16]"),
      "b begins at byte 8 of the data: expected 16, where the previous array ends"},
     {array("a", "F32", "[2]", "[8,16]"),
      "a begins at byte 8 of the data: expected 0, where the previous array ends"},
     {array("a", "F64", "[1]", "[0,8]"), "16 bytes of data: expected 8, where its arrays end"},
-    {"\"__metadata__\":{\"dim\":2}," + whole, "its metadata's 'dim' is 2: expected a text"}};
+    {"\"__metadata__\":{\"format\":2}," + whole, "the setting format is 2: expected a text"}};
 
 /// What is said of a file with these bytes, behind its name; "" where it is a golden.
 std::string refusal(const std::string& bytes) {
@@ -203,7 +205,7 @@ std::string refusal_of(const Change& change) {
 
 /// Settings of another value, or without one, and how the refusal begins.
 const char* const settings[][3] = {
-    {"format", "bm3-golden-1", "format is 'bm3-golden-1': expected bm3-golden-2"},
+    {"format", "bm3-golden-1", "expected the format bm3-golden-2, not 'bm3-golden-1'"},
     {"format", nullptr, "the setting format is missing: expected "},
     {"model", "vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn"},
     {"model", "bpr", "the setting pair-form is missing: expected -ln(1e-10 + sigma(x)) or -ln "
