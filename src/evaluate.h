@@ -22,6 +22,15 @@ struct Metrics {
   }
 };
 
+struct NamedMetric {
+  const char* name;
+  std::array<double, cutoffs.size()> Metrics::*values;
+};
+constexpr NamedMetric named_metrics[] = {{"recall", &Metrics::recall},
+                                         {"ndcg", &Metrics::ndcg},
+                                         {"precision", &Metrics::precision},
+                                         {"map", &Metrics::map}};
+
 /// Ranked lists on the host: for users[r], item[r * k + 0 .. k) best first, -1 where there are no
 /// more.
 struct Ranking {

@@ -16,15 +16,6 @@ namespace {
 constexpr const char* format = "bm3-run-2";
 constexpr const char* a_run = "the folder that a run of bm3 left";
 
-struct NamedMetric {
-  const char* name;
-  std::array<double, cutoffs.size()> Metrics::*values;
-};
-constexpr NamedMetric named_metrics[] = {{"recall", &Metrics::recall},
-                                         {"ndcg", &Metrics::ndcg},
-                                         {"precision", &Metrics::precision},
-                                         {"map", &Metrics::map}};
-
 Json to_json(const Metrics& metrics) {
   Json out{{"users", metrics.n_users}};
   for (const auto& [name, values] : named_metrics)

@@ -43,8 +43,7 @@ constexpr Type types[] = {{"F64", 8, number_at<double>},  {"F32", 4, number_at<f
 /// Returns the header of a file, and where the data begin.
 std::pair<json, size_t> read_header(const std::string& bytes) {
   uint64_t length = 0;
-  for (size_t k = std::min<size_t>(8, bytes.size()); k-- > 0;)
-    length = length << 8 | static_cast<uint8_t>(bytes[k]);
+  std::memcpy(&length, bytes.data(), std::min(bytes.size(), sizeof length));
   if (bytes.size() < 8 || length > bytes.size() - 8)
     throw Error(std::to_string(bytes.size()) +
                 " bytes are fewer than its header: expected a whole .safetensors file");
@@ -173,18 +172,19 @@ void read_settings(Golden& g, const json& metadata) {
           "no modalities: " + g.kind->name + " reads no features");
 }
 
-/// Takes the metrics of parts, perhaps none.
+/// Takes the metrics of the validation and of the test; either may be absent.
 void read_metrics(Golden& g, const json& parts) {
-  require(parts.is_object(), "\"metrics\" as JSON: {\"valid\": {\"recall@5\": 0.1, ...}, ...}");
-  for (const auto& [part, values] : parts.items()) {
-    require((part == "valid" || part == "test") && values.is_object(),
-            "\"metrics\" of \"valid\" and \"test\"");
-    for (const auto& [name, value] : values.items()) {
-      require(by_name({}).count(name) && value.is_number(),
-              "metrics recall, ndcg, precision and map at 5, 10, 20 and 50, each a number, not " +
-                  in_quotes(name));
-      g.arrays["metrics/" + part + "/" + name] = {{1}, {value}};
-    }
+  const std::string metrics =
+      "\"metrics\" as JSON, {\"valid\": {\"recall@5\": 0.1, ...}, \"test\": ...}, of recall, ndcg, "
+      "precision and map at 5, 10, 20 and 50";
+  require(parts.is_object(), metrics);
+  const json flat = parts.flatten();  // {"/valid/recall@5": 0.1, ...}
+  for (const auto& [path, value] : flat.items()) {
+    const std::string name = path.substr(path.rfind('/') + 1);
+    const bool known = path == "/valid/" + name || path == "/test/" + name;
+    require(known && by_name({}).count(name) && value.is_number(),
+            metrics + ", not " + in_quotes(path) + " " + one_line(value.dump()));
+    g.arrays["metrics" + path] = {{1}, {value}};
   }
 }
 
@@ -230,9 +230,9 @@ Golden::Step read_batch(const Golden& g, size_t s) {
 /// Reads what a run needs before it has a model.
 void read_inputs(Golden& g, const json& metadata) {
   read_settings(g, metadata);
-  json metrics = json::object();
-  if (!member(metadata, "metrics").is_null())
-    metrics = json::parse(text_of(metadata, "metrics", ""), nullptr, false);
+  const bool measured = !member(metadata, "metrics").is_null();
+  const json metrics =
+      json::parse(measured ? text_of(metadata, "metrics", "") : "{}", nullptr, false);
   read_metrics(g, metrics);
   g.data.train = pairs(g, "train", true);
   g.data.valid = pairs(g, "valid", metrics.contains("valid"));

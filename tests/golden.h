@@ -37,7 +37,7 @@ struct Golden {
   std::map<std::string, FileArray> arrays;  // and the metrics: "metrics/test/recall@20"
   std::vector<std::string> outputs;         // arrays that the C++ computes
   std::vector<std::string> unknown;         // arrays whose names the format does not know
-  mutable std::set<std::string> asked;      // arrays whose names it knows
+  mutable std::set<std::string> asked;      // names that `find` was asked for: the format's
 
   /// Returns an array, or null where there is none. Throws where it is missing though needed, or
   /// has another shape; a table of one row may be a vector.
@@ -54,9 +54,9 @@ struct Golden {
 /// Returns "step_0/NAME".
 std::string in_step(size_t s, const std::string& name);
 
-/// Reads a golden. Throws, with the file and what was expected, unless it is a whole one: also where
-/// the file is truncated, arrays overlap or leave a gap, a name stands twice, a type is none of F64,
-/// F32, I64, I32, U8 and BOOL, or a value is not finite.
+/// Reads a golden. Throws, with the file and what was expected, unless it is a whole one: also
+/// where the file is truncated, arrays overlap or leave a gap, a name stands twice, a type is none
+/// of F64, F32, I64, I32, U8 and BOOL, or a value is not finite.
 Golden read_golden(const std::filesystem::path& file);
 
 /// What the C++ computes for an array of a golden.
@@ -80,9 +80,9 @@ struct Comparison {
 /// Returns the one of this name, or null.
 template <class Named>
 const Named* find(const std::vector<Named>& list, const std::string& name) {
-  const auto found = std::find_if(list.begin(), list.end(),
-                                  [&](const Named& named) { return named.name == name; });
-  return found == list.end() ? nullptr : &*found;
+  for (const Named& named : list)
+    if (named.name == name) return &named;
+  return nullptr;
 }
 
 struct GoldenReport {

@@ -89,8 +89,8 @@ void show(const Golden& g) {
   for (const Setting& s : g.settings.known())
     if (s.name != recipe_setting().name)
       std::printf(" %s %s", s.name.c_str(), g.settings.text(s.name).c_str());
-  std::printf("\nRows by their numbers, where an array has at most %zu numbers: the file's, then the "
-              "C++'s.\n", few);
+  std::printf("\nRows by their numbers, where an array has at most %zu numbers: the file's, then "
+              "the C++'s.\n", few);
   print_inputs(g, report, "");
   std::string step;
   for (const Result& r : report.results) {
@@ -100,18 +100,6 @@ void show(const Golden& g) {
     }
     print_array(r, g.find(r.name), find(report.compared, r.name));
   }
-}
-
-bool run(const std::string& file, bool showing) {
-  const Golden g = read_golden(file);
-  for (const auto& name : g.unknown)
-    std::cerr << file << ": ignored: " << one_line(name) << " is no array of a golden\n";
-  if (showing) {
-    show(g);
-    return true;
-  }
-  const bool in64 = check<double>(file, g, "float64"), in32 = check<float>(file, g, "float32");
-  return in64 && in32;
 }
 
 }  // namespace
@@ -127,7 +115,17 @@ int main(int argc, char** argv) {
   }
   bool all = true;
   try {
-    for (const auto& file : files) all = run(file, showing) && all;
+    for (const auto& file : files) {
+      const Golden g = read_golden(file);
+      for (const auto& name : g.unknown)
+        std::cerr << file << ": ignored: " << one_line(name) << " is no array of a golden\n";
+      if (showing) {
+        show(g);
+        continue;
+      }
+      all = check<double>(file, g, "float64") && all;
+      all = check<float>(file, g, "float32") && all;
+    }
   } catch (const std::exception& e) {
     std::cerr << "golden_check: " << e.what() << "\n";
     return 1;

@@ -67,19 +67,14 @@ Comparison compare_values(const Result& result, const FileArray& golden, double 
   return {result.name, found, bound};
 }
 
-/// Whether both have lists without an item of the user's training or one twice, of one length.
-bool are_lists(const Golden& g, const Result& lists, const std::vector<double>& golden) {
-  using Entries = std::set<std::pair<size_t, double>>;  // user and item
-  Entries ours, theirs;
-  for (const auto& [user, item] : g.data.train) ours.emplace(static_cast<size_t>(user), item);
-  theirs = ours;
-  for (size_t k = 0; k < golden.size(); ++k) {
-    const double item = lists.values[k];
-    if (item < -1 || item >= static_cast<double>(g.n_items())) return false;
-    if ((item < 0) != (golden[k] < 0)) return false;
-    if (item >= 0 && !(ours.emplace(k / lists.cols(), item).second &&
-                       theirs.emplace(k / lists.cols(), golden[k]).second))
-      return false;
+/// Whether these are users' lists [n_users, k] without an item of the user's training or one twice.
+bool are_lists(const Golden& g, size_t k, const std::vector<double>& items) {
+  std::set<std::pair<size_t, double>> taken;  // user and item
+  for (const auto& [user, item] : g.data.train) taken.emplace(static_cast<size_t>(user), item);
+  for (size_t n = 0; n < items.size(); ++n) {
+    if (items[n] == -1) continue;
+    if (!(items[n] >= 0 && items[n] < static_cast<double>(g.n_items()))) return false;
+    if (!taken.emplace(n / k, items[n]).second) return false;
   }
   return true;
 }
@@ -97,7 +92,9 @@ Comparison compare_lists(const Golden& g, const Result& lists, const std::vector
     return out;
   };
   Agreement found{golden.size(), std::numeric_limits<double>::infinity()};
-  if (are_lists(g, lists, golden))
+  const auto end = [](double a, double b) { return (a < 0) == (b < 0); };
+  if (are_lists(g, lists.cols(), lists.values) && are_lists(g, lists.cols(), golden) &&
+      std::equal(golden.begin(), golden.end(), lists.values.begin(), lists.values.end(), end))
     found = compare(scores_of(lists.values), scores_of(golden),
                     std::max(least_scale, largest_magnitude(scores)));
   found.found = lists.values[found.at];

@@ -15,13 +15,9 @@ namespace bm3::test {
 /// Returns metrics by their names in a golden: "recall@5".
 inline std::map<std::string, double> by_name(const Metrics& metrics) {
   std::map<std::string, double> out;
-  for (size_t k = 0; k < cutoffs.size(); ++k) {
-    const std::string at = "@" + std::to_string(cutoffs[k]);
-    out["recall" + at] = metrics.recall[k];
-    out["ndcg" + at] = metrics.ndcg[k];
-    out["precision" + at] = metrics.precision[k];
-    out["map" + at] = metrics.map[k];
-  }
+  for (const auto& [name, values] : named_metrics)
+    for (size_t c = 0; c < cutoffs.size(); ++c)
+      out[name + ("@" + std::to_string(cutoffs[c]))] = (metrics.*values)[c];
   return out;
 }
 
@@ -109,16 +105,6 @@ class MagnitudeOps final : public CpuOps<double> {
           terms_[d_u.row(r) + k] += std::abs(c.at[e]) * (std::abs(i_p[k]) + std::abs(i_n[k]));
         if (form == PairForm::epsilon) terms_[loss] += mean;
       }
-  }
-  /// Regularisers have positive terms: no sum of these is larger than their value.
-  void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
-                       RegForm form, double mean) override {
-    Base::penalty_forward(loss, norm, x, pairs, form, mean);
-    terms_[loss] = 0;
-  }
-  void norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) override {
-    Base::norm_forward(loss, norm, x, mean);
-    terms_[loss] = 0;
   }
   void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                     double scale) override {
@@ -250,13 +236,19 @@ class GoldenRun {
     return out;
   }
 
-  /// Measures the terms of this step's losses and gradients.
+  /// Measures the terms of this step's losses and gradients, but for regularisers: theirs are
+  /// positive and no sum of them is larger than their value.
   void measure_terms() {
     std::vector<Matrix<T>> inputs;
     for (const auto& v : variables(ops_, *model_, batch_)) inputs.push_back(v.value);
     if constexpr (std::is_same_v<T, double>)
-      magnitudes_->over_magnitudes(inputs, [&] { model_->forward(batch_); },
-                                   [&] { model_->backward(batch_); });
+      magnitudes_->over_magnitudes(
+          inputs,
+          [&] {
+            model_->forward(batch_);
+            model_->take_losses();
+          },
+          [&] { model_->backward(batch_); });
     for (const Result& r : losses_and_gradients()) terms[r.name] = largest_magnitude(r.values);
   }
 
