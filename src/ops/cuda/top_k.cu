@@ -16,7 +16,6 @@ constexpr unsigned most_best = 64;   // longest list of best items,
 constexpr unsigned list_size = 128;  // and with the candidates that wait to be sorted in
 constexpr unsigned entries_of_lane = list_size / warp;
 constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
-constexpr int32_t no_item = 2147483647;
 template <class T>
 constexpr T minus_infinity = -std::numeric_limits<T>::infinity();
 
@@ -27,7 +26,7 @@ struct alignas(2 * sizeof(T)) Entry {  // read and written at once
 };
 template <class T>
 __device__ Entry<T> nothing() {
-  return {minus_infinity<T>, no_item};
+  return {minus_infinity<T>, -1};
 }
 /// Better first; equal scores by the lower number.
 struct Better {
@@ -55,7 +54,7 @@ class BestList {
     for (unsigned i = lane_; i < list_size; i += warp) {
       const Entry<T> entry = from ? from[i] : nothing<T>();
       memory_.list[i] = entry;
-      waiting_ += __popc(__ballot_sync(full_warp, i >= most_best && entry.item != no_item));
+      waiting_ += __popc(__ballot_sync(full_warp, i >= most_best && entry.item >= 0));
     }
     __syncwarp();
     threshold_ = memory_.list[k_ - 1].score;
@@ -150,8 +149,7 @@ __global__ void __launch_bounds__(sort_threads) select_kernel(Selection<T> s) {
   }
   if (!s.last_items) return list.save(s.lists + r * list_size);
   const Entry<T>* best = list.sort();
-  for (size_t j = lane; j < s.item.cols; j += warp)
-    s.item.row(r)[j] = best[j].item != no_item ? best[j].item : -1;
+  for (size_t j = lane; j < s.item.cols; j += warp) s.item.row(r)[j] = best[j].item;
 }
 
 }  // namespace
@@ -170,10 +168,8 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
     T* const scores = lane().scores.template room<T>(user_block * (item_block + d));
     auto* const lists = lane().lists.template room<Entry<T>>(user_block * list_size);
     const Matrix<T> h{scores + user_block * item_block, user_block, d};
-    if (users.at)
-      gather_rows(h.slice(0, block), h_u, {users.at + u0, block});
-    else
-      gather_rows(h.slice(0, block), h_u.slice(u0, block), {nullptr, block});
+    copy_rows(h.slice(0, block), users.at ? h_u.at : h_u.row(u0), d,
+              {users.at ? users.at + u0 : nullptr, block});
     // Always a product of the same size: a user's scores do not depend on who else is ranked.
     zero(h.row(block), (user_block - block) * d * sizeof(T));
     for (size_t i0 = 0; i0 < std::max<size_t>(n_items, 1); i0 += item_block) {
@@ -182,16 +178,13 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
       const Selection<T> selection{
           item.slice(u0, block), scores, lists, users, graph.begin.data(), graph.neighbour.data(),
           static_cast<int64_t>(graph.n_users), u0, i0, width, i0 == 0, i0 + width == n_items};
-      start(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
-            selection);
+      launch(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
+             selection);
     }
   };
   for (size_t u0 = 0; u0 < n; u0 += 2 * user_block) {
-    const size_t next = u0 + user_block;
-    if (next < n)  // one's products run while the other's scores are compared
-      both([&] { rank_block(next); }, [&] { rank_block(u0); });
-    else
-      rank_block(u0);
+    const size_t next = u0 + user_block;  // one's products run while the other's are compared
+    both([&] { if (next < n) rank_block(next); }, [&] { rank_block(u0); });
   }
 }
 
