@@ -100,8 +100,7 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
   /// Returns x[rows] in one piece: gathered where `forward`, and for the backward pass unless the
   /// forward pass left it.
   ConstMatrix<T> in_one_piece(ConstMatrix<T> x, Rows rows, bool forward);
-  /// Returns the product of this graph and width, made on the first call.
-  cuda::SparseProduct<T>& sparse_product(const Graph<T>& graph, size_t d);
+  /// See sum_over_grid.
   double* partial_sums() { return lane().sums.template room<double>(0); }
 
   /// What operations need beyond their arguments; each stream has its own.
@@ -110,7 +109,7 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
     cuda::Workspace blas_memory, sums, scores, lists;
     cuda::Owned<cublasHandle_t, cublasDestroy> blas;
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
-    std::list<cuda::SparseProduct<T>> sparse_products;
+    std::list<cuda::SparseProduct<T>> sparse_products;  // of the graphs and widths so far
   };
   Lane& lane() { return on_side() ? side_ : main_; }
 

@@ -1,5 +1,5 @@
-// LightGCN's sparse product [Eq. 3] by a kernel, with the read-out's terms [Eq. 4] in the same pass,
-// or by cuSPARSE.
+// LightGCN's sparse product [Eq. 3], with the read-out's terms [Eq. 4] in the same pass; and by
+// cuSPARSE.
 #include <climits>
 
 #include "ops/cuda/cuda_ops.h"
@@ -123,16 +123,10 @@ constexpr auto algorithm = CUSPARSE_SPMM_CSR_ALG3;  // the one that gives the sa
 }  // namespace
 
 template <class T>
-cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t handle, const Graph<T>& graph,
-                                size_t d)
-    : handle_(handle),
-      begin_(graph.begin.data()),
-      neighbour_(graph.neighbour.data()),
-      scale_(graph.scale.data()),
-      d_(d),
-      begin32_(runtime),
-      value_(runtime),
-      buffer_(runtime) {
+cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t handle,
+                                      const Graph<T>& graph, size_t d)
+    : handle_(handle), begin_(graph.begin.data()), neighbour_(graph.neighbour.data()),
+      scale_(graph.scale.data()), d_(d), begin32_(runtime), value_(runtime), buffer_(runtime) {
   const size_t edges = graph.neighbour.size();
   if (edges > INT_MAX)
     throw Error("a graph of " + std::to_string(edges / 2) +
@@ -153,12 +147,12 @@ cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t handle,
                                   CUSPARSE_ORDER_ROW));
   const T one = 1;
   size_t bytes = 0;
-  BM3_CHECK(cusparseSpMM_bufferSize(handle, plain, plain, &one, matrix_.get(), x_.get(), &one, y_.get(),
-                                    real<T>, algorithm, &bytes));
+  BM3_CHECK(cusparseSpMM_bufferSize(handle, plain, plain, &one, matrix_.get(), x_.get(), &one,
+                                    y_.get(), real<T>, algorithm, &bytes));
   auto* const buffer = buffer_.template room<char>(bytes + 1);
   runtime.zero(buffer, bytes + 1);  // cuSPARSE may read what it has not written
-  BM3_CHECK(cusparseSpMM_preprocess(handle, plain, plain, &one, matrix_.get(), x_.get(), &one, y_.get(),
-                                    real<T>, algorithm, buffer));
+  BM3_CHECK(cusparseSpMM_preprocess(handle, plain, plain, &one, matrix_.get(), x_.get(), &one,
+                                    y_.get(), real<T>, algorithm, buffer));
 }
 
 template <class T>
@@ -183,15 +177,13 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
     launch(stream(), blocks_of(y.rows, warps_of_block), block_threads, propagate_kernel<width, T>,
            p);
   });
-  if (by_cusparse) sparse_product(graph, y.cols).add(y.at, x.at, a);
-}
-
-template <class T>
-SparseProduct<T>& CudaOps<T>::sparse_product(const Graph<T>& graph, size_t d) {
+  if (!by_cusparse) return;
   auto& products = lane().sparse_products;
-  for (auto& product : products)
-    if (product.is_for(graph, d)) return product;
-  return products.emplace_back(*this, lane().sparse.get(), graph, d);
+  auto product = std::find_if(products.begin(), products.end(),
+                              [&](const auto& each) { return each.is_for(graph, y.cols); });
+  if (product == products.end())
+    product = products.emplace(product, *this, lane().sparse.get(), graph, y.cols);
+  product->add(y.at, x.at, a);
 }
 
 template class CudaOps<float>;
