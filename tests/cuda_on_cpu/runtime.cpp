@@ -132,11 +132,9 @@ cudaError_t cuda_on_cpu::launch(const cudaLaunchConfig_t& grid, Work kernel) {
 long long clock64() { return static_cast<long long>(1e9 * seconds()); }
 
 const char* cudaGetErrorName(cudaError_t error) {
-  static const std::map<cudaError_t, const char*> names{
-      {cudaErrorInvalidValue, "cudaErrorInvalidValue"},
-      {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation"}};
-  const auto name = names.find(error);
-  return name == names.end() ? "see cudaError_t" : name->second;
+  return error == cudaErrorInvalidValue       ? "cudaErrorInvalidValue"
+         : error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
+                                              : "see cudaError_t";
 }
 const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaErrorInvalidValue       ? "invalid argument"

@@ -33,11 +33,6 @@ __global__ void adam_kernel(T* p, T* m, T* v, const T* g, AdamTime<T> time, size
   if (i < n) update<width>(p + i, m + i, v + i, vector_at<width>(g + i), time, now, now);
 }
 
-template <class T>
-__device__ uint32_t lagged(const AdamTime<T>& time, int lag) {
-  return static_cast<uint32_t>(static_cast<int64_t>(*time.step) + lag);
-}
-
 /// One thread takes `width` columns of a row. With gradients g [n, d]: step t = *step + lag, and
 /// last[row] = t. Without: the steps up to t that the row lacks, if it has a history.
 template <int width, class T>
@@ -46,7 +41,7 @@ __global__ void adam_rows_kernel(AdamRows<T> at, const T* g, AdamTime<T> time, i
   if (k >= at.rows.n || c >= d || at.rows[k] < 0) return;
   const auto row = static_cast<size_t>(at.rows[k]);
   T *const p = at.p.row(row) + c, *const m = at.m.row(row) + c, *const v = at.v.row(row) + c;
-  const uint32_t now = lagged(time, lag);
+  const uint32_t now = *time.step + static_cast<uint32_t>(lag);
   if (g) {
     update<width>(p, m, v, vector_at<width>(g + k * d + c), time, now, now);
     if (c == 0) at.last[row] = now;
@@ -61,7 +56,7 @@ template <class T>
 __global__ void adam_stamp_kernel(AdamRows<T> at, AdamTime<T> time, int lag) {
   const size_t k = grid_thread();
   if (k >= at.rows.n || at.rows[k] < 0) return;
-  const uint32_t now = lagged(time, lag);
+  const uint32_t now = *time.step + static_cast<uint32_t>(lag);
   uint32_t& last = at.last[at.rows[k]];
   if (last != 0 && last < now) last = now;
 }

@@ -39,24 +39,24 @@ inline Failure failure(cusparseStatus_t status) {
 inline std::string mebibytes(size_t bytes) {
   return std::to_string((bytes >> 20) + (bytes % (size_t{1} << 20) != 0)) + " MiB";
 }
-/// Returns a message's end: what is free and which options help.
-inline std::string out_of_memory() {
-  size_t free = 0, total = 0;
-  const bool known = cudaMemGetInfo(&free, &total) == cudaSuccess;
-  return "; out of memory: " + (known ? mebibytes(free) + " of the GPU's " + mebibytes(total) +
-                                            " are free; " : std::string()) +
-         "--features frozen, fewer --modalities or a smaller --batch needs less";
-}
 
-/// Throws, with the library's own message, when a call did not succeed.
+/// Throws, with the library's own message, when a call did not succeed; where memory was short,
+/// with what is free and which options help.
 template <class Status>
 void check(Status status, const char* call, const char* file, int line) {
   if (status == Status(0)) return;  // each library's success
   const Failure why = failure(status);
   const char* slash = std::strrchr(file, '/');
-  throw Error(why.message() + " at " + (slash ? slash + 1 : file) + ":" + std::to_string(line) +
-              ": " + std::string(call, std::strcspn(call, "(")) +
-              (why.out_of_memory ? out_of_memory() : ""));
+  std::string words = why.message() + " at " + (slash ? slash + 1 : file) + ":" +
+                      std::to_string(line) + ": " + std::string(call, std::strcspn(call, "("));
+  if (why.out_of_memory) {
+    words += "; out of memory: ";
+    size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) == cudaSuccess)
+      words += mebibytes(free) + " of the GPU's " + mebibytes(total) + " are free; ";
+    words += "--features frozen, fewer --modalities or a smaller --batch needs less";
+  }
+  throw Error(words);
 }
 #define BM3_CHECK(call) ::bm3::cuda::check(call, #call, __FILE__, __LINE__)
 
@@ -82,8 +82,8 @@ constexpr unsigned blocks_of_sum(size_t n) {
   return std::clamp(blocks_of(n, warps_of_block), 1u, sum_blocks);
 }
 
-/// Returns the blocks (x: rows, y: columns) and their threads (x: columns, y: rows) of a launch over
-/// [rows, columns], one thread an element; narrow matrices have several rows a block. Blocks in a
+/// Returns the blocks (x: rows, y: columns) and a block's threads (x: columns, y: rows) for one
+/// thread an element of [rows, columns]; narrow matrices have several rows a block. Blocks in a
 /// grid's y direction are few, so rows, which may be many, lie along x.
 inline std::pair<dim3, dim3> launch_over(size_t rows, size_t columns) {
   unsigned x = 1;

@@ -37,10 +37,18 @@ std::string CudaOps<T>::name() const {
 template <class T>
 void CudaOps<T>::release(void* memory) noexcept {
   // What is kept for an address may not meet what lies there later.
+  const auto forget = [&](auto& kept, const auto& uses) {
+    for (auto it = kept.begin(); it != kept.end();) it = uses(*it) ? kept.erase(it) : std::next(it);
+  };
   const auto gone = [&](const void* at) { return holds(memory, at); };
-  gathered_.remove_if([&](const Gathered& each) { return gone(each.x) || gone(each.rows); });
+  forget(gathered_, [&](const auto& each) {
+    return gone(std::get<0>(each.first)) || gone(std::get<2>(each.first));
+  });
   for (Lane* each : {&main_, &side_})
-    each->sparse_products.remove_if([&](const auto& product) { return product.uses(gone); });
+    forget(each->products, [&](const auto& product) {
+      const auto& of = product.second;
+      return gone(of.begin) || gone(of.neighbour) || gone(of.scale);
+    });
   Runtime::release(memory);
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-#include <list>
+#include <map>
 
 #include "ops/cuda/kernel.h"
 #include "ops/shapes.h"
@@ -10,33 +10,21 @@ namespace cuda {
 template <class T>
 constexpr cudaDataType real = sizeof(T) == 4 ? CUDA_R_32F : CUDA_R_64F;
 
-/// y [n_nodes, d] += a S A S x with cuSPARSE: the scaled adjacency S A S in CSR form, descriptors
-/// and buffer, made once for a graph, whose arrays then stay as they are, and a d. S A S is
-/// symmetric, so the transposed product is never needed.
+/// cuSPARSE's form of a graph, whose arrays then stay as they are, for x and y [n_nodes, d]: the
+/// scaled adjacency S A S. It is symmetric, so the transposed product is never needed.
 template <class T>
-class SparseProduct {
- public:
-  SparseProduct(Runtime& runtime, cusparseHandle_t handle, const Graph<T>& graph, size_t d);
+struct SparseProduct {
+  SparseProduct(Runtime& runtime, cusparseHandle_t with, const Graph<T>& graph, size_t d);
   /// y += a S A S x.
   void add(T* y, const T* x, T a);
-  bool is_for(const Graph<T>& graph, size_t d) const {
-    return begin_ == graph.begin.data() && d_ == d;
-  }
-  /// Returns whether `gone` holds for the address of one of the graph's arrays.
-  template <class Gone>
-  bool uses(const Gone& gone) const {
-    return gone(begin_) || gone(neighbour_) || gone(scale_);
-  }
 
- private:
-  cusparseHandle_t handle_;
-  const int64_t* begin_;
-  const int32_t* neighbour_;
-  const T* scale_;
-  size_t d_;
-  Workspace begin32_, value_, buffer_;  // cuSPARSE wants both kinds of indices of one type
-  Owned<cusparseSpMatDescr_t, cusparseDestroySpMat> matrix_;
-  Owned<cusparseDnMatDescr_t, cusparseDestroyDnMat> x_, y_;
+  cusparseHandle_t handle;
+  const int64_t* begin;  // the graph's
+  const int32_t* neighbour;
+  const T* scale;
+  Workspace begin32, value, buffer;  // cuSPARSE wants both kinds of indices of one type
+  Owned<cusparseSpMatDescr_t, cusparseDestroySpMat> matrix;
+  Owned<cusparseDnMatDescr_t, cusparseDestroyDnMat> on_x, on_y;
 };
 
 }  // namespace cuda
@@ -109,25 +97,20 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
     cuda::Workspace blas_memory, sums, scores, lists;
     cuda::Owned<cublasHandle_t, cublasDestroy> blas;
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
-    std::list<cuda::SparseProduct<T>> sparse_products;  // of the graphs and widths so far
+    std::map<std::pair<const int64_t*, size_t>, cuda::SparseProduct<T>> products;  // by graph, d
   };
   Lane& lane() { return on_side() ? side_ : main_; }
 
-  /// Memory for the rows of x [*, d] with these numbers; `left`: how many the last forward pass put
-  /// there and no backward pass has read.
+  /// Gathered rows; `left`: how many the last forward pass put there and no backward pass has read.
   struct Gathered {
-    Gathered(cuda::Runtime& runtime, ConstMatrix<T> of, Rows numbers)
-        : x(of.at), d(of.cols), rows(numbers.at), memory(runtime) {}
-    const T* x;
-    size_t d;
-    const int32_t* rows;
+    explicit Gathered(cuda::Runtime& runtime) : memory(runtime) {}
     cuda::Workspace memory;
     size_t left = 0;
   };
 
   bool tf32_;
   Lane main_, side_;
-  std::list<Gathered> gathered_;
+  std::map<std::tuple<const T*, size_t, const int32_t*>, Gathered> gathered_;  // by x, d, rows
 };
 
 }  // namespace bm3

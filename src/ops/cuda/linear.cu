@@ -58,14 +58,11 @@ void CudaOps<T>::column_sums(Matrix<T> sum, ConstMatrix<T> x) {
 template <class T>
 ConstMatrix<T> CudaOps<T>::in_one_piece(ConstMatrix<T> x, Rows rows, bool forward) {
   if (!rows.at) return x;
-  auto kept = std::find_if(gathered_.begin(), gathered_.end(), [&](const Gathered& each) {
-    return each.x == x.at && each.d == x.cols && each.rows == rows.at;
-  });
-  if (kept == gathered_.end()) kept = gathered_.emplace(kept, *this, x, rows);
-  const size_t left = std::exchange(kept->left, 0);
-  const Matrix<T> copy{kept->memory.template room<T>(rows.n * x.cols), rows.n, x.cols};
+  Gathered& kept = gathered_.try_emplace({x.at, x.cols, rows.at}, *this).first->second;
+  const size_t left = std::exchange(kept.left, 0);
+  const Matrix<T> copy{kept.memory.template room<T>(rows.n * x.cols), rows.n, x.cols};
   if (forward || left != rows.n) gather_rows(copy, x, rows);
-  if (forward) kept->left = rows.n;
+  if (forward) kept.left = rows.n;
   return copy;
 }
 

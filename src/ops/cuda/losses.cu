@@ -183,9 +183,8 @@ void CudaOps<T>::cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, cons
                              const Pairs& pairs, double mean, double weight) {
   shapes::cosine(d_a, a, b, pairs);
   by_columns("cosines", a.cols, [&](auto columns) {
-    launch(stream(), blocks_of_sum(pairs.n), block_threads,
-          cosine_loss_kernel<decltype(columns)::value, T>, loss, d_a.at, a, b, pairs, mean,
-          static_cast<T>(weight * mean), partial_sums());
+    launch(stream(), blocks_of_sum(pairs.n), block_threads, cosine_loss_kernel<columns, T>, loss,
+           d_a.at, a, b, pairs, mean, static_cast<T>(weight * mean), partial_sums());
   });
 }
 
@@ -195,9 +194,8 @@ void CudaOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u
                            ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) {
   shapes::pair_loss(x, c, d_u, u, i, triples);
   by_columns("pair losses", u.cols, [&](auto columns) {
-    launch(stream(), blocks_of_sum(u.rows), block_threads,
-          pair_loss_kernel<decltype(columns)::value, T>, loss, x.at, c.at, d_u.at, u, i, triples,
-          form, mean, partial_sums());
+    launch(stream(), blocks_of_sum(u.rows), block_threads, pair_loss_kernel<columns, T>, loss, x.at,
+           c.at, d_u.at, u, i, triples, form, mean, partial_sums());
   });
 }
 
@@ -216,7 +214,7 @@ void CudaOps<T>::penalty_forward(double* loss, double* norm, ConstMatrix<T> x, c
                                  RegForm form, double mean) {
   shapes::penalty(x, pairs);
   launch(stream(), blocks_of_sum(pairs.n), block_threads, penalty_forward_kernel<T>, loss, norm, x,
-        pairs, form, mean, partial_sums());
+         pairs, form, mean, partial_sums());
 }
 
 // d_x += (number of pairs) scale x / |x|_F, or * 2 x
@@ -233,7 +231,7 @@ void CudaOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix
 template <class T>
 void CudaOps<T>::norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) {
   launch(stream(), blocks_of_sum(x.rows), block_threads, penalty_forward_kernel<T>, loss, norm, x,
-        Pairs{x.rows}, RegForm::norm, mean, partial_sums());
+         Pairs{x.rows}, RegForm::norm, mean, partial_sums());
 }
 
 // loss = scale |x|_F:  d_x = scale x / |x|_F

@@ -123,45 +123,44 @@ constexpr auto algorithm = CUSPARSE_SPMM_CSR_ALG3;  // the one that gives the sa
 }  // namespace
 
 template <class T>
-cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t handle,
+cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t with,
                                       const Graph<T>& graph, size_t d)
-    : handle_(handle), begin_(graph.begin.data()), neighbour_(graph.neighbour.data()),
-      scale_(graph.scale.data()), d_(d), begin32_(runtime), value_(runtime), buffer_(runtime) {
-  const size_t edges = graph.neighbour.size();
+    : handle(with), begin(graph.begin.data()), neighbour(graph.neighbour.data()),
+      scale(graph.scale.data()), begin32(runtime), value(runtime), buffer(runtime) {
+  const size_t edges = graph.neighbour.size(), nodes = graph.n_nodes();
   if (edges > INT_MAX)
     throw Error("a graph of " + std::to_string(edges / 2) +
                 " interactions exceeds cuSPARSE's limit");
-  const size_t nodes = graph.n_nodes();
-  auto* begin32 = begin32_.template room<int32_t>(nodes + 1);
-  T* value = value_.template room<T>(edges);
+  auto* const begins = begin32.template room<int32_t>(nodes + 1);
+  T* const values = value.template room<T>(edges);
   launch(runtime.stream(), blocks_of(nodes + 1, warps_of_block), block_threads,
-         scaled_adjacency_kernel<T>, value, begin32, begin_, neighbour_, scale_, nodes);
+         scaled_adjacency_kernel<T>, values, begins, begin, neighbour, scale, nodes);
 
   // The matrix is only read; cuSPARSE's type has no const.
   const auto n = static_cast<int64_t>(nodes), columns = static_cast<int64_t>(d);
-  BM3_CHECK(cusparseCreateCsr(Into(matrix_), n, n, static_cast<int64_t>(edges), begin32,
-                              const_cast<int32_t*>(neighbour_), value, CUSPARSE_INDEX_32I,
+  BM3_CHECK(cusparseCreateCsr(Into(matrix), n, n, static_cast<int64_t>(edges), begins,
+                              const_cast<int32_t*>(neighbour), values, CUSPARSE_INDEX_32I,
                               CUSPARSE_INDEX_32I, CUSPARSE_INDEX_BASE_ZERO, real<T>));
-  for (auto* dense : {&x_, &y_})  // the addresses come with each product; here any will do
-    BM3_CHECK(cusparseCreateDnMat(Into(*dense), n, columns, columns, value, real<T>,
+  for (auto* dense : {&on_x, &on_y})  // the addresses come with each product; here any will do
+    BM3_CHECK(cusparseCreateDnMat(Into(*dense), n, columns, columns, values, real<T>,
                                   CUSPARSE_ORDER_ROW));
   const T one = 1;
   size_t bytes = 0;
-  BM3_CHECK(cusparseSpMM_bufferSize(handle, plain, plain, &one, matrix_.get(), x_.get(), &one,
-                                    y_.get(), real<T>, algorithm, &bytes));
-  auto* const buffer = buffer_.template room<char>(bytes + 1);
-  runtime.zero(buffer, bytes + 1);  // cuSPARSE may read what it has not written
-  BM3_CHECK(cusparseSpMM_preprocess(handle, plain, plain, &one, matrix_.get(), x_.get(), &one,
-                                    y_.get(), real<T>, algorithm, buffer));
+  BM3_CHECK(cusparseSpMM_bufferSize(handle, plain, plain, &one, matrix.get(), on_x.get(), &one,
+                                    on_y.get(), real<T>, algorithm, &bytes));
+  auto* const at = buffer.template room<char>(bytes + 1);
+  runtime.zero(at, bytes + 1);  // cuSPARSE may read what it has not written
+  BM3_CHECK(cusparseSpMM_preprocess(handle, plain, plain, &one, matrix.get(), on_x.get(), &one,
+                                    on_y.get(), real<T>, algorithm, at));
 }
 
 template <class T>
 void cuda::SparseProduct<T>::add(T* y, const T* x, T a) {
   const T one = 1;
-  BM3_CHECK(cusparseDnMatSetValues(x_.get(), const_cast<T*>(x)));
-  BM3_CHECK(cusparseDnMatSetValues(y_.get(), y));
-  BM3_CHECK(cusparseSpMM(handle_, plain, plain, &a, matrix_.get(), x_.get(), &one, y_.get(),
-                         real<T>, algorithm, buffer_.template room<char>(0)));
+  BM3_CHECK(cusparseDnMatSetValues(on_x.get(), const_cast<T*>(x)));
+  BM3_CHECK(cusparseDnMatSetValues(on_y.get(), y));
+  BM3_CHECK(cusparseSpMM(handle, plain, plain, &a, matrix.get(), on_x.get(), &one, on_y.get(),
+                         real<T>, algorithm, buffer.template room<char>(0)));
 }
 
 // y = a S A S x + b z
@@ -178,12 +177,9 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
            p);
   });
   if (!by_cusparse) return;
-  auto& products = lane().sparse_products;
-  auto product = std::find_if(products.begin(), products.end(),
-                              [&](const auto& each) { return each.is_for(graph, y.cols); });
-  if (product == products.end())
-    product = products.emplace(product, *this, lane().sparse.get(), graph, y.cols);
-  product->add(y.at, x.at, a);
+  const auto [product, is_new] = lane().products.try_emplace(
+      {graph.begin.data(), y.cols}, *this, lane().sparse.get(), graph, y.cols);
+  product->second.add(y.at, x.at, a);
 }
 
 template class CudaOps<float>;

@@ -205,13 +205,4 @@ void Runtime::record(Record& out, const std::function<void()>& work) {
   BM3_CHECK(cudaGraphInstantiate(Into(out.graph), graph.get(), 0));
 }
 
-void Workspace::grow(size_t bytes) {
-  runtime_.refuse_in_record("the growth of working memory");
-  runtime_.Runtime::release(memory_);  // and with it the graphs that use it
-  memory_ = nullptr;
-  bytes_ = 0;  // unless the allocation succeeds
-  memory_ = runtime_.allocate(bytes);
-  bytes_ = bytes;
-}
-
 }  // namespace bm3::cuda

@@ -12,11 +12,8 @@ namespace bm3::cuda {
 
 /// Owns a handle that a C function destroys; a failure to destroy has nobody left to tell.
 template <class Handle, auto destroy>
-struct Destroy {
-  void operator()(Handle handle) const noexcept { static_cast<void>(destroy(handle)); }
-};
-template <class Handle, auto destroy>
-using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<Handle, destroy>>;
+using Owned = std::unique_ptr<std::remove_pointer_t<Handle>,
+                              std::integral_constant<decltype(destroy), destroy>>;
 
 /// Where a C function puts the handle that it creates; `owner` has it when the call is over.
 template <class Owner>
@@ -99,19 +96,28 @@ class Runtime : public virtual Device {
 class Workspace {
  public:
   explicit Workspace(Runtime& runtime) : runtime_(runtime) {}
-  ~Workspace() { runtime_.Runtime::release(memory_); }  // nobody keeps anything for its address
+  ~Workspace() { release(); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
   /// Returns room for n elements, not initialised, until the next call.
   template <class E>
   E* room(size_t n) {
-    if (n * sizeof(E) > bytes_) grow(n * sizeof(E));
+    if (n * sizeof(E) > bytes_) {
+      runtime_.refuse_in_record("the growth of working memory");
+      release();  // and with it the graphs that use it
+      memory_ = runtime_.allocate(n * sizeof(E));
+      bytes_ = n * sizeof(E);
+    }
     return static_cast<E*>(memory_);
   }
 
  private:
-  void grow(size_t bytes);
+  void release() noexcept {
+    runtime_.Runtime::release(memory_);  // nobody keeps anything for its address
+    memory_ = nullptr;
+    bytes_ = 0;
+  }
   Runtime& runtime_;
   void* memory_ = nullptr;
   size_t bytes_ = 0;

@@ -100,8 +100,9 @@ class BestList {
   T threshold_{};         // the k-th best score at the last sort
 };
 
-/// What the scores [n, item_block] of the items first .. first + width do to the lists [n, list_size]
-/// of the users first_user ..; item [n, k] is written after the last of n_items. A warp a user.
+/// What the scores [n, item_block] of the items first .. first + width do to the lists
+/// [n, list_size] of the users first_user ..; item [n, k] is written after the last of n_items. A
+/// warp a user.
 template <class T>
 __global__ void __launch_bounds__(sort_threads)
     select_kernel(Matrix<int32_t> item, T* scores, Entry<T>* lists, Rows users, size_t first_user,
