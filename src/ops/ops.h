@@ -94,7 +94,7 @@ struct Truth {
 };
 
 template <class T>
-class Ops : public Device {
+class Ops : public virtual Device {
  public:
   // ------------------------------------------------------------------ linear layers [Eq. 1, 6]
 

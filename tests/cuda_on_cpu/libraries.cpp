@@ -33,13 +33,10 @@ cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* memory, size_t by
 
 namespace {
 
-void gemm(CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, int m, int n, int k, const float* A, int lda,
-          const float* B, int ldb, float beta, float* C, int ldc) {
-  cblas_sgemm(CblasColMajor, a, b, m, n, k, 1, A, lda, B, ldb, beta, C, ldc);
-}
-void gemm(CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, int m, int n, int k, const double* A, int lda,
-          const double* B, int ldb, double beta, double* C, int ldc) {
-  cblas_dgemm(CblasColMajor, a, b, m, n, k, 1, A, lda, B, ldb, beta, C, ldc);
+/// Calls f with a number of this type.
+template <class F>
+void with_type(cudaDataType type, const F& f) {
+  type == CUDA_R_32F ? f(0.0f) : f(0.0);
 }
 
 }  // namespace
@@ -48,19 +45,23 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t a, cublasOp
                             int n, int k, const void*, const void* A, cudaDataType type, int lda,
                             const void* B, cudaDataType, int ldb, const void* beta, void* C,
                             cudaDataType, int ldc, cublasComputeType_t, int) {
-  const auto product = [=](auto zero) {
+  const auto transpose = [](cublasOperation_t o) {
+    return o == CUBLAS_OP_T ? CblasTrans : CblasNoTrans;
+  };
+  with_type(type, [=](auto zero) {
     using T = decltype(zero);
     const T beta_now = *static_cast<const T*>(beta);
     ask(handle->stream, [=] {
-      gemm(a == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
-           b == CUBLAS_OP_T ? CblasTrans : CblasNoTrans, m, n, k, static_cast<const T*>(A), lda,
+      const auto gemm = [] {
+        if constexpr (sizeof(T) == 4)
+          return cblas_sgemm;
+        else
+          return cblas_dgemm;
+      }();
+      gemm(CblasColMajor, transpose(a), transpose(b), m, n, k, 1, static_cast<const T*>(A), lda,
            static_cast<const T*>(B), ldb, beta_now, static_cast<T*>(C), ldc);
     });
-  };
-  if (type == CUDA_R_32F)
-    product(0.0f);
-  else
-    product(0.0);
+  });
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -129,7 +130,7 @@ cusparseStatus_t cusparseSpMM(cusparseHandle_t handle, cusparseOperation_t, cusp
                               const void* alpha, cusparseSpMatDescr_t A, cusparseDnMatDescr_t x,
                               const void* beta, cusparseDnMatDescr_t y, cudaDataType type, int,
                               void*) {
-  const auto product = [&](auto zero) {
+  with_type(type, [&](auto zero) {
     using T = decltype(zero);
     const T a = *static_cast<const T*>(alpha), b = *static_cast<const T*>(beta);
     ask(handle->stream, [a, b, A = *A, x = *x, y = *y] {
@@ -144,10 +145,6 @@ cusparseStatus_t cusparseSpMM(cusparseHandle_t handle, cusparseOperation_t, cusp
           out = a * sum + b * out;
         }
     });
-  };
-  if (type == CUDA_R_32F)
-    product(0.0f);
-  else
-    product(0.0);
+  });
   return CUSPARSE_STATUS_SUCCESS;
 }

@@ -11,7 +11,7 @@ struct LinearShape {
   size_t n, in, out;
 };
 constexpr LinearShape linear_shapes[] = {
-    {0, 3, 2},    {1, 1, 1},     {1, 17, 3},    {5, 2, 100},  {63, 100, 17},  {64, 64, 64},
+    {0, 3, 2},    {1, 1, 1},     {1, 17, 3},    {5, 2, 600},  {63, 100, 17},  {64, 64, 64},
     {129, 300, 5}, {1030, 64, 64}, {300, 700, 33}, {20, 4096, 2}, {1000003, 3, 2}};
 
 /// x[rows[r], j], 0 for padding, with `rows` perhaps empty (x's own rows).

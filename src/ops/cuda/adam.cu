@@ -14,7 +14,7 @@ __global__ void advance_kernel(uint32_t* step) { *step += 1; }
 template <int width, class T>
 __device__ void update(T* p, T* m, T* v, Vector<T, width> g, const AdamTime<T>& time,
                        uint32_t first, uint32_t last) {
-  auto &p_i = vector_at<T, width>(p), &m_i = vector_at<T, width>(m), &v_i = vector_at<T, width>(v);
+  auto &p_i = vector_at<width>(p), &m_i = vector_at<width>(m), &v_i = vector_at<width>(v);
   Vector<T, width> new_p = p_i, new_m = m_i, new_v = v_i;
   for (uint32_t t = first; t <= last; ++t) {
     const AdamStep<T> of_t = time.schedule[t];
@@ -26,22 +26,11 @@ __device__ void update(T* p, T* m, T* v, Vector<T, width> g, const AdamTime<T>& 
   v_i = new_v;
 }
 
-/// Vectors first .. of n numbers; the numbers that fill no vector are the last threads' own.
 template <int width, class T>
 __global__ void adam_kernel(T* p, T* m, T* v, const T* g, AdamTime<T> time, size_t n) {
-  const size_t thread = grid_thread(), vectors = n / width;
+  const size_t i = grid_thread() * width;
   const uint32_t now = *time.step;
-  if (thread < vectors) {
-    const size_t i = thread * width;
-    update<width>(p + i, m + i, v + i, vector_at<T, width>(g + i), time, now, now);
-  } else if (const size_t i = vectors * width + (thread - vectors); i < n) {
-    update<1>(p + i, m + i, v + i, vector_at<T, 1>(g + i), time, now, now);
-  }
-}
-
-template <class T>
-__device__ uint32_t lagged(const AdamTime<T>& time, int lag) {
-  return static_cast<uint32_t>(static_cast<int64_t>(*time.step) + lag);
+  if (i < n) update<width>(p + i, m + i, v + i, vector_at<width>(g + i), time, now, now);
 }
 
 /// One thread takes `width` columns of a row. With gradients g [n, d]: step t = *step + lag, and
@@ -52,9 +41,9 @@ __global__ void adam_rows_kernel(AdamRows<T> at, const T* g, AdamTime<T> time, i
   if (k >= at.rows.n || c >= d || at.rows[k] < 0) return;
   const auto row = static_cast<size_t>(at.rows[k]);
   T *const p = at.p.row(row) + c, *const m = at.m.row(row) + c, *const v = at.v.row(row) + c;
-  const uint32_t now = lagged(time, lag);
+  const uint32_t now = *time.step + static_cast<uint32_t>(lag);
   if (g) {
-    update<width>(p, m, v, vector_at<T, width>(g + k * d + c), time, now, now);
+    update<width>(p, m, v, vector_at<width>(g + k * d + c), time, now, now);
     if (c == 0) at.last[row] = now;
   } else if (const uint32_t last = at.last[row]; last != 0 && last < now) {
     update<width>(p, m, v, Vector<T, width>{}, time, last + 1, now);
@@ -67,7 +56,7 @@ template <class T>
 __global__ void adam_stamp_kernel(AdamRows<T> at, AdamTime<T> time, int lag) {
   const size_t k = grid_thread();
   if (k >= at.rows.n || at.rows[k] < 0) return;
-  const uint32_t now = lagged(time, lag);
+  const uint32_t now = *time.step + static_cast<uint32_t>(lag);
   uint32_t& last = at.last[at.rows[k]];
   if (last != 0 && last < now) last = now;
 }
@@ -75,40 +64,35 @@ __global__ void adam_stamp_kernel(AdamRows<T> at, AdamTime<T> time, int lag) {
 template <class T>
 void launch_rows(cudaStream_t stream, const AdamRows<T>& at, const T* g, const AdamTime<T>& time,
                  int lag) {
-  constexpr int wide = widest<T>;
-  const size_t n = at.rows.n, d = at.p.cols;
-  if (in_vectors<T>(d, wide, {at.p.at, at.m.at, at.v.at, g}))
-    launch_matrix(stream, n, d / wide, adam_rows_kernel<wide, T>, at, g, time, lag);
-  else
-    launch_matrix(stream, n, d, adam_rows_kernel<1, T>, at, g, time, lag);
+  by_width<T>(at.p.cols, 1, {at.p.at, at.m.at, at.v.at, g}, [&](auto width) {
+    launch_matrix(stream, at.rows.n, at.p.cols / width, adam_rows_kernel<width, T>, at, g, time,
+                  lag);
+  });
 }
 
 }  // namespace
 
 template <class T>
 void CudaOps<T>::advance(uint32_t* step) {
-  start(stream(), 1, 1, advance_kernel, step);
+  launch(stream(), 1, 1, advance_kernel, step);
 }
 
 template <class T>
 void CudaOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
                       const AdamTime<T>& time) {
   shapes::adam(p, m, v, g);
-  const size_t n = p.size();
-  constexpr int wide = widest<T>;
-  if (in_vectors<T>(0, wide, {p.at, m.at, v.at, g.at}))  // any n: the kernel takes care of the rest
-    launch(stream(), blocks_of(n / wide + n % wide, block_threads), adam_kernel<wide, T>, p.at,
-           m.at, v.at, g.at, time, n);
-  else
-    launch(stream(), blocks_of(n, block_threads), adam_kernel<1, T>, p.at, m.at, v.at, g.at, time,
-           n);
+  by_width<T>(p.size(), 1, {p.at, m.at, v.at, g.at}, [&](auto width) {
+    launch(stream(), blocks_of(p.size() / width, block_threads), block_threads,
+           adam_kernel<width, T>, p.at, m.at, v.at, g.at, time, p.size());
+  });
 }
 
 template <class T>
 void CudaOps<T>::adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) {
   shapes::adam_rows(at);
   launch_rows<T>(stream(), at, nullptr, time, lag);
-  launch(stream(), blocks_of(at.rows.n, block_threads), adam_stamp_kernel<T>, at, time, lag);
+  launch(stream(), blocks_of(at.rows.n, block_threads), block_threads, adam_stamp_kernel<T>, at,
+         time, lag);
 }
 
 template <class T>

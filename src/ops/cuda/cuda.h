@@ -1,6 +1,5 @@
 #pragma once
-// What the rest of the program knows of the CUDA backend; no CUDA header is needed to read this
-// one.
+// What the rest of the program knows of the CUDA backend, without a CUDA header.
 #include "ops/ops.h"
 
 namespace bm3 {
@@ -21,7 +20,7 @@ const CudaBackend* load_cuda_backend(std::string& why);
 bool cuda_works(std::string& why);
 
 /// Returns the operations on the first GPU. Products of float matrices are true float32, or TF32
-/// where `tf32` asks for it. `propagate` is one kernel, or cuSPARSE's product where `cusparse` asks
+/// where `tf32` asks for it; `propagate` is one kernel, or cuSPARSE's product where `cusparse` asks
 /// for it. Throws where no GPU works.
 template <class T>
 std::unique_ptr<Ops<T>> make_cuda_ops(bool tf32, bool cusparse = false);

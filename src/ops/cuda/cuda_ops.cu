@@ -6,36 +6,30 @@ namespace bm3 {
 
 template <class T>
 CudaOps<T>::CudaOps(bool tf32, bool cusparse)
-    : tf32_(tf32),
-      main_(runtime_, runtime_.stream(false), cusparse),
-      side_(runtime_, runtime_.stream(true), cusparse) {}
+    : tf32_(tf32), main_(*this, stream(false), cusparse), side_(*this, stream(true), cusparse) {}
 
 template <class T>
 CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse)
-    : blas_memory(runtime), sums(runtime), column_parts(runtime), scores(runtime), lists(runtime),
-      metric_parts(runtime) {
-  cublasHandle_t handle = nullptr;
-  BM3_CHECK(cublasCreate(&handle));
-  blas.reset(handle);
-  BM3_CHECK(cublasSetStream(handle, stream));
+    : blas_memory(runtime), sums(runtime), scores(runtime), lists(runtime) {
+  BM3_CHECK(cublasCreate(cuda::Into(blas)));
+  BM3_CHECK(cublasSetStream(blas.get(), stream));
   // Set after the stream, which takes it back; with memory of its own a product allocates nothing,
   // which a recorded step may not, and is the same in every run.
   const size_t bytes = size_t{runtime.properties().major >= 9 ? 32u : 4u} << 20;  // NVIDIA's advice
   auto* const memory = blas_memory.room<char>(bytes);
   runtime.zero(memory, bytes);  // cuBLAS may read what it has not written
-  BM3_CHECK(cublasSetWorkspace(handle, memory, bytes));
-  BM3_CHECK(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH));
-  runtime.zero(cuda::grid_sum(sums).counter, sizeof(unsigned));
+  BM3_CHECK(cublasSetWorkspace(blas.get(), memory, bytes));
+  BM3_CHECK(cublasSetMathMode(blas.get(), CUBLAS_DEFAULT_MATH));
+  constexpr size_t n = cuda::most_partial_sums + 1;
+  runtime.zero(sums.room<double>(n), n * sizeof(double));
   if (!cusparse) return;
-  cusparseHandle_t sparse_handle = nullptr;
-  BM3_CHECK(cusparseCreate(&sparse_handle));
-  sparse.reset(sparse_handle);
-  BM3_CHECK(cusparseSetStream(sparse_handle, stream));
+  BM3_CHECK(cusparseCreate(cuda::Into(sparse)));
+  BM3_CHECK(cusparseSetStream(sparse.get(), stream));
 }
 
 template <class T>
 std::string CudaOps<T>::name() const {
-  const auto& gpu = runtime_.properties();
+  const auto& gpu = properties();
   return std::string("GPU, ") + gpu.name + ", " + std::to_string(gpu.totalGlobalMem >> 20) +
          " MiB" + (tf32_ ? ", TF32 products" : "") + (main_.sparse ? ", cuSPARSE" : "");
 }
@@ -43,24 +37,28 @@ std::string CudaOps<T>::name() const {
 template <class T>
 void CudaOps<T>::release(void* memory) noexcept {
   // What is kept for an address may not meet what lies there later.
-  const auto gone = [&](const void* at) { return runtime_.holds(memory, at); };
-  gathered_.remove_if([&](const Gathered& each) { return gone(each.x) || gone(each.rows); });
+  const auto forget = [&](auto& kept, const auto& uses) {
+    for (auto it = kept.begin(); it != kept.end();) it = uses(*it) ? kept.erase(it) : std::next(it);
+  };
+  const auto gone = [&](const void* at) { return holds(memory, at); };
+  forget(gathered_, [&](const auto& each) {
+    return gone(std::get<0>(each.first)) || gone(std::get<2>(each.first));
+  });
   for (Lane* each : {&main_, &side_})
-    each->sparse_products.remove_if([&](const auto& product) { return product.uses(gone); });
-  runtime_.release(memory);
+    forget(each->products, [&](const auto& product) {
+      const auto& of = product.second;
+      return gone(of.begin) || gone(of.neighbour) || gone(of.scale);
+    });
+  Runtime::release(memory);
 }
 
 template class CudaOps<float>;
 template class CudaOps<double>;
-namespace {
 
 template <class T>
-Ops<T>* make(bool tf32, bool cusparse) {
+static Ops<T>* make(bool tf32, bool cusparse) {
   return new CudaOps<T>(tf32, cusparse);
 }
-
-}  // namespace
-
 extern "C" const CudaBackend bm3_cuda_backend{cuda::works, make<float>, make<double>};
 
 }  // namespace bm3

@@ -1,43 +1,45 @@
 #pragma once
-#include <list>
+#include <map>
 
 #include "ops/cuda/kernel.h"
-#include "ops/cuda/sparse_product.h"
 #include "ops/shapes.h"
 
 namespace bm3 {
+namespace cuda {
+
+template <class T>
+constexpr cudaDataType real = sizeof(T) == 4 ? CUDA_R_32F : CUDA_R_64F;
+
+/// cuSPARSE's form of a graph, whose arrays then stay as they are, for x and y [n_nodes, d]: the
+/// scaled adjacency S A S. It is symmetric, so the transposed product is never needed.
+template <class T>
+struct SparseProduct {
+  SparseProduct(Runtime& runtime, cusparseHandle_t with, const Graph<T>& graph, size_t d);
+  /// y += a S A S x.
+  void add(T* y, const T* x, T a);
+
+  cusparseHandle_t handle;
+  const int64_t* begin;  // the graph's
+  const int32_t* neighbour;
+  const T* scale;
+  Workspace begin32, value, buffer;  // cuSPARSE wants both kinds of indices of one type
+  Owned<cusparseSpMatDescr_t, cusparseDestroySpMat> matrix;
+  Owned<cusparseDnMatDescr_t, cusparseDestroyDnMat> on_x, on_y;
+};
+
+}  // namespace cuda
 
 /// The operations with cuBLAS, cuSPARSE, cuRAND and kernels; see ops.h for what each computes. Sums
 /// are added without atomics, in an order that depends on sizes alone. Nothing waits for the GPU
 /// but `download`, `synchronize`, `seconds_of`, `upload` while the ring of pinned memory is full,
 /// and the release of memory or of a record.
 template <class T>
-class CudaOps final : public Ops<T> {
+class CudaOps final : public Ops<T>, public cuda::Runtime {
  public:
   CudaOps(bool tf32, bool cusparse);
 
   std::string name() const override;
-  void* allocate(size_t bytes) override { return runtime_.allocate(bytes); }
   void release(void* memory) noexcept override;
-  size_t allocated() const override { return runtime_.allocated(); }
-  size_t most_allocated() const override { return runtime_.most_allocated(); }
-  void zero(void* dst, size_t bytes) override { runtime_.zero(dst, bytes); }
-  void upload(void* dst, const void* src, size_t bytes) override {
-    runtime_.upload(dst, src, bytes);
-  }
-  void download(void* dst, const void* src, size_t bytes) override {
-    runtime_.download(dst, src, bytes);
-  }
-  void synchronize() override { runtime_.synchronize(); }
-  double seconds_of(const std::function<void()>& work) override {
-    return runtime_.seconds_of(work);
-  }
-  void replay(uint64_t key, const std::function<void()>& work) override {
-    runtime_.replay(key, work);
-  }
-  void both(const std::function<void()>& f, const std::function<void()>& g) override {
-    runtime_.both(f, g);
-  }
   /// A batch of 2048 has 1000 to 2048 distinct users, give or take some tens from batch to batch:
   /// in steps of 128 these are two or three sizes, so that nearly every step replays a graph, and
   /// the rows that are added cost a few percent.
@@ -75,6 +77,8 @@ class CudaOps final : public Ops<T> {
                const double* ideal) override;
 
  private:
+  /// y [n, d] = x[rows], with this distance from row to row of x.
+  void copy_rows(Matrix<T> y, const T* x, size_t distance, Rows rows);
   /// C [m, n] = op(A) op(B) + beta C, row-major, inner size k; `a`, `b`, `c` are the rows'
   /// distances.
   void gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A, size_t a,
@@ -84,37 +88,29 @@ class CudaOps final : public Ops<T> {
   /// Returns x[rows] in one piece: gathered where `forward`, and for the backward pass unless the
   /// forward pass left it.
   ConstMatrix<T> in_one_piece(ConstMatrix<T> x, Rows rows, bool forward);
-  /// Returns the product of this graph and width, made on the first call.
-  cuda::SparseProduct<T>& sparse_product(const Graph<T>& graph, size_t d);
-  cudaStream_t stream() const { return runtime_.stream(); }
-  cuda::GridSum grid_sum() { return cuda::grid_sum(lane().sums); }
+  /// See sum_over_grid.
+  double* partial_sums() { return lane().sums.template room<double>(0); }
 
   /// What operations need beyond their arguments; each stream has its own.
   struct Lane {
     Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse);
-    cuda::Workspace blas_memory, sums, column_parts, scores, lists, metric_parts;
+    cuda::Workspace blas_memory, sums, scores, lists;
     cuda::Owned<cublasHandle_t, cublasDestroy> blas;
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
-    std::list<cuda::SparseProduct<T>> sparse_products;
+    std::map<std::pair<const int64_t*, size_t>, cuda::SparseProduct<T>> products;  // by graph, d
   };
-  Lane& lane() { return runtime_.on_side() ? side_ : main_; }
+  Lane& lane() { return on_side() ? side_ : main_; }
 
-  /// Memory for the rows of x [*, d] with these numbers; `left`: how many the last forward pass put
-  /// there and no backward pass has read.
+  /// Gathered rows; `left`: how many the last forward pass put there and no backward pass has read.
   struct Gathered {
-    Gathered(cuda::Runtime& runtime, ConstMatrix<T> of, Rows numbers)
-        : x(of.at), d(of.cols), rows(numbers.at), memory(runtime) {}
-    const T* x;
-    size_t d;
-    const int32_t* rows;
+    explicit Gathered(cuda::Runtime& runtime) : memory(runtime) {}
     cuda::Workspace memory;
     size_t left = 0;
   };
 
-  cuda::Runtime runtime_;
   bool tf32_;
   Lane main_, side_;
-  std::list<Gathered> gathered_;
+  std::map<std::tuple<const T*, size_t, const int32_t*>, Gathered> gathered_;  // by x, d, rows
 };
 
 }  // namespace bm3

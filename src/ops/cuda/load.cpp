@@ -23,8 +23,7 @@ const CudaBackend* load_cuda_backend(std::string& why) {
 
 bool cuda_works(std::string& why) {
   if (!dlopen("libcuda.so.1", RTLD_LAZY)) {  // before the libraries above it are loaded
-    const char* const reason = dlerror();
-    why = std::string("no GPU works: no NVIDIA driver: ") + (reason ? reason : "");
+    why = std::string("no GPU works: no NVIDIA driver: ") + dlerror();
     return false;
   }
   const CudaBackend* const backend = load_cuda_backend(why);

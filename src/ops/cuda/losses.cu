@@ -28,7 +28,7 @@ __device__ void store_columns(E* row, const E (&from)[columns], size_t d) {
 /// at hand stay in registers, a lane's `columns` of each; d is up to columns * warp.
 template <unsigned columns, class T>
 __global__ void cosine_loss_kernel(double* loss, T* d_a, Matrix<const T> a, View<T> b, Pairs pairs,
-                                   double mean, T scale, GridSum memory) {
+                                   double mean, T scale, double* partial) {
   const size_t d = a.cols;
   double sum = 0;
   for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
@@ -70,7 +70,7 @@ __global__ void cosine_loss_kernel(double* loss, T* d_a, Matrix<const T> a, View
     store_columns(d_a + r * d, d_a_r, d);
   }
   // Every lane has its row's sum: one of them speaks for the warp.
-  sum_over_grid(threadIdx.x % warp == 0 ? sum : 0.0, memory,
+  sum_over_grid(threadIdx.x % warp == 0 ? sum : 0.0, 1, partial,
                 [&](double total) { *loss += mean * total; });
 }
 
@@ -78,7 +78,7 @@ __global__ void cosine_loss_kernel(double* loss, T* d_a, Matrix<const T> a, View
 template <unsigned columns, class T>
 __global__ void pair_loss_kernel(double* loss, T* x, T* c, T* d_u, Matrix<const T> u,
                                  Matrix<const T> i, Triples triples, PairForm form, double mean,
-                                 GridSum memory) {
+                                 double* partial) {
   const size_t d = u.cols;
   const Pairs& pairs = triples.by_user;
   const bool first_lane = threadIdx.x % warp == 0;
@@ -111,7 +111,7 @@ __global__ void pair_loss_kernel(double* loss, T* x, T* c, T* d_u, Matrix<const 
     }
     store_columns(d_u + r * d, d_u_r, d);
   }
-  sum_over_grid(sum, memory, [&](double total) { *loss += mean * total; });
+  sum_over_grid(sum, 1, partial, [&](double total) { *loss += mean * total; });
 }
 
 /// A warp a row.
@@ -131,7 +131,7 @@ __global__ void add_weighted_kernel(Matrix<T> y, const T* w, Matrix<const T> x, 
 /// A warp a row; each lane sums its columns. Without pairs each row counts once.
 template <class T>
 __global__ void penalty_forward_kernel(double* loss, double* norm, Matrix<const T> x, Pairs pairs,
-                                       RegForm form, double mean, GridSum memory) {
+                                       RegForm form, double mean, double* partial) {
   double sum = 0;
   for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
     const int32_t times = pairs.begin ? pairs.begin[r + 1] - pairs.begin[r] : 1;
@@ -140,32 +140,27 @@ __global__ void penalty_forward_kernel(double* loss, double* norm, Matrix<const 
     for (size_t c = threadIdx.x % warp; c < x.cols; c += warp) squares += x.row(r)[c] * x.row(r)[c];
     sum += times * static_cast<double>(squares);
   }
-  sum_over_grid(sum, memory, [&](double total) {
+  sum_over_grid(sum, 1, partial, [&](double total) {
     *norm = sqrt(total);
     *loss += mean * (form == RegForm::norm ? *norm : total);
   });
 }
 
+/// d_x += factor x for each of a row's pairs; without pairs, d_x = factor x.
 template <class T>
-__global__ void penalty_backward_kernel(T* d_x, const double* norm, Matrix<const T> x, Pairs pairs,
-                                        RegForm form, double scale) {
-  __shared__ double each;  // a division in double is slow on many GPUs: one a block
-  if (threadIdx.x == 0 && threadIdx.y == 0) each = penalty_factor(form, scale, *norm);
+__global__ void penalty_backward_kernel(Matrix<T> d_x, const double* norm, Matrix<const T> x,
+                                        Pairs pairs, RegForm form, double scale) {
+  __shared__ T factor;  // a division in double is slow on many GPUs: one a block
+  if (threadIdx.x == 0 && threadIdx.y == 0)
+    factor = static_cast<T>(penalty_factor(form, scale, *norm));
   __syncthreads();
   const size_t r = matrix_row(), c = matrix_column();
   if (r >= x.rows || c >= x.cols) return;
-  const T factor = static_cast<T>(each * (pairs.begin[r + 1] - pairs.begin[r]));
-  d_x[r * x.cols + c] += factor * x.row(r)[c];
-}
-
-template <class T>
-__global__ void norm_backward_kernel(T* d_x, const double* norm, const T* x, double scale,
-                                     size_t n) {
-  __shared__ T factor;  // one division a block, as above
-  if (threadIdx.x == 0) factor = static_cast<T>(penalty_factor(RegForm::norm, scale, *norm));
-  __syncthreads();
-  const size_t i = grid_thread();
-  if (i < n) d_x[i] = factor * x[i];
+  T& out = d_x.row(r)[c];
+  if (!pairs.begin)
+    out = factor * x.row(r)[c];
+  else
+    out += factor * static_cast<T>(pairs.begin[r + 1] - pairs.begin[r]) * x.row(r)[c];
 }
 
 /// Calls launch(columns) with the number of a lane's columns for rows of d numbers.
@@ -180,9 +175,6 @@ void by_columns(const char* what, size_t d, const Launch& launch) {
   launch(std::integral_constant<unsigned, widest_row / warp>());
 }
 
-/// Blocks of a kernel with a warp a row; one even for no rows, whose sum is 0.
-unsigned blocks_of_rows(size_t n) { return std::max(blocks_of_sum(n, warps_of_block), 1u); }
-
 }  // namespace
 
 // loss = mean * sum over pairs of 1 + C(a, b);  d_a += weight * mean * (on_b b + on_a a)
@@ -191,9 +183,8 @@ void CudaOps<T>::cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, cons
                              const Pairs& pairs, double mean, double weight) {
   shapes::cosine(d_a, a, b, pairs);
   by_columns("cosines", a.cols, [&](auto columns) {
-    start(stream(), blocks_of_rows(pairs.n), block_threads,
-          cosine_loss_kernel<decltype(columns)::value, T>, loss, d_a.at, a, b, pairs, mean,
-          static_cast<T>(weight * mean), grid_sum());
+    launch(stream(), blocks_of_sum(pairs.n), block_threads, cosine_loss_kernel<columns, T>, loss,
+           d_a.at, a, b, pairs, mean, static_cast<T>(weight * mean), partial_sums());
   });
 }
 
@@ -203,9 +194,8 @@ void CudaOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u
                            ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) {
   shapes::pair_loss(x, c, d_u, u, i, triples);
   by_columns("pair losses", u.cols, [&](auto columns) {
-    start(stream(), blocks_of_rows(u.rows), block_threads,
-          pair_loss_kernel<decltype(columns)::value, T>, loss, x.at, c.at, d_u.at, u, i, triples,
-          form, mean, grid_sum());
+    launch(stream(), blocks_of_sum(u.rows), block_threads, pair_loss_kernel<columns, T>, loss, x.at,
+           c.at, d_u.at, u, i, triples, form, mean, partial_sums());
   });
 }
 
@@ -214,8 +204,8 @@ template <class T>
 void CudaOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                               double scale) {
   shapes::add_weighted(y, w, x, pairs);
-  launch(stream(), blocks_of(pairs.n, warps_of_block), add_weighted_kernel<T>, y, w.at, x, pairs,
-         static_cast<T>(scale));
+  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, add_weighted_kernel<T>, y,
+         w.at, x, pairs, static_cast<T>(scale));
 }
 
 // norm = |x|_F, each row as often as it has pairs;  loss = mean |x|_F or mean |x|_F^2
@@ -223,8 +213,8 @@ template <class T>
 void CudaOps<T>::penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
                                  RegForm form, double mean) {
   shapes::penalty(x, pairs);
-  start(stream(), blocks_of_rows(pairs.n), block_threads, penalty_forward_kernel<T>, loss, norm, x,
-        pairs, form, mean, grid_sum());
+  launch(stream(), blocks_of_sum(pairs.n), block_threads, penalty_forward_kernel<T>, loss, norm, x,
+         pairs, form, mean, partial_sums());
 }
 
 // d_x += (number of pairs) scale x / |x|_F, or * 2 x
@@ -233,23 +223,23 @@ void CudaOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix
                                   const Pairs& pairs, RegForm form, double scale) {
   shapes::penalty(x, pairs);
   BM3_SHAPE(shapes::same(d_x, x));
-  launch_matrix(stream(), x.rows, x.cols, penalty_backward_kernel<T>, d_x.at, norm, x, pairs, form,
+  launch_matrix(stream(), x.rows, x.cols, penalty_backward_kernel<T>, d_x, norm, x, pairs, form,
                 scale);
 }
 
 // loss = mean |x|_F
 template <class T>
 void CudaOps<T>::norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) {
-  start(stream(), blocks_of_rows(x.rows), block_threads, penalty_forward_kernel<T>, loss, norm, x,
-        Pairs{x.rows}, RegForm::norm, mean, grid_sum());
+  launch(stream(), blocks_of_sum(x.rows), block_threads, penalty_forward_kernel<T>, loss, norm, x,
+         Pairs{x.rows}, RegForm::norm, mean, partial_sums());
 }
 
 // loss = scale |x|_F:  d_x = scale x / |x|_F
 template <class T>
 void CudaOps<T>::norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) {
   BM3_SHAPE(shapes::same(d_x, x));
-  launch(stream(), blocks_of(x.size(), block_threads), norm_backward_kernel<T>, d_x.at, norm, x.at,
-         scale, x.size());
+  launch_matrix(stream(), x.rows, x.cols, penalty_backward_kernel<T>, d_x, norm, x, Pairs{},
+                RegForm::norm, scale);
 }
 
 template class CudaOps<float>;

@@ -6,7 +6,8 @@ namespace {
 
 using namespace cuda;
 
-static_assert(n_metrics <= warp && block_threads % n_metrics == 0, "a lane has one metric");
+static_assert(n_metrics <= warp && warp % n_metrics == 0, "a lane has one metric");
+static_assert(sum_blocks * n_metrics <= most_partial_sums);
 
 /// See user_metric. Each item is compared with 32 ranks of the list at once.
 __device__ uint64_t hits_of(const int32_t* list, size_t k, const int32_t* items, size_t n) {
@@ -21,37 +22,18 @@ __device__ uint64_t hits_of(const int32_t* list, size_t k, const int32_t* items,
   return hits;
 }
 
-/// In thread m < n_metrics, the sum of `mine` of the block's threads m, m + n_metrics, ...
-__device__ double sum_of_block(double mine) {
-  __shared__ double all[block_threads];
-  __syncthreads();  // what an earlier call left there has been read
-  all[threadIdx.x] = mine;
-  __syncthreads();
-  double sum = 0;
-  if (threadIdx.x < n_metrics)
-    for (unsigned t = threadIdx.x; t < block_threads; t += n_metrics) sum += all[t];
-  return sum;
-}
-
-/// Lane m has metric m. memory.partial is [blocks, n_metrics] here.
+/// Lane m has metric m.
 __global__ void metrics_kernel(double* sums, Matrix<const int32_t> item, Truth truth,
-                               const double* ideal, GridSum memory) {
+                               const double* ideal, double* partial) {
   const unsigned lane = threadIdx.x % warp;
-  double sum = 0;
+  double mine = 0;
   for (size_t t = grid_warp(); t < truth.n; t += grid_warps()) {
     const size_t begin = truth.begin[t], n = truth.begin[t + 1] - begin;
     const int32_t* list = item.row(static_cast<size_t>(truth.row[t]));
     const uint64_t hits = hits_of(list, item.cols, truth.item + begin, n);
-    if (hits != 0 && lane < n_metrics) sum += user_metric(lane, hits, n, ideal);
+    if (hits != 0 && lane < n_metrics) mine += user_metric(lane, hits, n, ideal);
   }
-  sum = sum_of_block(sum);
-  if (threadIdx.x < n_metrics) memory.partial[blockIdx.x * n_metrics + threadIdx.x] = sum;
-  if (!last_block(memory.counter)) return;
-  sum = 0;
-  for (size_t i = threadIdx.x; i < gridDim.x * n_metrics; i += block_threads)
-    sum += __ldcg(memory.partial + i);
-  sum = sum_of_block(sum);
-  if (threadIdx.x < n_metrics) sums[threadIdx.x] = sum;
+  sum_over_grid(mine, n_metrics, partial, [&](double sum) { sums[threadIdx.x] = sum; });
 }
 
 }  // namespace
@@ -60,10 +42,8 @@ __global__ void metrics_kernel(double* sums, Matrix<const int32_t> item, Truth t
 template <class T>
 void CudaOps<T>::metrics(double* sums, Matrix<const int32_t> item, const Truth& truth,
                          const double* ideal) {
-  const unsigned blocks = std::max(blocks_of_sum(truth.n, warps_of_block), 1u);  // 0 for nobody
-  const GridSum memory{lane().metric_parts.template room<double>(blocks * n_metrics),
-                       grid_sum().counter};
-  launch(stream(), blocks, metrics_kernel, sums, item, truth, ideal, memory);
+  launch(stream(), blocks_of_sum(truth.n), block_threads, metrics_kernel, sums, item, truth, ideal,
+         partial_sums());
 }
 
 template class CudaOps<float>;

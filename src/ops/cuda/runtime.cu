@@ -21,15 +21,14 @@ __global__ void linger(long long cycles) {
 }
 constexpr long long launching = 170000;  // cycles, about 0.1 ms
 
-cudaStream_t new_stream() {
-  cudaStream_t stream = nullptr;
-  BM3_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  return stream;
-}
-Event new_event(unsigned flags = cudaEventDisableTiming) {
-  cudaEvent_t event = nullptr;
-  BM3_CHECK(cudaEventCreateWithFlags(&event, flags));
-  return Event(event);
+/// Returns what `work` threw, or null.
+std::exception_ptr failure_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (...) {
+    return std::current_exception();
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -42,7 +41,7 @@ bool works(std::string& why) {
   // A build for other architectures fails here and not in the first step.
   if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, nothing);
   if (status == cudaSuccess) return true;
-  why = "no GPU works: " + message(status);
+  why = "no GPU works: " + failure(status).message();
   static_cast<void>(cudaGetLastError());  // later calls would report it again
   return false;
 }
@@ -52,13 +51,11 @@ Runtime::Runtime() {
   if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
-  main_.reset(new_stream());
-  side_.reset(new_stream());
+  for (auto* each : {&main_, &side_})
+    BM3_CHECK(cudaStreamCreateWithFlags(Into(*each), cudaStreamNonBlocking));
   fork_ = new_event();
   join_ = new_event();
-  void* staging = nullptr;
-  BM3_CHECK(cudaMallocHost(&staging, staging_slots * staging_bytes));
-  staging_.reset(staging);
+  BM3_CHECK(cudaMallocHost(Into(staging_), staging_slots * staging_bytes));
   for (size_t k = 0; k < staging_slots; ++k) copied_.push_back(new_event());
 }
 
@@ -66,11 +63,17 @@ Runtime::~Runtime() {
   for (auto* stream : {&main_, &side_}) static_cast<void>(cudaStreamSynchronize(stream->get()));
 }
 
+Runtime::Event Runtime::new_event(unsigned flags) {
+  Event event;
+  BM3_CHECK(cudaEventCreateWithFlags(Into(event), flags));
+  return event;
+}
+
 void* Runtime::allocate(size_t bytes) {
   refuse_in_record("an allocation");
   void* memory = nullptr;
   const cudaError_t status = cudaMalloc(&memory, std::max<size_t>(bytes, 1));
-  if (failed(status)) static_cast<void>(cudaGetLastError());  // later calls would report it again
+  static_cast<void>(cudaGetLastError());  // later calls would report a failure again
   check(status, ("cudaMalloc of " + mebibytes(bytes)).c_str(), __FILE__, __LINE__);
   blocks_[memory] = {bytes, ++clock_};
   allocated_ += bytes;
@@ -120,14 +123,8 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
 void Runtime::download(void* dst, const void* src, size_t bytes) {
   refuse_in_record("a download");
   synchronize();
-  for (size_t done = 0; done < bytes;) {  // every slot of the ring is free now
-    const size_t piece = std::min(bytes - done, staging_slots * staging_bytes);
-    BM3_CHECK(cudaMemcpyAsync(staging_.get(), static_cast<const char*>(src) + done, piece,
-                              cudaMemcpyDefault, stream()));
-    synchronize();
-    std::memcpy(static_cast<char*>(dst) + done, staging_.get(), piece);
-    done += piece;
-  }
+  BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream()));
+  synchronize();
 }
 
 void Runtime::synchronize() {
@@ -139,7 +136,7 @@ double Runtime::seconds_of(const std::function<void()>& work) {
   const Event begin = new_event(0), end = new_event(0);
   synchronize();
   // Meanwhile the host issues all of `work`, so that the time is the device's alone.
-  start(stream(), 1, 1, linger, launching);
+  launch(stream(), 1, 1, linger, launching);
   BM3_CHECK(cudaEventRecord(begin.get(), stream()));
   work();
   BM3_CHECK(cudaEventRecord(end.get(), stream()));
@@ -157,18 +154,15 @@ void Runtime::both(const std::function<void()>& f, const std::function<void()>& 
   BM3_CHECK(cudaEventRecord(fork_.get(), main_.get()));
   BM3_CHECK(cudaStreamWaitEvent(side_.get(), fork_.get(), 0));
   overlapping_ = on_side_ = true;
-  std::exception_ptr failure;
-  try {
+  const auto failure = failure_of([&] {
     f();
     on_side_ = false;
     g();
-  } catch (...) {
-    failure = std::current_exception();
-  }
+  });
   overlapping_ = on_side_ = false;
   // The streams join even then: what was issued may still run, and a record must end in one stream.
   cudaError_t status = cudaEventRecord(join_.get(), side_.get());
-  if (!failed(status)) status = cudaStreamWaitEvent(main_.get(), join_.get(), 0);
+  if (status == cudaSuccess) status = cudaStreamWaitEvent(main_.get(), join_.get(), 0);
   if (failure) std::rethrow_exception(failure);
   BM3_CHECK(status);
 }
@@ -192,40 +186,23 @@ void Runtime::replay(uint64_t key, const std::function<void()>& work) {
   }
   std::rotate(found, found + 1, records_.end());
   Record& used = records_.back();
-  if (!used.graph) used.graph = record(work);
+  if (!used.graph) record(used, work);
   BM3_CHECK(cudaGraphLaunch(used.graph.get(), stream()));
 }
 
-Owned<cudaGraphExec_t, cudaGraphExecDestroy> Runtime::record(const std::function<void()>& work) {
+void Runtime::record(Record& out, const std::function<void()>& work) {
   BM3_CHECK(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal));
   recording_ = true;
-  std::exception_ptr failure;
-  try {
-    work();
-  } catch (...) {
-    failure = std::current_exception();
-  }
+  const auto failure = failure_of(work);
   recording_ = false;
-  cudaGraph_t captured = nullptr;
-  const cudaError_t status = cudaStreamEndCapture(stream(), &captured);
-  const Owned<cudaGraph_t, cudaGraphDestroy> graph(captured);
+  Owned<cudaGraph_t, cudaGraphDestroy> graph;
+  const cudaError_t status = cudaStreamEndCapture(stream(), Into(graph));
   if (failure) {
     static_cast<void>(cudaGetLastError());
     std::rethrow_exception(failure);
   }
   BM3_CHECK(status);
-  cudaGraphExec_t executable = nullptr;
-  BM3_CHECK(cudaGraphInstantiate(&executable, graph.get(), 0));
-  return Owned<cudaGraphExec_t, cudaGraphExecDestroy>(executable);
-}
-
-void Workspace::grow(size_t bytes) {
-  runtime_.refuse_in_record("the growth of working memory");
-  runtime_.release(memory_);  // and with it the graphs that use it
-  memory_ = nullptr;
-  bytes_ = 0;
-  memory_ = runtime_.allocate(bytes);
-  bytes_ = bytes;
+  BM3_CHECK(cudaGraphInstantiate(Into(out.graph), graph.get(), 0));
 }
 
 }  // namespace bm3::cuda

@@ -16,7 +16,6 @@ constexpr unsigned most_best = 64;   // longest list of best items,
 constexpr unsigned list_size = 128;  // and with the candidates that wait to be sorted in
 constexpr unsigned entries_of_lane = list_size / warp;
 constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
-constexpr int32_t no_item = 2147483647;
 template <class T>
 constexpr T minus_infinity = -std::numeric_limits<T>::infinity();
 
@@ -27,7 +26,7 @@ struct alignas(2 * sizeof(T)) Entry {  // read and written at once
 };
 template <class T>
 __device__ Entry<T> nothing() {
-  return {minus_infinity<T>, no_item};
+  return {minus_infinity<T>, -1};
 }
 /// Better first; equal scores by the lower number.
 struct Better {
@@ -55,7 +54,7 @@ class BestList {
     for (unsigned i = lane_; i < list_size; i += warp) {
       const Entry<T> entry = from ? from[i] : nothing<T>();
       memory_.list[i] = entry;
-      waiting_ += __popc(__ballot_sync(full_warp, i >= most_best && entry.item != no_item));
+      waiting_ += __popc(__ballot_sync(full_warp, i >= most_best && entry.item >= 0));
     }
     __syncwarp();
     threshold_ = memory_.list[k_ - 1].score;
@@ -101,57 +100,41 @@ class BestList {
   T threshold_{};         // the k-th best score at the last sort
 };
 
-/// What the items of one block do to the lists of one block of users.
+/// What the scores [n, item_block] of the items first .. first + width do to the lists
+/// [n, list_size] of the users first_user ..; item [n, k] is written after the last of n_items. A
+/// warp a user.
 template <class T>
-struct Selection {
-  Matrix<int32_t> item;  // [n, k], written after the last items
-  T* scores;             // [n, item_block], of items first .. first + width
-  Entry<T>* lists;       // [n, list_size], from block to block
-  Rows users;            // of all blocks, from first_user on
-  const int64_t* begin;  // the graph's rows
-  const int32_t* neighbour;
-  int64_t n_users;
-  size_t first_user, first, width;
-  bool first_items, last_items;
-};
-
-/// Scores of the user's items in training become -infinity.
-template <class T>
-__device__ void mask_seen(T* scores, const Selection<T>& s, int64_t user) {
-  const auto first = static_cast<int64_t>(s.first), width = static_cast<int64_t>(s.width);
-  for (int64_t e = s.begin[user] + threadIdx.x % warp; e < s.begin[user + 1]; e += warp) {
-    const int64_t i = s.neighbour[e] - s.n_users - first;
-    if (i >= 0 && i < width) scores[i] = minus_infinity<T>;
-  }
-  __syncwarp();  // the lanes read each other's marks
-}
-
-/// A warp a user.
-template <class T>
-__global__ void __launch_bounds__(sort_threads) select_kernel(Selection<T> s) {
+__global__ void __launch_bounds__(sort_threads)
+    select_kernel(Matrix<int32_t> item, T* scores, Entry<T>* lists, Rows users, size_t first_user,
+                  const int64_t* begin, const int32_t* neighbour, size_t n_users, size_t first,
+                  size_t width, size_t n_items) {
   using List = BestList<T>;
   __shared__ typename List::Memory memory[sort_threads / warp];
   const unsigned lane = threadIdx.x % warp, own = threadIdx.x / warp;
   const size_t r = static_cast<size_t>(blockIdx.x) * (sort_threads / warp) + own;
-  if (r >= s.item.rows) return;  // the whole warp
-  T* scores = s.scores + r * item_block;
-  mask_seen(scores, s, s.users[s.first_user + r]);
-  List list(memory[own], static_cast<unsigned>(s.item.cols));
-  list.begin(s.first_items ? nullptr : s.lists + r * list_size);
+  if (r >= item.rows) return;  // the whole warp
+  scores += r * item_block;
+  lists += r * list_size;
+  const int64_t user = users[first_user + r];  // whose items in training score -infinity
+  for (int64_t e = begin[user] + lane; e < begin[user + 1]; e += warp)
+    if (const size_t i = static_cast<size_t>(neighbour[e]) - n_users; i - first < width)
+      scores[i - first] = minus_infinity<T>;
+  __syncwarp();  // the lanes read each other's marks
+  List list(memory[own], static_cast<unsigned>(item.cols));
+  list.begin(first == 0 ? nullptr : lists);
   constexpr unsigned strips = 4;  // loads that are under way at once
-  for (size_t i0 = 0; i0 < s.width; i0 += strips * warp) {
+  for (size_t i0 = 0; i0 < width; i0 += strips * warp) {
     T strip[strips];
     for (unsigned j = 0; j < strips; ++j) {
       const size_t i = i0 + j * warp + lane;
-      strip[j] = i < s.width ? scores[i] : minus_infinity<T>;
+      strip[j] = i < width ? scores[i] : minus_infinity<T>;
     }
     for (unsigned j = 0; j < strips; ++j)
-      list.push(strip[j], static_cast<int32_t>(s.first + i0 + j * warp + lane));
+      list.push(strip[j], static_cast<int32_t>(first + i0 + j * warp + lane));
   }
-  if (!s.last_items) return list.save(s.lists + r * list_size);
+  if (first + width < n_items) return list.save(lists);
   const Entry<T>* best = list.sort();
-  for (size_t j = lane; j < s.item.cols; j += warp)
-    s.item.row(r)[j] = best[j].item != no_item ? best[j].item : -1;
+  for (size_t j = lane; j < item.cols; j += warp) item.row(r)[j] = best[j].item;
 }
 
 }  // namespace
@@ -170,28 +153,21 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
     T* const scores = lane().scores.template room<T>(user_block * (item_block + d));
     auto* const lists = lane().lists.template room<Entry<T>>(user_block * list_size);
     const Matrix<T> h{scores + user_block * item_block, user_block, d};
-    if (users.at)
-      gather_rows(h.slice(0, block), h_u, {users.at + u0, block});
-    else
-      gather_rows(h.slice(0, block), h_u.slice(u0, block), {nullptr, block});
+    copy_rows(h.slice(0, block), users.at ? h_u.at : h_u.row(u0), d,
+              {users.at ? users.at + u0 : nullptr, block});
     // Always a product of the same size: a user's scores do not depend on who else is ranked.
     zero(h.row(block), (user_block - block) * d * sizeof(T));
     for (size_t i0 = 0; i0 < std::max<size_t>(n_items, 1); i0 += item_block) {
       const size_t width = std::min(item_block, n_items - i0);
       gemm(false, true, user_block, width, d, h.at, d, h_i.row(i0), d, T(0), scores, item_block);
-      const Selection<T> selection{
-          item.slice(u0, block), scores, lists, users, graph.begin.data(), graph.neighbour.data(),
-          static_cast<int64_t>(graph.n_users), u0, i0, width, i0 == 0, i0 + width == n_items};
-      start(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
-            selection);
+      launch(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
+             item.slice(u0, block), scores, lists, users, u0, graph.begin.data(),
+             graph.neighbour.data(), graph.n_users, i0, width, n_items);
     }
   };
   for (size_t u0 = 0; u0 < n; u0 += 2 * user_block) {
-    const size_t next = u0 + user_block;
-    if (next < n)  // one's products run while the other's scores are compared
-      both([&] { rank_block(next); }, [&] { rank_block(u0); });
-    else
-      rank_block(u0);
+    const size_t next = u0 + user_block;  // one's products run while the other's are compared
+    both([&] { if (next < n) rank_block(next); }, [&] { rank_block(u0); });
   }
 }
 

@@ -8,12 +8,12 @@ namespace {
 
 using namespace cuda;
 
-/// y [n, d] = x[rows] in elements E: numbers, or vectors of them.
+/// y [n, d] = x[rows] in vectors E; `distance`: from row to row of x.
 template <class E>
-__global__ void gather_rows_kernel(Matrix<E> y, const E* x, Rows rows) {
+__global__ void copy_rows_kernel(Matrix<E> y, const E* x, size_t distance, Rows rows) {
   const size_t r = matrix_row(), c = matrix_column();
   if (r >= y.rows || c >= y.cols) return;
-  y.row(r)[c] = rows[r] < 0 ? E{} : x[static_cast<size_t>(rows[r]) * y.cols + c];
+  y.row(r)[c] = rows[r] < 0 ? E{} : x[static_cast<size_t>(rows[r]) * distance + c];
 }
 
 template <class T>
@@ -40,18 +40,21 @@ __global__ void draw_mask_kernel(Matrix<uint8_t> mask, Rows rows, uint32_t thres
 
 }  // namespace
 
+template <class T>
+void CudaOps<T>::copy_rows(Matrix<T> y, const T* x, size_t distance, Rows rows) {
+  by_width<T>(y.cols, 1, {y.at, x}, [&](auto width) {
+    using E = Vector<T, width>;
+    const Matrix<E> out{reinterpret_cast<E*>(y.at), y.rows, y.cols / width};
+    launch_matrix(stream(), out.rows, out.cols, copy_rows_kernel<E>, out,
+                  reinterpret_cast<const E*>(x), distance / width, rows);
+  });
+}
+
 // y = x[rows]
 template <class T>
 void CudaOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
   shapes::rows_of(y, x, rows);
-  constexpr int width = widest<T>;
-  using Wide = Vector<T, width>;
-  if (in_vectors<T>(y.cols, width, {y.at, x.at}))
-    launch_matrix(stream(), y.rows, y.cols / width, gather_rows_kernel<Wide>,
-                  Matrix<Wide>{reinterpret_cast<Wide*>(y.at), y.rows, y.cols / width},
-                  reinterpret_cast<const Wide*>(x.at), rows);
-  else
-    launch_matrix(stream(), y.rows, y.cols, gather_rows_kernel<T>, y, x.at, rows);
+  copy_rows(y, x.at, x.cols, rows);
 }
 
 // y = x[rows]:  d_x[rows] += d_y
