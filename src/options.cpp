@@ -147,7 +147,7 @@ void add_train(CLI::App& app, TrainOptions& options, Given& given) {
       [](const std::string&) {});  // named_model has read it
   add_folder(app, "--data", options.data, "the data folder [data]");
   add_folder(app, "--out", options.out,
-             "folder for the results; new or empty [runs/NAME-YYYYMMDD-HHMMSS]");
+             "folder for the results; new or empty [runs/NAME-MODEL-SEED-TIME-PROCESS]");
   app.add_option_function<std::string>(
          "--modalities",
          [&](const std::string& text) { options.modalities = split(text, ','); },

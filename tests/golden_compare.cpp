@@ -121,11 +121,12 @@ Comparison compare_lists(const Golden& g, const Result& lists, const std::vector
 template <class T>
 void compare_metrics(Ops<T>& ops, const Golden& g, const std::vector<double>& lists,
                      GoldenReport& report) {
-  Ranking ranking{lists.size() / g.n_users(), {}, {}};
-  for (double item : lists) ranking.item.push_back(static_cast<int32_t>(item));
-  for (int32_t u = 0; u < g.data.n_users; ++u) ranking.users.push_back(u);
-  const auto of_valid = by_name(evaluate(ops, ranking, held_out(g.data.valid, g.data)));
-  const auto of_test = by_name(evaluate(ops, ranking, held_out(g.data.test, g.data)));
+  const Array<int32_t> item(ops, std::vector<int32_t>(lists.begin(), lists.end()));
+  const auto means = [&](const std::vector<Interaction>& part) {
+    return by_name(Evaluator<T>(ops, part, g.data)
+                       .metrics(item.matrix(g.n_users(), lists.size() / g.n_users())));
+  };
+  const auto of_valid = means(g.data.valid), of_test = means(g.data.test);
   for (const auto& [name, value] : g.metrics) {
     const auto slash = name.find('/');
     const auto& ours = name.substr(0, slash) == "valid" ? of_valid : of_test;

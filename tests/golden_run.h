@@ -213,8 +213,8 @@ class GoldenRun {
 
     const FileArray* golden = g_.find("final/top_k");
     const size_t k = golden ? golden->shape[1] : std::min(items, longest_list);
-    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, first_rows(users), at_.graph, k);
-    results.push_back({"final/top_k", "", k, {}, {lists.item.begin(), lists.item.end()}});
+    const auto lists = rank<T>(ops_, ranked.user, ranked.item, at_.graph, k).host();
+    results.push_back({"final/top_k", "", k, {}, {lists.begin(), lists.end()}});
   }
 
   Ops<T>& ops_;
