@@ -38,6 +38,8 @@ int64_t count_isolated(int64_t n, const std::vector<Interaction>& pairs,
   return std::count(met.begin(), met.end(), 0);
 }
 
+double mib(size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
 /// Returns this process's memory in MiB by a field of /proc/self/status: VmRSS, what it has now, or
 /// VmHWM, the most that it has had (of this program alone, unlike getrusage's).
 double process_memory(const std::string& field) {

@@ -27,7 +27,4 @@ void print_end(const TrainResult& result, const Ops<float>& ops);
 void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
                    const ModelKind& model);
 
-/// Returns bytes in MiB.
-inline double mib(size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
-
 }  // namespace bm3
