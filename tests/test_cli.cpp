@@ -182,14 +182,14 @@ TEST_F(Cli, EvalOfDataThatMoved) {
 }
 
 TEST_F(Cli, Synth) {
-  const Outcome made = run({"synth", "new", "--users", "40", "--items", "40", "--interactions",
-                            "300", "--modality", "sound:3:1"});
+  const Outcome made = run({"synth", "new", "--users", "41", "--items", "40", "--interactions",
+                            "300", "--modality", "sound:3:1", "--modality", "more:2:2.5"});
   EXPECT_EQ(made.status, 0) << made.err;
   EXPECT_EQ(made.out, "wrote data/new\n");
   EXPECT_EQ(names_below(folder_ / "data/new"),
-            (Words{"MADE_UP.txt", "new.inter", "sound_feat.npy"}));
+            (Words{"MADE_UP.txt", "more_feat.npy", "new.inter", "sound_feat.npy"}));
   EXPECT_EQ(lines_of(read_file(folder_ / "data/new/MADE_UP.txt")).back(),
-            "bm3 synth new --users 40 --items 40 --interactions 300 --modality sound:3:1 "
+            "bm3 synth new --users 41 --items 40 --interactions 300 --modality sound:3:1 more:2:2.5 "
             "--seed 2023");
   EXPECT_EQ(run({"new", "--epochs", "1", "--out", "run"}).status, 0);
 }
