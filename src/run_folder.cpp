@@ -34,15 +34,10 @@ void read(const Json& json, Metrics& metrics) {
 /// Every setting, as a number where it is one.
 Json to_json(const Settings& settings) {
   Json out = Json::object();
-  for (const Setting& setting : settings.known()) {
-    const std::string& name = setting.name;
-    if (setting.range.kind == Range::whole)
-      out[name] = settings.whole(name);
-    else if (setting.range.kind == Range::real)
-      out[name] = settings.real(name);
-    else
-      out[name] = settings.text(name);
-  }
+  for (const Setting& x : settings.known())
+    out[x.name] = x.range.kind == Range::whole  ? Json(settings.whole(x.name))
+                  : x.range.kind == Range::real ? Json(settings.real(x.name))
+                                                : Json(settings.text(x.name));
   return out;
 }
 

@@ -189,8 +189,8 @@ TEST_F(Cli, Synth) {
   EXPECT_EQ(names_below(folder_ / "data/new"),
             (Words{"MADE_UP.txt", "more_feat.npy", "new.inter", "sound_feat.npy"}));
   EXPECT_EQ(lines_of(read_file(folder_ / "data/new/MADE_UP.txt")).back(),
-            "bm3 synth new --users 41 --items 40 --interactions 300 --modality sound:3:1 more:2:2.5 "
-            "--seed 2023");
+            "bm3 synth new --users 41 --items 40 --interactions 300 --modality sound:3:1 "
+            "more:2:2.5 --seed 2023");
   EXPECT_EQ(run({"new", "--epochs", "1", "--out", "run"}).status, 0);
 }
 
@@ -202,7 +202,7 @@ TEST_F(Cli, MadeUpDataIsCalledSo) {
     const Outcome outcome = run(words);
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     EXPECT_TRUE(has(outcome.out, said)) << outcome.out;
-    EXPECT_EQ(has(outcome.out, "the paper's bm3, test") || has(outcome.out, bpr), real) << outcome.out;
+    EXPECT_EQ(has(outcome.out, "the paper's"), real) << outcome.out;
     EXPECT_EQ(has(outcome.out, "made"), !real) << outcome.out;
   };
   const auto baby = [&](const std::string& out, const Words& more) {

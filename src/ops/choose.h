@@ -11,9 +11,9 @@ struct DeviceChoice {
   bool cusparse = false;        // propagation on the GPU by cuSPARSE, not by our kernel
 };
 
-/// Returns what a choice comes to on this machine: "cpu" or "cuda", and on the CPU nothing that is a
-/// GPU's. Throws where "cuda" is asked for and no GPU works, with why. Warns where "auto" leaves a
-/// GPU that is there alone, and of options that do nothing.
+/// Returns what a choice comes to on this machine: "cpu" or "cuda", and on the CPU neither tf32 nor
+/// cusparse. Throws where "cuda" is asked for and no GPU works, with why. Warns where "auto" leaves
+/// a GPU that is there alone, and of options that do nothing.
 DeviceChoice choose_device(DeviceChoice choice);
 
 /// Returns the operations on the device that choose_device returned.
