@@ -6,8 +6,8 @@
 #include <filesystem>
 
 int main(int argc, char** argv) {
-  // Threads that wait soon sleep: on a processor that others use, too, they would spin in the way of
-  // those that have work.
+  // Threads that wait soon sleep: on a processor that others use, too, they would spin in the way
+  // of those that have work.
   if (!std::getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", "1000", 0);
   std::error_code ignored;
   const auto here = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();

@@ -35,7 +35,7 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   data.modalities = std::move(chosen);
 }
 
-/// Returns the requested data set: for `baby`, where nobody said where it is, the built-in stand-in.
+/// Returns the requested data set: the built-in stand-in for `baby` where nobody said where it is.
 Dataset find_dataset(const TrainOptions& options) {
   const fs::path folder = options.data.empty() ? "data" : options.data;
   const std::string& name = options.name;
@@ -52,39 +52,14 @@ Dataset find_dataset(const TrainOptions& options) {
   return data;
 }
 
-fs::path default_run_folder(const std::string& name) {
+/// Returns a name that no other run has, of those that start in the same second either.
+fs::path default_run_folder(const TrainOptions& options) {
   const std::time_t now = std::time(nullptr);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", std::localtime(&now));
-  return fs::path("runs") / (name + "-" + text);
-}
-
-Graph<float> graph_of(Ops<float>& ops, const Interactions& x) {
-  return make_graph<float>(ops, static_cast<size_t>(x.n_users), static_cast<size_t>(x.n_items),
-                           x.train);
-}
-
-/// Ranks `users` by embeddings on the host. On the device they lie one after the other as in
-/// training: at other addresses a BLAS may sum in another order.
-Ranking rank_by(Ops<float>& ops, const Graph<float>& graph, const TrainResult& result,
-                const std::vector<int32_t>& users) {
-  std::vector<float> all = result.user;
-  all.insert(all.end(), result.item.begin(), result.item.end());
-  const Array<float> h(ops, all);
-  const Matrix<const float> nodes = h.matrix(graph.n_nodes(), result.width);
-  return rank<float>(ops, nodes.slice(0, graph.n_users), nodes.slice(graph.n_users, graph.n_items),
-                     users, graph, longest_list);
-}
-
-std::vector<int32_t> every_user(const Graph<float>& graph) {
-  std::vector<int32_t> users(graph.n_users);
-  std::iota(users.begin(), users.end(), 0);
-  return users;
-}
-
-Metrics popularity(Ops<float>& ops, const Graph<float>& graph, const Interactions& data) {
-  const HeldOut test = held_out(data.test, data);
-  return evaluate(ops, rank_by_popularity(ops, data, test.users, graph, longest_list), test);
+  char time[32];
+  std::strftime(time, sizeof time, "%Y%m%d-%H%M%S", std::localtime(&now));
+  return fs::path("runs") / join({options.name, options.model->name,
+                                  options.settings.text("seed"), time, std::to_string(getpid())},
+                                 "-");
 }
 
 /// Throws if standard output could not be flushed; `also` is appended.
@@ -96,40 +71,25 @@ void flush_output(const std::string& also = "") {
 void run(const Help& help) { std::fputs(help.text.c_str(), stdout); }
 
 void run(TrainOptions options) {
-  options.device.device = choose_device(options.device.device);
-  const fs::path out = options.out.empty() ? default_run_folder(options.name) : options.out;
+  options.device = choose_device(options.device);
+  const fs::path out = options.out.empty() ? default_run_folder(options) : options.out;
   check_run_folder(out);
   const Dataset data = find_dataset(options);
   const auto ops = choose_ops(options.device);
-  options.device.tf32 &= options.device.device == "cuda";
-  options.device.cusparse &= options.device.device == "cuda";
-
-  RunLog log;
-  TrainProgress progress;
-  progress.on_ready = [&](size_t n) {
+  const auto print_start = [&](size_t n_parameters) {
     check_threads(options.device);
-    log.allocated = ops->allocated();
     print_data(data, *options.model);
-    print_setup(options, n, *ops);
+    print_setup(options, n_parameters, *ops);
   };
-  progress.on_batch = [&](size_t done, size_t all) {
-    print_progress(log.epochs.size() + 1, done, all);
-  };
-  progress.on_epoch = [&](const Epoch& epoch) {
-    print_epoch(epoch);
-    log.epochs.push_back(epoch);
-  };
-  const TrainResult result = train(*ops, data, *options.model, options.settings, progress);
-
-  const Interactions& x = data.interactions;
-  const Graph<float> graph = graph_of(*ops, x);
-  print_end(result, log.epochs.size(), *ops);
+  const TrainResult result = train(*ops, data, *options.model, options.settings,
+                                   {print_start, print_progress, print_epoch});
+  print_end(result, *ops);
   print_results({{"validation", result.valid},
                  {"test", result.test},
-                 {"by popularity, test", popularity(*ops, graph, x)}},
+                 {"by popularity, test", result.by_popularity}},
                 data, *options.model);
   std::fflush(stdout);  // a disk that is full must not take the figures
-  write_run(out, options, data, log, result, rank_by(*ops, graph, result, every_user(graph)));
+  write_run(out, options, data, result);
   std::printf("results in %s\n", out.string().c_str());
   flush_output(" The results are in " + out.string());
 }
@@ -144,12 +104,11 @@ void run(const RecommendOptions& options) {
   if (options.user >= past.n_users)
     throw Error("--user is " + std::to_string(options.user) + ": expected a number below " +
                 std::to_string(past.n_users));
-  const Ranking best = read_best_items(options.run, past);
   const size_t user = static_cast<size_t>(options.user), width = past.result.width;
-  const int32_t* const item = best.item.data() + user * best.k;
+  const int32_t* const item = past.result.lists.data() + user * longest_list;
   const float* const h_u = past.result.user.data() + user * width;
   std::puts("rank\titem\tscore");
-  for (size_t k = 0; k < std::min(options.k, best.k) && item[k] >= 0; ++k) {
+  for (size_t k = 0; k < options.k && item[k] >= 0; ++k) {
     const float* const h_i = past.result.item.data() + static_cast<size_t>(item[k]) * width;
     std::printf("%zu\t%d\t%.6f\n", k + 1, item[k],
                 static_cast<double>(std::inner_product(h_u, h_u + width, h_i, 0.0F)));
@@ -172,11 +131,23 @@ Dataset data_of(const Run& past, const fs::path& folder) {
   return data;
 }
 
-/// Counts the users whose lists differ; both have every user's.
-size_t count_different(const Ranking& a, const Ranking& b) {
+/// Ranks again by a run's embeddings. On the device they lie one after the other as in training: at
+/// other addresses a BLAS may sum in another order.
+Array<int32_t> rank_again(Ops<float>& ops, const Interactions& x, const TrainResult& past) {
+  const auto n_users = static_cast<size_t>(x.n_users), n_items = static_cast<size_t>(x.n_items);
+  std::vector<float> all = past.user;
+  all.insert(all.end(), past.item.begin(), past.item.end());
+  const Array<float> h(ops, all);
+  const Matrix<const float> nodes = h.matrix(n_users + n_items, past.width);
+  return rank<float>(ops, nodes.slice(0, n_users), nodes.slice(n_users, n_items),
+                     make_graph<float>(ops, n_users, n_items, x.train));
+}
+
+/// Counts the users whose lists differ.
+size_t count_different(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
   size_t different = 0;
-  for (size_t first = 0; first < a.item.size(); first += a.k)
-    different += !std::equal(&a.item[first], &a.item[first] + a.k, &b.item[first]);
+  for (size_t at = 0; at < a.size(); at += longest_list)
+    different += !std::equal(&a[at], &a[at] + longest_list, &b[at]);
   return different;
 }
 
@@ -187,7 +158,7 @@ size_t count_different(const Ranking& a, const Ranking& b) {
 double difference(const Metrics& now, const Metrics& past, const std::string& title) {
   double largest = 0;
   bool close = now.n_users == past.n_users;
-  for (const auto values : {&Metrics::recall, &Metrics::ndcg, &Metrics::precision, &Metrics::map})
+  for (const auto& [name, values] : named_metrics)
     for (size_t c = 0; c < cutoffs.size(); ++c) {
       const double ran = (past.*values)[c], apart = std::abs((now.*values)[c] - ran);
       close = close && apart <= 1e-2 * ran + 1 / static_cast<double>(past.n_users);
@@ -201,29 +172,27 @@ double difference(const Metrics& now, const Metrics& past, const std::string& ti
 
 void run(const EvalOptions& options) {
   const Run past = read_run(options.run);
-  const Ranking best = read_best_items(options.run, past);
   const Dataset data = data_of(past, options.data.empty() ? past.data : options.data);
   DeviceChoice device = options.device;
   if (device.device == "run") {
-    device.device = past.device == "cuda" ? "auto" : past.device;
-    device.tf32 = device.tf32 || past.tf32;
+    device.device = past.device == "cuda" ? "auto" : "cpu";
+    device.tf32 |= past.tf32;
   }
-  device.device = choose_device(device.device);
+  device = choose_device(device);
   const auto ops = choose_ops(device);
   check_threads(device);
   const Interactions& x = data.interactions;
-  const HeldOut valid = held_out(x.valid, x), test = held_out(x.test, x);
-  const Graph<float> graph = graph_of(*ops, x);
-  const Ranking lists = rank_by(*ops, graph, past.result, users_of(valid, test));
-  const Metrics of_valid = evaluate(*ops, lists, valid), of_test = evaluate(*ops, lists, test);
-  print_results({{"validation", of_valid}, {"test", of_test}}, data, *past.model);
-  const double largest = std::max(difference(of_valid, past.result.valid, "validation"),
-                                  difference(of_test, past.result.test, "test"));
+  const Array<int32_t> lists = rank_again(*ops, x, past.result);
+  const auto items = lists.matrix(static_cast<size_t>(x.n_users), longest_list);
+  const Metrics valid = Evaluator<float>(*ops, x.valid, x).metrics(items);
+  const Metrics test = Evaluator<float>(*ops, x.test, x).metrics(items);
+  print_results({{"validation", valid}, {"test", test}}, data, *past.model);
+  const double largest = std::max(difference(valid, past.result.valid, "validation"),
+                                  difference(test, past.result.test, "test"));
   std::printf("figures: %s; lists: %zu of %zu users' differ\n",
               largest == 0 ? "equal to the run's"
                            : ("up to " + shortest(largest) + " from the run's").c_str(),
-              count_different(rank_by(*ops, graph, past.result, every_user(graph)), best),
-              graph.n_users);
+              count_different(lists.host(), past.result.lists), items.rows);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());
 }
 
@@ -239,7 +208,7 @@ extern "C" int bm3_main(int argc, char** argv) {
     bm3::flush_output();
     return 0;
   } catch (const std::bad_alloc&) {
-    std::fputs("bm3: out of memory: expected a smaller data set or model\n", stderr);
+    std::fputs("bm3: out of memory: a smaller data set, --batch or --dim needs less\n", stderr);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "bm3: %s\n", bm3::one_line(e.what()).c_str());
   }

@@ -14,29 +14,17 @@ namespace bm3 {
 namespace {
 
 constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users, items are int32
-constexpr const char* commands[] = {"synth", "recommend", "eval"};
 
 // ------------------------------------------------------------------------------------ values
 
-/// A data set's name becomes the name of a folder.
+/// A data set's name becomes the name of a folder, and is not to be taken for a command.
 void check_name(const std::string& text) {
+  if (text == "synth" || text == "recommend" || text == "eval")
+    throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
   if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos ||
       std::any_of(text.begin(), text.end(), is_control))
     throw Error("the data set's name is " + in_quotes(text) +
                 ": expected the name of a folder in the data folder (--data)");
-}
-
-/// And one that `bm3 NAME` would not take for a command.
-void check_new_name(const std::string& text) {
-  if (std::count(std::begin(commands), std::end(commands), text))
-    throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
-  check_name(text);
-}
-
-void check_distinct(const std::string& option, const std::vector<std::string>& names) {
-  for (const auto& name : names)
-    if (std::count(names.begin(), names.end(), name) > 1)
-      throw Error(option + " names " + in_quotes(name) + " twice: expected different names");
 }
 
 /// --modality NAME:DIM:NOISE ...
@@ -48,13 +36,14 @@ std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& 
     if (parts.size() != 3 || parts[0].empty() || parts[0].find('/') != std::string::npos)
       throw Error("--modality is " + in_quotes(text) +
                   ": expected NAME:DIM:NOISE, as in image:4096:3");
-    check_modality_name(parts[0]);
+    SyntheticModality& m = out.emplace_back();
+    m.name = parts[0];
+    check_modality_name(m.name);
     check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[1]);
     check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[2]);
-    names.push_back(parts[0]);
-    out.push_back({parts[0], 0, 0});
-    parse(parts[1], out.back().dim);
-    parse(parts[2], out.back().noise);
+    parse(parts[1], m.dim);
+    parse(parts[2], m.noise);
+    names.push_back(m.name);
   }
   check_distinct("--modality", names);
   return out;
@@ -126,18 +115,7 @@ void add_device(CLI::App& app, DeviceChoice& choice) {
   app.add_flag("--tf32", choice.tf32, "products on the GPU in TF32, faster and less exact [off]");
 }
 
-/// The settings that were given, with their values.
-using Given = std::vector<std::pair<std::string, std::string>>;
-
-void add_settings(CLI::App& app, const std::vector<Setting>& settings, const std::string& group,
-                  Given& given) {
-  for (const Setting& setting : settings)
-    add(app, setting, [name = setting.name, &given](const std::string& text) {
-      given.emplace_back(name, text);
-    })->group(group);
-}
-
-void add_train(CLI::App& app, TrainOptions& options, Given& given) {
+void add_train(CLI::App& app, TrainOptions& options) {
   const ModelKind& model = *options.model;
   std::vector<std::string> models;
   for (const ModelKind& kind : all_models()) models.push_back(kind.name);
@@ -147,7 +125,7 @@ void add_train(CLI::App& app, TrainOptions& options, Given& given) {
       [](const std::string&) {});  // named_model has read it
   add_folder(app, "--data", options.data, "the data folder [data]");
   add_folder(app, "--out", options.out,
-             "folder for the results; new or empty [runs/NAME-YYYYMMDD-HHMMSS]");
+             "folder for the results; new or empty [runs/NAME-MODEL-SEED-TIME-PROCESS]");
   app.add_option_function<std::string>(
          "--modalities",
          [&](const std::string& text) { options.modalities = split(text, ','); },
@@ -157,8 +135,13 @@ void add_train(CLI::App& app, TrainOptions& options, Given& given) {
   add(app, {"spmm", word_of({"own", "cusparse"}), "own",
             "propagation on the GPU by a kernel of our own or by cuSPARSE"},
       [&](const std::string& text) { options.device.cusparse = text == "cusparse"; });
-  add_settings(app, training_settings(), "Training", given);
-  add_settings(app, model.settings, "Model " + model.name + " (" + model.words + ")", given);
+  const std::string of_model = "Model " + model.name + " (" + model.words + ")";
+  for (const auto& [group, settings] :
+       {std::pair{std::string("Training"), training_settings()}, {of_model, model.settings}})
+    for (const Setting& setting : settings)
+      add(app, setting, [&options, name = setting.name](const std::string& text) {
+        options.settings.set(name, text);
+      })->group(group);
 }
 
 void add_synth(CLI::App& app, SynthOptions& options) {
@@ -227,16 +210,6 @@ void check_device(const DeviceChoice& choice) {
                 std::string(" needs a GPU: expected it without --device cpu"));
 }
 
-/// Gives the settings their values, from the weakest reason to the strongest. A data set may be
-/// called "paper", as a recipe is.
-void fill(Settings& settings, const std::string& data, const Given& given) {
-  const auto& recipes = recipe_setting().range.choices;
-  if (!std::count(recipes.begin(), recipes.end(), data)) settings.suit(data);
-  for (const auto& [name, value] : given)
-    if (name == "recipe") settings.suit(value);
-  for (const auto& [name, value] : given) settings.set(name, value);
-}
-
 }  // namespace
 
 Command parse_command_line(int argc, const char* const* argv) {
@@ -252,8 +225,7 @@ Command parse_command_line(int argc, const char* const* argv) {
   SynthOptions synth;
   RecommendOptions recommend;
   EvalOptions eval;
-  Given given;
-  add_train(app, train, given);
+  add_train(app, train);
   auto& of_synth = *app.add_subcommand("synth", "Write a synthetic data set");
   auto& of_recommend =
       *app.add_subcommand("recommend", "Print a user's best items by a run's lists");
@@ -276,14 +248,15 @@ Command parse_command_line(int argc, const char* const* argv) {
   for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
   if (of_recommend) return recommend;
   if (of_eval) return eval;
-  if (of_synth) {
-    check_new_name(synth.name);
-    return synth;
-  }
-  if (train.name.empty()) throw Error("no data set: expected its NAME, as in `bm3 baby`");
-  check_name(train.name);
+  if (!of_synth && train.name.empty())
+    throw Error("no data set: expected its NAME, as in `bm3 baby`");
+  check_name(of_synth ? synth.name : train.name);
+  if (of_synth) return synth;
   check_distinct("--modalities", train.modalities);
-  fill(train.settings, train.name, given);
+  // A data set may be called "paper", as a recipe is.
+  const auto recipes = recipe_setting().range.choices;
+  if (!std::count(recipes.begin(), recipes.end(), train.name)) train.settings.suit(train.name);
+  train.settings.suit(train.settings.text("recipe"));
   return train;
 }
 

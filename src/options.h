@@ -15,7 +15,7 @@ namespace bm3 {
 struct TrainOptions {
   std::string name;            // of the data set
   std::filesystem::path data;  // the folder that holds it; empty: "data", which need not be there
-  std::filesystem::path out;   // empty: runs/NAME-YYYYMMDD-HHMMSS
+  std::filesystem::path out;   // empty: runs/NAME-MODEL-SEED-TIME-PROCESS
   std::vector<std::string> modalities;  // {"all"}, {"none"}, or names
   const ModelKind* model;
   Settings settings;  // the model's and the training's

@@ -38,9 +38,7 @@ int64_t count_isolated(int64_t n, const std::vector<Interaction>& pairs,
   return std::count(met.begin(), met.end(), 0);
 }
 
-void print_row(const std::string& words, double r10, double r20, double n10, double n20) {
-  std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), r10, r20, n10, n20);
-}
+double mib(size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 /// Returns this process's memory in MiB by a field of /proc/self/status: VmRSS, what it has now, or
 /// VmHWM, the most that it has had (of this program alone, unlike getrusage's).
@@ -113,27 +111,26 @@ void print_epoch(const Epoch& e) {
                e.valid.ndcg[at20], e.train_seconds, e.valid_seconds, e.best ? "  * best" : "");
 }
 
-void print_end(const TrainResult& result, size_t n_epochs, const Ops<float>& ops) {
+void print_end(const TrainResult& result, const Ops<float>& ops) {
   std::fprintf(stderr, "\nbest epoch %zu of %zu; most memory: %.1f MiB allocated, %.0f MiB of the "
                "process\n",
-               result.best_epoch, n_epochs, mib(ops.most_allocated()), process_memory("VmHWM"));
+               result.best_epoch, result.epochs.size(), mib(ops.most_allocated()),
+               process_memory("VmHWM"));
 }
 
-void print_results(const std::vector<ResultRow>& rows, const Dataset& data,
+void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
                    const ModelKind& model) {
+  const Interactions& x = data.interactions;
+  for (const Known& k : known)
+    for (const Published& p : model.published)
+      if (data.name == k.name && data.name == p.data && x.n_users == k.n_users &&
+          x.n_items == k.n_items && x.size() == k.n_interactions && !data.synthetic)
+        rows.push_back({"the paper's " + model.name + ", test",
+                        {{0, p.recall10, p.recall20}, {0, p.ndcg10, p.ndcg20}}});
   std::printf("%-34s %7s %7s %7s %7s\n", data.name.c_str(), "R@10", "R@20", "N@10", "N@20");
   for (const auto& [words, m] : rows)
-    print_row(words, m.recall[at10], m.recall[at20], m.ndcg[at10], m.ndcg[at20]);
-  const Interactions& x = data.interactions;
-  const auto is_data = [&](const Known& k) {
-    return data.name == k.name && x.n_users == k.n_users && x.n_items == k.n_items &&
-           x.size() == k.n_interactions && !data.synthetic;
-  };
-  if (std::any_of(std::begin(known), std::end(known), is_data))
-    for (const Published& p : model.published)
-      if (data.name == p.data)
-        print_row("the paper's " + model.name + ", test", p.recall10, p.recall20, p.ndcg10,
-                  p.ndcg20);
+    std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), m.recall[at10], m.recall[at20],
+                m.ndcg[at10], m.ndcg[at20]);
   if (data.synthetic) print_made_up(stdout, data.name);
 }
 

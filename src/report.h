@@ -20,20 +20,11 @@ void print_progress(size_t epoch, size_t batches_done, size_t batches);
 void print_epoch(const Epoch& epoch);
 
 /// Prints which epoch was the best, and the most memory that was in use.
-void print_end(const TrainResult& result, size_t n_epochs, const Ops<float>& ops);
-
-/// One line of the table of results.
-struct ResultRow {
-  std::string words;
-  Metrics metrics;
-};
+void print_end(const TrainResult& result, const Ops<float>& ops);
 
 /// Prints the table R@10 R@20 N@10 N@20, with the model's published row where `data` is Amazon's
 /// Baby, Sports or Electronics by its name and sizes; for made-up data, that it is made up.
-void print_results(const std::vector<ResultRow>& rows, const Dataset& data,
+void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
                    const ModelKind& model);
-
-/// Returns bytes in MiB.
-inline double mib(size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 }  // namespace bm3

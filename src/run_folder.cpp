@@ -34,20 +34,14 @@ void read(const Json& json, Metrics& metrics) {
 /// Every setting, as a number where it is one.
 Json to_json(const Settings& settings) {
   Json out = Json::object();
-  for (const Setting& setting : settings.known()) {
-    const std::string& name = setting.name;
-    if (setting.range.kind == Range::whole)
-      out[name] = settings.whole(name);
-    else if (setting.range.kind == Range::real)
-      out[name] = settings.real(name);
-    else
-      out[name] = settings.text(name);
-  }
+  for (const Setting& x : settings.known())
+    out[x.name] = x.range.kind == Range::whole  ? Json(settings.whole(x.name))
+                  : x.range.kind == Range::real ? Json(settings.real(x.name))
+                                                : Json(settings.text(x.name));
   return out;
 }
 
-Json config_of(const TrainOptions& options, const Dataset& data, const RunLog& log,
-               const TrainResult& result) {
+Json config_of(const TrainOptions& options, const Dataset& data, const TrainResult& result) {
   const Interactions& x = data.interactions;
   Json modalities = Json::array();
   for (const auto& m : data.modalities) modalities.push_back({{"name", m.name}, {"dim", m.dim}});
@@ -67,7 +61,7 @@ Json config_of(const TrainOptions& options, const Dataset& data, const RunLog& l
        {{"name", options.device.device},
         {"tf32", options.device.tf32},
         {"spmm", options.device.cusparse ? "cusparse" : "own"}}},
-      {"memory", {{"device_start_mib", static_cast<double>(log.allocated) / (1 << 20)}}},
+      {"memory", {{"device_start_mib", static_cast<double>(result.allocated) / (1 << 20)}}},
       {"best_epoch", result.best_epoch},
       {"valid", to_json(result.valid)},
       {"test", to_json(result.test)},
@@ -87,14 +81,37 @@ std::string log_text(const std::vector<Epoch>& epochs) {
   return out;
 }
 
-std::string top_k_text(const Ranking& ranking) {
+std::string top_k_text(const std::vector<int32_t>& lists) {
   std::string out = "userID";
-  for (size_t k = 1; k <= ranking.k; ++k) out += "\ttop_" + std::to_string(k);
-  for (size_t at = 0; at < ranking.item.size(); ++at) {
-    if (at % ranking.k == 0) out += "\n" + std::to_string(ranking.users[at / ranking.k]);
-    out += "\t" + (ranking.item[at] < 0 ? "" : std::to_string(ranking.item[at]));
+  for (size_t k = 1; k <= longest_list; ++k) out += "\ttop_" + std::to_string(k);
+  for (size_t at = 0; at < lists.size(); ++at) {
+    if (at % longest_list == 0) out += "\n" + std::to_string(at / longest_list);
+    out += "\t" + (lists[at] < 0 ? "" : std::to_string(lists[at]));
   }
   return out + "\n";
+}
+
+/// Reads what top_k_text wrote of the run's users.
+std::vector<int32_t> read_top_k(const fs::path& path, const Run& run) {
+  std::ifstream file = open_file(path, "a run's best items");
+  std::string line;
+  std::getline(file, line);
+  std::vector<int32_t> lists;
+  for (int64_t user = 0; user < run.n_users; ++user) {
+    std::getline(file, line);
+    const auto fields = split(line, '\t');
+    bool right = file && fields.size() == longest_list + 1 && fields[0] == std::to_string(user);
+    for (size_t k = 1; right && k <= longest_list; ++k) {
+      int32_t item = -1;
+      right = fields[k].empty() || (parse(fields[k], item) && item >= 0 && item < run.n_items);
+      lists.push_back(item);
+    }
+    if (!right)
+      throw Error(path.string() + ":" + std::to_string(user + 2) + " is damaged: expected user " +
+                  std::to_string(user) + " and " + std::to_string(longest_list) +
+                  " items below " + std::to_string(run.n_items));
+  }
+  return lists;
 }
 
 /// Reads a matrix [rows, cols]; where cols is 0 it becomes what the file has.
@@ -128,14 +145,14 @@ void check_run_folder(const fs::path& out) {
 }
 
 void write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
-               const RunLog& log, const TrainResult& result, const Ranking& best_items) {
+               const TrainResult& result) {
   PartFolder part(out);
-  const Json config = config_of(options, data, log, result);
+  const Json config = config_of(options, data, result);
   part.append("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  part.append("log.csv", log_text(log.epochs));
+  part.append("log.csv", log_text(result.epochs));
   write_embedding(part, "user_embedding.npy", result.user, result.width);
   write_embedding(part, "item_embedding.npy", result.item, result.width);
-  part.append("top_k.tsv", top_k_text(best_items));
+  part.append("top_k.tsv", top_k_text(result.lists));
   part.rename_to_target();
 }
 
@@ -168,32 +185,8 @@ Run read_run(const fs::path& folder) {
   };
   run.result.user = read_part("user_embedding.npy", run.n_users);
   run.result.item = read_part("item_embedding.npy", run.n_items);
+  run.result.lists = read_top_k(folder / "top_k.tsv", run);
   return run;
-}
-
-Ranking read_best_items(const fs::path& folder, const Run& run) {
-  const fs::path path = folder / "top_k.tsv";
-  std::ifstream file = open_file(path, "a run's best items");
-  std::string line;
-  std::getline(file, line);
-  Ranking out{longest_list, {}, {}};
-  while (out.users.size() < static_cast<size_t>(run.n_users)) {
-    const auto user = static_cast<int32_t>(out.users.size());
-    std::getline(file, line);
-    const auto fields = split(line, '\t');
-    bool right = file && fields.size() == out.k + 1 && fields[0] == std::to_string(user);
-    for (size_t k = 1; right && k <= out.k; ++k) {
-      int32_t item = -1;
-      right = fields[k].empty() || (parse(fields[k], item) && item >= 0 && item < run.n_items);
-      out.item.push_back(item);
-    }
-    if (!right)
-      throw Error(path.string() + ":" + std::to_string(user + 2) + " is damaged: expected user " +
-                  std::to_string(user) + " and " + std::to_string(out.k) + " items below " +
-                  std::to_string(run.n_items));
-    out.users.push_back(user);
-  }
-  return out;
 }
 
 }  // namespace bm3

@@ -14,16 +14,10 @@ namespace bm3 {
 /// in.
 void check_run_folder(const std::filesystem::path& out);
 
-/// What training told while it ran.
-struct RunLog {
-  size_t allocated = 0;  // bytes on the device when it began
-  std::vector<Epoch> epochs;
-};
-
-/// Writes the folder `out`. `best_items` ranks every user; options.device.device is "cpu" or
-/// "cuda". Throws when it cannot be written, or its name is taken by now; then nothing is left.
+/// Writes the folder `out`; options.device is what choose_device returned. Throws when it cannot be
+/// written, or its name is taken by now; then nothing is left.
 void write_run(const std::filesystem::path& out, const TrainOptions& options, const Dataset& data,
-               const RunLog& log, const TrainResult& result, const Ranking& best_items);
+               const TrainResult& result);
 
 /// What `recommend` and `eval` need of a run.
 struct Run {
@@ -35,14 +29,11 @@ struct Run {
   uint64_t seed;
   int64_t n_users, n_items;
   size_t n_interactions;
-  TrainResult result;
+  TrainResult result;  // without its epochs and what was allocated
 };
 
-/// Reads config.json and the embeddings of a folder that `write_run` wrote. Throws when one is
-/// missing, damaged, impossible or not of the sizes that config.json states.
+/// Reads a folder that `write_run` wrote, but for log.csv. Throws when a file is missing, damaged,
+/// impossible or not of the sizes that config.json states.
 Run read_run(const std::filesystem::path& folder);
-
-/// Reads top_k.tsv. Throws when it is missing or damaged.
-Ranking read_best_items(const std::filesystem::path& folder, const Run& run);
 
 }  // namespace bm3

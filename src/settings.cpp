@@ -12,14 +12,12 @@ namespace {
 
 using Float = std::numeric_limits<float>;  // what computes with these numbers
 
+/// Whether `text` is a T in the range.
+template <class T>
 bool fits(const Range& range, const std::string& text) {
-  if (range.kind == Range::whole) {
-    uint64_t value = 0;
-    return parse(text, value) && static_cast<double>(value) >= range.least &&
-           static_cast<double>(value) <= range.most;
-  }
-  double value = 0;
-  return parse(text, value) && value >= range.least && value <= range.most;
+  T value = 0;
+  return parse(text, value) && static_cast<double>(value) >= range.least &&
+         static_cast<double>(value) <= range.most;
 }
 
 }  // namespace
@@ -37,39 +35,36 @@ Range word_of(const std::vector<std::string>& choices) {
 Range list_of(const std::vector<std::string>& choices) {
   return {Range::list, 0, 0, join(choices, " or "), choices};
 }
-const Range& probability() {
-  static const Range range = real(0, std::nextafter(1.0, 0.0), "from 0 to below 1");
-  return range;
-}
-const Range& weight() {
-  static const Range range = real(0, Float::max(), "from 0, in float32's range");
-  return range;
-}
-const Range& positive() {
-  static const Range range = real(Float::min(), Float::max(), "above 0, in float32's range");
-  return range;
-}
+Range probability() { return real(0, std::nextafter(1.0, 0.0), "from 0 to below 1"); }
+Range weight() { return real(0, Float::max(), "from 0, in float32's range"); }
+Range positive() { return real(Float::min(), Float::max(), "above 0, in float32's range"); }
 
 std::string option_name(const std::string& name) {
   return (name.size() == 1 ? "-" : "--") + name;
 }
 
 void check_value(const std::string& name, const Range& range, const std::string& text) {
-  const bool number = range.kind == Range::whole || range.kind == Range::real;
-  if (number && !fits(range, text))
-    throw Error(name + " is " + in_quotes(text) + ": expected a " +
-                (range.kind == Range::whole ? "whole number " : "number ") + range.words);
-  if (number) return;
+  const bool whole = range.kind == Range::whole;
+  if (whole || range.kind == Range::real) {
+    if (!(whole ? fits<uint64_t>(range, text) : fits<double>(range, text)))
+      throw Error(name + " is " + in_quotes(text) + ": expected a " +
+                  (whole ? "whole number " : "number ") + range.words);
+    return;
+  }
   const auto words = range.kind == Range::list ? split(text, ',') : std::vector{text};
-  for (const auto& word : words) {
+  for (const auto& word : words)
     if (!std::count(range.choices.begin(), range.choices.end(), word))
       throw Error(name + " is " + in_quotes(word) + ": expected " + range.words);
-    if (std::count(words.begin(), words.end(), word) > 1)
-      throw Error(name + " names " + in_quotes(word) + " twice: expected different names");
-  }
+  check_distinct(name, words);
 }
 
-Settings::Settings(std::vector<Setting> known) : known_(std::move(known)) {
+void check_distinct(const std::string& name, const std::vector<std::string>& words) {
+  for (const auto& word : words)
+    if (std::count(words.begin(), words.end(), word) > 1)
+      throw Error(name + " names " + in_quotes(word) + " twice: expected different names");
+}
+
+Settings::Settings(std::vector<Setting> known) : known_(std::move(known)), set_(known_.size()) {
   for (const auto& setting : known_) values_.push_back(setting.fallback);
 }
 
@@ -86,14 +81,14 @@ bool Settings::knows(const std::string& name) const {
 
 void Settings::suit(const std::string& name) {
   for (size_t k = 0; k < known_.size(); ++k)
-    if (const auto best = known_[k].best.find(name); best != known_[k].best.end())
-      values_[k] = best->second;
+    if (!set_[k] && known_[k].best.count(name)) values_[k] = known_[k].best.at(name);
 }
 
 void Settings::set(const std::string& name, const std::string& value) {
   const size_t k = place(name);
   check_value(option_name(name), known_[k].range, value);
   values_[k] = value;
+  set_[k] = true;
 }
 
 size_t Settings::whole(const std::string& name) const {

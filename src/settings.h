@@ -20,9 +20,9 @@ Range whole_from_to(uint64_t least, uint64_t most);
 Range real(double least, double most, const std::string& words);
 Range word_of(const std::vector<std::string>& choices);
 Range list_of(const std::vector<std::string>& choices);
-const Range& probability();  // from 0 to below 1
-const Range& weight();       // from 0
-const Range& positive();     // above 0
+Range probability();  // from 0 to below 1
+Range weight();       // from 0
+Range positive();     // above 0
 
 struct Setting {
   std::string name;      // of the option, and the key in config.json and in a golden's metadata
@@ -39,7 +39,8 @@ class Settings {
  public:
   explicit Settings(std::vector<Setting> known);
 
-  /// Takes the values that stand under this name of a data set or of a recipe.
+  /// Gives the settings that were not set the values that stand under this name of a data set or of
+  /// a recipe.
   void suit(const std::string& name);
   /// Throws where there is no such setting or where the value is impossible, with what was
   /// expected.
@@ -49,7 +50,6 @@ class Settings {
   const std::string& text(const std::string& name) const;
   /// Whether a setting is this word, or a list that has it.
   bool has(const std::string& name, const std::string& word) const;
-  /// Whether there is such a setting.
   bool knows(const std::string& name) const;
   const std::vector<Setting>& known() const { return known_; }
 
@@ -57,6 +57,7 @@ class Settings {
   size_t place(const std::string& name) const;
   std::vector<Setting> known_;
   std::vector<std::string> values_;
+  std::vector<bool> set_;
 };
 
 /// Returns a setting's name as an option: "--layers", "-k".
@@ -64,5 +65,7 @@ std::string option_name(const std::string& name);
 
 /// Throws unless `text` is in the range; `name` stands in the message.
 void check_value(const std::string& name, const Range& range, const std::string& text);
+/// Throws when a word occurs twice.
+void check_distinct(const std::string& name, const std::vector<std::string>& words);
 
 }  // namespace bm3

@@ -49,10 +49,11 @@ void load_features(Ops<float>& ops, Model<float>& model, const Dataset& data) {
   }
 }
 
-/// Returns what is held out in the split `title`. Throws when the training has none of its users.
-HeldOut evaluated(const Dataset& data, const std::vector<Interaction>& part, const char* title) {
-  HeldOut out = held_out(part, data.interactions);
-  if (out.users.empty())
+/// Returns what evaluates a split. Throws when the training has none of its users.
+Evaluator<float> evaluator(Ops<float>& ops, const Dataset& data,
+                           const std::vector<Interaction>& part, const char* title) {
+  Evaluator<float> out(ops, part, data.interactions);
+  if (out.n_users() == 0)
     throw Error("no user of " + data.name + "'s " + title +
                 " split is in its training split: expected some, for the figures");
   return out;
@@ -105,7 +106,7 @@ class Training {
       const size_t size = std::min(batch_size_, order_.pairs.size() - first);
       const int32_t* negatives = negatives_ ? order_.negatives.data() + first : nullptr;
       step(loader_.load(order_.pairs.data() + first, negatives, size));
-      progress.on_batch(k + 1, batches());
+      progress.on_batch(epoch, k + 1, batches());
     }
     std::vector<Loss> losses = model_->take_losses();
     for (Loss& loss : losses) loss.value /= static_cast<double>(batches());
@@ -172,17 +173,17 @@ std::vector<Setting> training_settings() {
 
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
                   const Settings& settings, const TrainProgress& progress) {
-  const HeldOut valid = evaluated(data, data.interactions.valid, "validation");
-  const HeldOut test = evaluated(data, data.interactions.test, "test");
+  Evaluator<float> valid = evaluator(ops, data, data.interactions.valid, "validation");
+  Evaluator<float> test = evaluator(ops, data, data.interactions.test, "test");
   Training training(ops, data, kind, settings);
   Model<float>& model = training.model();
-  // One ranking serves validation and test.
-  Ranker<float> ranker(ops, training.graph(), users_of(valid, test), longest_list);
-  Evaluator<float> of_valid(ops, valid, ranker.users()), of_test(ops, test, ranker.users());
-  Array<float> best_user, best_item;  // of the best epoch
+  const size_t n_users = training.graph().n_users;
+  Array<int32_t> lists(ops, n_users * longest_list), best_lists(ops, lists.size());
+  Array<float> best_user, best_item;
+  TrainResult result;
+  result.allocated = ops.allocated();
   progress.on_ready(model.parameters().values().size());
 
-  TrainResult result;
   const size_t epochs = settings.whole("epochs"), patience = settings.whole("patience");
   for (size_t epoch = 1; epoch <= epochs && epoch <= result.best_epoch + patience; ++epoch) {
     Epoch report;
@@ -192,25 +193,32 @@ TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
     report.train_seconds = seconds_since(start);
     const auto valid_start = Clock::now();
     const Embeddings<float> h = model.embeddings();
-    const Matrix<const int32_t> lists = ranker.rank(h.user, h.item);
-    report.valid = of_valid.metrics(lists);
+    const Matrix<int32_t> items = lists.matrix(n_users, longest_list);
+    ops.top_k(items, h.user, h.item, {nullptr, n_users}, training.graph());  // for both splits
+    report.valid = valid.metrics(items);
     report.valid_seconds = seconds_since(valid_start);
     report.best = result.best_epoch == 0 || report.valid.recall[at20] > result.valid.recall[at20];
     if (report.best) {
       result.best_epoch = epoch;
       result.valid = report.valid;
-      result.test = of_test.metrics(lists);
+      result.test = test.metrics(items);
       result.width = h.user.cols;
       copy(ops, best_user, h.user);
       copy(ops, best_item, h.item);
+      std::swap(lists, best_lists);
     }
     progress.on_epoch(report);
+    result.epochs.push_back(std::move(report));
   }
   result.user = best_user.host();
   result.item = best_item.host();
+  result.lists = best_lists.host();
   if (!all_finite(result.user) || !all_finite(result.item))
     throw Error("the embeddings after epoch " + std::to_string(result.best_epoch) +
                 " are not finite" + what_to_try);
+  result.by_popularity =
+      test.metrics(rank_by_popularity(ops, data.interactions, training.graph())
+                       .matrix(n_users, longest_list));
   return result;
 }
 

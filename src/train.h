@@ -21,15 +21,21 @@ struct Epoch {
 };
 
 struct TrainResult {
+  std::vector<Epoch> epochs;
+  size_t allocated = 0;  // bytes on the device when the first epoch began
+  // Of the best epoch:
   size_t best_epoch = 0;
   Metrics valid, test;
   size_t width = 0;               // w
-  std::vector<float> user, item;  // final vectors [n_users, w], [n_items, w] of the best epoch
+  std::vector<float> user, item;  // final vectors [n_users, w], [n_items, w]
+  std::vector<int32_t> lists;     // best items [n_users, longest_list], as `rank` gives them
+
+  Metrics by_popularity;  // the test split's, by rank_by_popularity
 };
 
 struct TrainProgress {
   std::function<void(size_t n_parameters)> on_ready;  // everything is loaded and allocated
-  std::function<void(size_t batches_done, size_t batches)> on_batch;
+  std::function<void(size_t epoch, size_t batches_done, size_t batches)> on_batch;
   std::function<void(const Epoch&)> on_epoch;
 };
 

@@ -142,9 +142,7 @@ class GoldenRun {
         adam_(ops, model_->parameters(), model_->tuned_features(),
               {g.settings.real("lr"), g.settings.real("beta1"), g.settings.real("beta2"),
                g.settings.real("eps")},
-              g.steps.size()),
-        users_(g.n_users()) {
-    std::iota(users_.begin(), users_.end(), 0);
+              g.steps.size()) {
     Random random(how.seed);
     for (const auto& v : variables(ops, *model_, batch_)) {
       std::vector<T> values;
@@ -178,7 +176,10 @@ class GoldenRun {
   }
 
   std::string now(const std::string& name) const { return in_step(step_, name); }
-  static std::vector<double> doubles(const std::vector<T>& x) { return {x.begin(), x.end()}; }
+  template <class E>
+  static std::vector<double> doubles(const std::vector<E>& x) {
+    return {x.begin(), x.end()};
+  }
   std::vector<int32_t> host_rows(Rows rows) { return host<int32_t>(ops_, {rows.at, 1, rows.n}); }
 
   /// Masks of a batch's rows out of the golden's whole ones; where it has none all is kept.
@@ -293,8 +294,8 @@ class GoldenRun {
     put({{"final/scores", "s(u, i)", {n_users, n_items}, {}, scores}});
     const FileArray* golden = g_.find("final/top_k");
     const size_t k = golden ? golden->shape.back() : std::min(n_items, longest_list);
-    const Ranking lists = rank<T>(ops_, ranked.user, ranked.item, users_, graph_, k);
-    put({{"final/top_k", "", {n_users, k}, {}, {lists.item.begin(), lists.item.end()}}});
+    put({{"final/top_k", "", {n_users, k}, {},
+          doubles(rank<T>(ops_, ranked.user, ranked.item, graph_, k).host())}});
   }
 
   /// Puts the metrics of the golden's lists, which rounding does not touch, or else of our own.
@@ -303,10 +304,11 @@ class GoldenRun {
     const Result* own = find(results, "final/top_k");
     if (!golden && (!own || how_.float32)) return;
     const std::vector<double>& lists = golden ? golden->values : own->values;
-    const Ranking ranking{lists.size() / g_.n_users(), users_, {lists.begin(), lists.end()}};
+    const Array<int32_t> item(ops_, std::vector<int32_t>(lists.begin(), lists.end()));
     for (const std::string part : {"valid", "test"}) {
-      const HeldOut held = held_out(part == "valid" ? g_.data.valid : g_.data.test, g_.data);
-      for (const auto& [name, value] : by_name(evaluate(ops_, ranking, held)))
+      Evaluator<T> held_out(ops_, part == "valid" ? g_.data.valid : g_.data.test, g_.data);
+      const size_t k = lists.size() / g_.n_users();
+      for (const auto& [name, value] : by_name(held_out.metrics(item.matrix(g_.n_users(), k))))
         if (const std::string full = "metrics/" + part + "/" + name; g_.find(full))
           put({{full, "", {1}, {}, {value}}});
     }
@@ -320,7 +322,6 @@ class GoldenRun {
   BatchLoader loader_;
   std::unique_ptr<Model<T>> model_;
   Adam<T> adam_;
-  std::vector<int32_t> users_;  // all
   Batch batch_;
   size_t step_ = 0;
 };

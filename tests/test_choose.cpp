@@ -14,18 +14,15 @@
 namespace bm3::test {
 namespace {
 
-TEST(ChooseDevice, CpuIsAlwaysThere) {
-  EXPECT_EQ(choose_device("cpu"), "cpu");
-  EXPECT_NE(choose_ops({"cpu", 1})->name().find("CPU"), std::string::npos);
-}
-
 /// `auto` is the GPU when `cuda` is one, and the CPU when that is an error.
-TEST(ChooseDevice, AutoIsWhatWorks) {
-  const std::string chosen = choose_device("auto");
-  if (chosen == "cuda")
-    EXPECT_EQ(choose_device("cuda"), "cuda");
+TEST(ChooseDevice, WhatWorks) {
+  if (choose_device({}).device == "cuda")
+    EXPECT_TRUE(choose_device({"cuda", 1, true}).tf32);
   else
-    EXPECT_THROW(choose_device("cuda"), Error);
+    EXPECT_THROW(choose_device({"cuda"}), Error);
+  const DeviceChoice cpu = choose_device({"cpu", 1, true, true});
+  EXPECT_FALSE(cpu.tf32 || cpu.cusparse);
+  EXPECT_EQ(choose_ops(cpu)->name(), "CPU, 1 thread");
 }
 
 #ifdef BM3_CUDA
@@ -34,18 +31,13 @@ TEST(CudaModule, LoadsWithoutAGpu) {
   std::string why;
   const CudaBackend* const backend = load_cuda_backend(why);
   ASSERT_NE(backend, nullptr) << why;
-  if (!backend->works(why)) {
+  const bool works = backend->works(why);
+  if (!works) {
     EXPECT_NE(why, "");
     EXPECT_THROW(backend->make_float(false, false), Error);  // across the module's border
   }
-}
-
-/// Elsewhere the GPU's tests are skipped; where there is one, a backend that does not work is a
-/// fault.
-TEST(CudaModule, WorksWhereThereIsAGpu) {
-  if (!std::filesystem::exists("/dev/nvidia0")) GTEST_SKIP() << "no GPU here";
-  std::string why;
-  EXPECT_TRUE(cuda_works(why)) << why;
+  // A backend that does not work where there is a GPU is a fault.
+  EXPECT_TRUE(works || !std::filesystem::exists("/dev/nvidia0")) << why;
 }
 
 #endif

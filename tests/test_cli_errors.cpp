@@ -1,42 +1,45 @@
-// What the program refuses: one line, exit status 1, nothing written.
+// What the program refuses: one line, exit status 1, nothing written. Where results go, and runs
+// that are interrupted.
+#include <sys/stat.h>
+
+#include <chrono>
+#include <thread>
+
 #include "cli.h"
 
 namespace bm3::test {
 namespace {
 
+std::string cannot_make(const std::string& folder, const std::string& reason) {
+  return "cannot make the folder " + folder + " (" + reason +
+         "): expected a new or empty one (no mount point) where files can be written";
+}
+
 TEST_F(Cli, RefusesTheCommandLine) {
   write_file(folder_ / "file", "");
   fs::create_directories(folder_ / "mine/baby");
   const std::string here = fs::canonical(folder_.path()).string();
-  const std::string no_folder = ": expected the name of a folder in the data folder (--data)",
-                    lacks = ".inter (see data/README.md; --data says where)",
-                    taken = "): expected a new or empty one (no mount point) where files can be "
-                            "written";
+  const std::string lacks = ".inter (see data/README.md; --data says where)";
   const std::pair<Words, std::string> cases[] = {
       {{}, "no data set: expected its NAME, as in `bm3 baby`"},
-      {{"toy", "--epochs", "many"},
-       "--epochs is 'many': expected a whole number from 1 to 1000000"},
-      {{"t\noy"}, "the data set's name is 't oy'" + no_folder},  // in one line, whatever it holds
-      {{"synth", "\033[2J"}, "the data set's name is ' [2J'" + no_folder},
-      {{"toy", "--out", "file/a\nb"},
-       "cannot make the folder " + here + "/file/a b (Not a directory" + taken},
+      {{"synth", "\033[2J\n"},
+       "the data set's name is ' [2J ': expected the name of a folder in the data folder (--data)"},
+      {{"toy", "--out", "file/a\nb"}, cannot_make(here + "/file/a b", "Not a directory")},
       {short_run("run", {"--modalities", "image,sound"}),
        "--modalities names 'sound': expected all, none or some of image,text"},
       {short_run("run", {"--losses", "align,mask", "--modalities", "none"}),
        "--losses is 'align,mask': expected rec, too, where there are no modalities"},
-      {{"nothing", "--out", "run"}, "no data set data/nothing: expected a folder with nothing" + lacks},
+      {{"nothing", "--out", "run"},
+       "no data set data/nothing: expected a folder with nothing" + lacks},
       // The stand-in is for those who have no data, not for those who say where it is.
-      {{"baby", "--data", "nowhere", "--out", "run"}, "no folder nowhere: expected --data to hold baby"},
+      {{"baby", "--data", "nowhere", "--out", "run"},
+       "no folder nowhere: expected --data to hold baby"},
       {{"baby", "--data", "mine/baby", "--out", "run"},
        "no data set mine/baby/baby: expected a folder with baby" + lacks},
       {{"baby", "--data", "mine", "--out", "run"},
        "cannot open mine/baby/baby.inter (No such file or directory): expected an .inter file to "
        "read"},
-      {{"synth", "toy"},
-       "cannot make the folder " + here + "/data/toy (Directory not empty" + taken},
-      {{"synth", "new", "--users", "5"},
-       "cannot make 160792 interactions of 5 users and 7050 items: expected at least 10 users, "
-       "40 items, five interactions for each, and at most users * items / 4"},
+      {{"synth", "toy"}, cannot_make(here + "/data/toy", "Directory not empty")},
       {{"eval", "none"},
        "cannot open none/config.json (No such file or directory): expected the folder that a run "
        "of bm3 left"}};
@@ -63,46 +66,42 @@ TEST_F(Cli, RefusesThreadsThatCannotRun) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "the sanitizer needs more than any limit";
 #endif
-  const std::string line = "ulimit -v 2000000; exec " + std::string(BM3_PROGRAM) +
-                           " toy --epochs 1 --device cpu --threads 32 --out run";
-  const Outcome outcome = finish(start({"-c", line}, "/bin/sh"));
+  const Outcome outcome = run_in_shell(
+      "ulimit -v 2000000; ", "toy --epochs 1 --device cpu --threads 32 --out run");
   EXPECT_EQ(outcome.status, 1);
   EXPECT_EQ(outcome.err.find("bm3: cannot start 32 threads, only "), 0U) << outcome.err;
   EXPECT_EQ(lines_of(outcome.err).size(), 1U);
   EXPECT_FALSE(fs::exists(folder_ / "run"));
 }
 
-/// Files of a data set; their parsers have more tests of their own.
+/// Files of a data set, one instead of another; their parsers have tests of their own.
 TEST_F(Cli, RefusesTheData) {
-  const std::string inter = "data/toy/toy.inter", head = "userID\titemID\tx_label\n";
-  const std::string right = read_file(folder_ / inter),
-                    last = ":" + std::to_string(lines_of(right).size() + 1);
+  const std::string inter = "data/toy/toy.inter", image = "data/toy/image_feat.npy",
+                    head = "userID\titemID\tx_label\n", features = read_file(folder_ / image),
+                    nan = std::string("\x00\x00\xc0\x7f", 4);
   const auto no_user = [](const std::string& part) {
     return "no user of toy's " + part +
            " split is in its training split: expected some, for the figures";
   };
-  const std::string image = "data/toy/image_feat.npy";
-  std::string features = read_file(folder_ / image);
-  features.replace(128 + (31 * 12 + 7) * 4, 4, std::string("\x00\x00\xc0\x7f", 4));  // NaN
   const struct {
     std::string file, bytes, words;
   } cases[] = {
-      {"toy.inter", "", inter + " is empty: expected a header line and interactions"},
-      {"toy.inter", right + "1\tseven\t0\n",
-       inter + last + ": itemID is 'seven': expected a whole number from 0 to 2147483647"},
-      {"toy.inter", head + "0\t0\t0\n1\t0\t1\n0\t1\t2\n", no_user("validation")},
-      {"toy.inter", head + "0\t0\t0\n0\t1\t1\n1\t0\t2\n", no_user("test")},
-      {"image_feat.npy", "", image + " is not an .npy file: expected it to start with \\x93NUMPY"},
-      {"image_feat.npy", features,
-       image + ": row 31, column 7: expected a finite float32 number"}};
-  for (const auto& [file, bytes, words] : cases) expect_refused_file(file, bytes, words);
-  for (const std::string name : {"none", "a\nb"}) {
-    const std::string shown = one_line(name);
-    expect_refused_file(name + "_feat.npy", features,
-                        "data/toy/" + shown + "_feat.npy: a modality is named '" + shown +
-                            "': expected neither all nor none nor a comma, which --modalities "
-                            "could not name");
-    fs::remove(folder_ / ("data/toy/" + name + "_feat.npy"));
+      {inter, read_file(folder_ / inter) + "1\tseven\t0\n",
+       inter + ":452: itemID is 'seven': expected a whole number from 0 to 2147483647"},
+      {inter, head + "0\t0\t0\n1\t0\t1\n0\t1\t2\n", no_user("validation")},
+      {inter, head + "0\t0\t0\n0\t1\t1\n1\t0\t2\n", no_user("test")},
+      {image, "", image + " is not an .npy file: expected it to start with \\x93NUMPY"},
+      {image, std::string(features).replace(128 + (31 * 12 + 7) * 4, 4, nan),
+       image + ": row 31, column 7: expected a finite float32 number"},
+      {"data/toy/a\nb_feat.npy", features,
+       "data/toy/a b_feat.npy: a modality is named 'a b': expected neither all nor none nor a "
+       "comma, which --modalities could not name"}};
+  for (const auto& [file, bytes, words] : cases) {
+    const fs::path path = folder_ / file;
+    const std::string right = fs::exists(path) ? read_file(path) : "";
+    write_file(path, bytes);
+    expect_refused(short_run("run"), words);
+    write_file(path, right);
   }
 }
 
@@ -117,10 +116,8 @@ TEST_F(Cli, RefusesADamagedRun) {
     std::string file, from, to, words;
   } edits[] = {
       {"config.json", "{", "", damaged + "[json.exception.parse_error.101]"},
-      {"config.json", "\"format\"", "\"form\"", lacks("format")},
       {"config.json", "bm3-run-2", "bm3-run-1", " is of another version: expected bm3-run-2"},
       {"config.json", "\"users\": 60", "\"users\": \"60\"", wrong_type},
-      {"config.json", "\"name\": \"toy\"", "\"name\": null", wrong_type},
       {"config.json", "\"tf32\": false", "\"tf32\": 0", wrong_type},
       {"config.json", "\"folder\"", "\"path\"", lacks("folder")},
       {"config.json", "\"recall@5\"", "\"recall@4\"", lacks("recall@5")},
@@ -129,8 +126,6 @@ TEST_F(Cli, RefusesADamagedRun) {
       {"config.json", "\"items\": 50", "\"items\": 2147483648",
        "one/item_embedding.npy is 50 x 64: expected 2147483648 x 64"},
       {"config.json", "\"model\": \"bm3\"", "\"model\": \"x\"", "--model is 'x': expected bm3 or"},
-      {"item_embedding.npy", "(50, 64)", "(64, 50)",
-       "one/item_embedding.npy is 64 x 50: expected 50 x 64"},
       {"top_k.tsv", "\n3\t", "\n4\t", ":5 is damaged: expected user 3 and 50 items below 50"},
       {"top_k.tsv", "\n0\t", "\n0\t50\t", ":2 is damaged: expected user 0 and 50 items below 50"},
       {"top_k.tsv", "\n59\t", "\n59\t-", ":61 is damaged: expected user 59"}};
@@ -140,14 +135,12 @@ TEST_F(Cli, RefusesADamagedRun) {
     ASSERT_NE(right.find(from), std::string::npos) << from;
     write_file(path, std::string(right).replace(right.find(from), from.size(), to));
     const bool named = words.find("one/") == 0 || words.find("--") == 0;
-    for (const Words& command : {Words{"eval", "one"}, {"recommend", "one", "--user", "0"}}) {
-      const Outcome outcome = run(command);
-      EXPECT_EQ(outcome.status, 1);
-      EXPECT_EQ(outcome.out, "");
-      EXPECT_EQ(outcome.err.find("bm3: " + (named ? "" : "one/" + file) + words), 0U)
-          << outcome.err;
-      EXPECT_EQ(lines_of(outcome.err).size(), 1U) << outcome.err;
-    }
+    const Outcome outcome = run({"eval", "one"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(outcome.err.find("bm3: " + (named ? "" : "one/" + file) + words), 0U)
+        << outcome.err;
+    EXPECT_EQ(lines_of(outcome.err).size(), 1U) << outcome.err;
     write_file(path, right);
   }
   expect_refused({"recommend", "one", "--user", "60"}, "--user is 60: expected a number below 60");
@@ -155,8 +148,101 @@ TEST_F(Cli, RefusesADamagedRun) {
                  "cannot open one/config.json/config.json (Not a directory): expected the folder "
                  "that a run of bm3 left");
   fs::remove(folder_ / "one/top_k.tsv");
-  expect_refused({"eval", "one"}, "cannot open one/top_k.tsv (No such file or directory): expected "
-                                  "a run's best items");
+  expect_refused({"recommend", "one", "--user", "0"},
+                 "cannot open one/top_k.tsv (No such file or directory): expected a run's best "
+                 "items");
+}
+
+TEST_F(Cli, RefusesTheOutputFolder) {
+  write_file(folder_ / "file", "mine");
+  write_file(folder_ / "full/notes", "mine");
+  fs::create_directory(folder_ / "locked");
+  // It would be replaced: who is in it would see an empty folder.
+  for (const std::string out : {".", "full/.."})
+    expect_refused({"baby", "--out", out}, out + " is the folder that you are in: expected --out "
+                                                 "to be a new or empty folder elsewhere");
+  const fs::path here = fs::canonical(folder_.path());
+  const bool root = geteuid() == 0;
+  const std::pair<std::string, const char*> cases[] = {
+      {"full", "Directory not empty"},
+      {"file/run", "Not a directory"},
+      {std::string(300, 'x'), "File name too long"},
+      {"/proc/run", root ? "No such file or directory" : "Permission denied"}};
+  for (const auto& [out, reason] : cases)
+    expect_refused(short_run(out), cannot_make(here / out, reason));
+
+  // Root may write everywhere: then another user runs a copy of the program.
+  const fs::path program = BM3_PROGRAM, copy = folder_ / program.filename();
+  for (const fs::path& part : {program, program.parent_path() / "libbm3_program.so"})
+    fs::copy_file(part, folder_ / part.filename());
+  for (const char* path : {"", "data", "data/toy"})
+    ASSERT_EQ(chmod((folder_ / path).c_str(), 0755), 0);
+  ASSERT_EQ(chmod((folder_ / "locked").c_str(), 0555), 0);
+  for (const std::string out : {"locked/run", "locked/new/run"})
+    expect_refused(short_run(out), cannot_make(here / out, "Permission denied"), copy, root);
+}
+
+/// Runs that name their folders themselves.
+TEST_F(Cli, RunsOfOneSecondDoNotMix) {
+  pid_t children[6];
+  for (pid_t& child : children) child = start({"toy", "--epochs", "1"});
+  for (pid_t child : children) {
+    const Outcome outcome = finish(child);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+  }
+  size_t folders = 0;
+  for (const auto& run : fs::directory_iterator(folder_ / "runs")) {
+    EXPECT_EQ(run.path().filename().string().find("toy-bm3-999-20"), 0U) << run;
+    EXPECT_EQ(names_below(run), run_files) << run;
+    ++folders;
+  }
+  EXPECT_EQ(folders, std::size(children));
+}
+
+TEST_F(Cli, InterruptedRunLeavesNothingHalfWritten) {
+  const Words before = names_below(folder_.path());
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_EQ(run(short_run("run")).status, 0);
+  const auto whole = std::chrono::steady_clock::now() - began;
+  fs::remove_all(folder_ / "run");
+  size_t interrupted = 0;
+  for (int k = 0; k <= 12; ++k) {  // from before the first epoch to about the end
+    const pid_t child = start(short_run("run"));
+    std::this_thread::sleep_for(whole * k / 12);
+    const int signal = k % 2 ? SIGINT : SIGTERM;
+    kill(child, signal);
+    const Outcome outcome = finish(child);
+    if (outcome.status != 0) {
+      ++interrupted;
+      EXPECT_EQ(outcome.status, 128 + signal) << outcome.err;
+    }
+    if (fs::exists(folder_ / "run")) {
+      EXPECT_EQ(names_below(folder_ / "run"), run_files);
+    } else {
+      EXPECT_NE(outcome.status, 0);
+    }
+    fs::remove_all(folder_ / "run");
+    EXPECT_EQ(names_below(folder_.path()), before);
+  }
+  EXPECT_GT(interrupted, 0U);
+}
+
+TEST_F(Cli, InterruptedSynthLeavesNothing) {
+  const Words before = names_below(folder_.path());
+  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGKILL}) {
+    const pid_t child = start({"synth", "big"});
+    while (!fs::exists(folder_ / "data/big.part1/image_feat.npy"))
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    kill(child, signal);
+    EXPECT_EQ(finish(child).status, 128 + signal);
+    if (signal != SIGKILL) {
+      EXPECT_EQ(names_below(folder_.path()), before) << signal;
+    }
+  }
+  // What a kill left does not stand in the way.
+  EXPECT_EQ(run({"synth", "big", "--users", "40", "--items", "40", "--interactions", "300"}).status,
+            0);
+  EXPECT_EQ(run({"big", "--epochs", "1", "--modalities", "none", "--out", "run"}).status, 0);
 }
 
 }  // namespace

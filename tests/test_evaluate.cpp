@@ -1,8 +1,9 @@
 // Recall, NDCG, Precision and MAP (4.3) against cases worked out by hand.
 #include "evaluate.h"
 
+#include <map>
+
 #include "backends.h"
-#include "error.h"
 #include "layers/graph.h"
 #include "random_inputs.h"
 #include "rounding.h"
@@ -11,14 +12,6 @@ namespace bm3::test {
 namespace {
 
 constexpr double bound = 1e-15;
-
-/// A user's list: item numbers, then -1 up to 50 places.
-void add_list(Ranking& ranking, int32_t user, std::vector<int32_t> items) {
-  ranking.k = longest_list;
-  ranking.users.push_back(user);
-  items.resize(longest_list, -1);
-  ranking.item.insert(ranking.item.end(), items.begin(), items.end());
-}
 
 /// 0, 1, ..., n - 1, with `hits[k]` = {rank, item} put at their ranks (from 1).
 std::vector<int32_t> list_with(size_t n, const std::vector<std::pair<size_t, int32_t>>& hits) {
@@ -37,11 +30,22 @@ void expect_near(const std::array<double, 4>& got, const std::array<double, 4>& 
 
 double gain(int rank) { return 1 / std::log2(rank + 1.0); }
 
+constexpr int32_t n_users = 8;
+
 template <class Backend>
 class MetricsTest : public OnBackend<Backend> {
  protected:
-  Metrics evaluate(const Ranking& ranking, const HeldOut& truth) {
-    return bm3::evaluate(*this->ops, ranking, truth);
+  /// The metrics of lists by user, then -1 up to 50 places, for these held-out pairs.
+  Metrics evaluate(const std::map<int32_t, std::vector<int32_t>>& lists,
+                   const std::vector<Interaction>& held_out) {
+    std::vector<int32_t> items(n_users * longest_list, -1);
+    Interactions all{n_users, 300, {}, held_out, {}};
+    for (int32_t user = 0; user < n_users; ++user) all.train.push_back({user, 299});
+    for (const auto& [user, list] : lists)
+      std::copy(list.begin(), list.end(), items.begin() + user * int64_t{longest_list});
+    const Array<int32_t> item(*this->ops, items);
+    return Evaluator<typename Backend::Real>(*this->ops, all.valid, all)
+        .metrics(item.matrix(n_users, longest_list));
   }
 };
 TYPED_TEST_SUITE(MetricsTest, Backends, BackendName);
@@ -54,9 +58,9 @@ TYPED_TEST_SUITE(MetricsTest, Backends, BackendName);
 ///   AP:        Precision at the hits 1/1, 2/3, 3/15, 4/50 over min(5, K) = 5:
 ///              (1 + 2/3)/5 = 1/3, 1/3, (1 + 2/3 + 1/5)/5 = 28/75, (28/15 + 2/25)/5 = 146/375
 TYPED_TEST(MetricsTest, HitsAlongTheList) {
-  Ranking ranking;
-  add_list(ranking, 7, list_with(50, {{1, 100}, {3, 103}, {15, 101}, {50, 104}}));
-  const Metrics m = this->evaluate(ranking, {{7}, {0, 5}, {100, 101, 102, 103, 104}});
+  const auto list = list_with(50, {{1, 100}, {3, 103}, {15, 101}, {50, 104}});
+  const Metrics m =
+      this->evaluate({{7, list}}, {{7, 104}, {7, 103}, {7, 100}, {7, 102}, {7, 101}});
   const double ideal = 1 + gain(2) + 0.5 + gain(4) + gain(5);
   EXPECT_EQ(m.n_users, 1u);
   expect_near(m.recall, {0.4, 0.4, 0.6, 0.8}, "Recall");
@@ -71,13 +75,11 @@ TYPED_TEST(MetricsTest, HitsAlongTheList) {
 ///   NDCG:      1, G7/G10, G7/G12, G7/G12 with G_n = g1 + ... + g_n: the ideal list is cut at K
 ///   AP:        every Precision at a hit is 1: 5/5, 7/10, 7/12, 7/12
 TYPED_TEST(MetricsTest, MoreHeldOutThanK) {
-  Ranking ranking;
   std::vector<std::pair<size_t, int32_t>> hits;
-  HeldOut truth{{0}, {0, 12}, {}};
-  for (int32_t k = 0; k < 12; ++k) truth.items.push_back(100 + k);
+  std::vector<Interaction> truth;
+  for (int32_t k = 0; k < 12; ++k) truth.push_back({0, 100 + k});
   for (size_t rank = 1; rank <= 7; ++rank) hits.push_back({rank, static_cast<int32_t>(107 - rank)});
-  add_list(ranking, 0, list_with(50, hits));
-  const Metrics m = this->evaluate(ranking, truth);
+  const Metrics m = this->evaluate({{0, list_with(50, hits)}}, truth);
   const auto ideal = [](int n) {
     double sum = 0;
     for (int r = 1; r <= n; ++r) sum += gain(r);
@@ -95,12 +97,11 @@ TYPED_TEST(MetricsTest, MoreHeldOutThanK) {
 ///   Recall (1 + 0 + 1/2)/3 = 1/2;  Precision at K: (1/K + 0 + 1/K)/3
 ///   NDCG (g2 + 0 + g3/(g1 + g2))/3;  MAP (1/2 + 0 + (1/3)/2)/3 = 2/9
 TYPED_TEST(MetricsTest, MeansOverUsersAndShortLists) {
-  Ranking ranking;
-  add_list(ranking, 1, list_with(50, {{2, 100}}));
-  add_list(ranking, 2, list_with(50, {{1, 100}}));
-  add_list(ranking, 4, list_with(50, {}));
-  add_list(ranking, 5, {8, 9, 100});
-  const Metrics m = this->evaluate(ranking, {{1, 4, 5}, {0, 1, 2, 4}, {100, 100, 100, 200}});
+  const Metrics m = this->evaluate({{1, list_with(50, {{2, 100}})},
+                                    {2, list_with(50, {{1, 100}})},
+                                    {4, list_with(50, {})},
+                                    {5, {8, 9, 100}}},
+                                   {{5, 200}, {1, 100}, {5, 100}, {4, 100}});
   EXPECT_EQ(m.n_users, 3u);
   expect_near(m.recall, {0.5, 0.5, 0.5, 0.5}, "Recall");
   expect_near(m.precision, {2.0 / 15, 2.0 / 30, 2.0 / 60, 2.0 / 150}, "Precision");
@@ -110,28 +111,22 @@ TYPED_TEST(MetricsTest, MeansOverUsersAndShortLists) {
 }
 
 TYPED_TEST(MetricsTest, NobodyToEvaluate) {
-  const Metrics m = this->evaluate({longest_list, {}, {}}, {{}, {0}, {}});
+  const Metrics m = this->evaluate({}, {});
   EXPECT_EQ(m.n_users, 0u);
   expect_near(m.ndcg, {0, 0, 0, 0}, "NDCG");
 }
 
-TYPED_TEST(MetricsTest, UserWithoutAListIsAnError) {
-  Ranking ranking;
-  add_list(ranking, 1, {});
-  EXPECT_THROW(this->evaluate(ranking, {{0}, {0, 1}, {3}}), Error);
-  EXPECT_THROW(this->evaluate(ranking, {{2}, {0, 1}, {3}}), Error);
-}
-
-/// Users who do not occur in training are left out; users and their items come in ascending order.
-TEST(HeldOutItems, OfTrainedUsersOnly) {
-  const Interactions all{4, 9, {{0, 1}, {2, 1}, {3, 0}}, {{2, 8}, {1, 5}, {0, 3}, {2, 4}},
-                         {{3, 2}, {1, 1}}};
-  const HeldOut valid = held_out(all.valid, all), test = held_out(all.test, all);
-  EXPECT_EQ(valid.users, (std::vector<int32_t>{0, 2}));
-  EXPECT_EQ(valid.begin, (std::vector<size_t>{0, 1, 3}));
-  EXPECT_EQ(valid.items, (std::vector<int32_t>{3, 4, 8}));
-  EXPECT_EQ(test.users, std::vector<int32_t>{3});
-  EXPECT_EQ(users_of(valid, test), (std::vector<int32_t>{0, 2, 3}));
+/// User 1, who does not occur in training, is left out. The same evaluator serves other lists.
+TYPED_TEST(MetricsTest, TrainedUsersOnlyAndAnewInEachEpoch) {
+  const Interactions all{3, 9, {{0, 1}, {2, 1}}, {{2, 8}, {1, 5}, {0, 3}, {2, 4}}, {}};
+  Evaluator<typename TypeParam::Real> valid(*this->ops, all.valid, all);
+  EXPECT_EQ(valid.n_users(), 2u);
+  const Array<int32_t> right(*this->ops, std::vector<int32_t>{3, 6, 7, 7, 4, 8}),
+      wrong(*this->ops, std::vector<int32_t>{6, 5, 5, 5, 7, 8});
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    expect_near(valid.metrics(right.matrix(3, 2)).recall, {1, 1, 1, 1}, "Recall");
+    expect_near(valid.metrics(wrong.matrix(3, 2)).recall, {0.25, 0.25, 0.25, 0.25}, "Recall");
+  }
 }
 
 template <class Backend>
@@ -142,37 +137,16 @@ TYPED_TEST_SUITE(RankingTest, Backends, BackendName);
 /// list is 2, 3, 0, 4; the held-out item 3 stands at rank 2 behind its equal with the lower number.
 TYPED_TEST(RankingTest, TiesByLowerItem) {
   using T = typename TypeParam::Real;
-  const auto graph = make_graph<T>(*this->ops, 2, 5, {{0, 1}, {1, 0}, {1, 1}, {1, 2}});
+  const Interactions all{2, 5, {{0, 1}, {1, 0}, {1, 1}, {1, 2}}, {{0, 3}}, {}};
+  const auto graph = make_graph<T>(*this->ops, 2, 5, all.train);
   const auto h_u = this->device(std::vector<T>{1, 3});
   const auto h_i = this->device(std::vector<T>{1, 2, 2, 2, 0});
-  const Ranking ranking =
-      rank<T>(*this->ops, h_u.matrix(2, 1), h_i.matrix(5, 1), {0, 1}, graph, longest_list);
-  std::vector<int32_t> expected(2 * longest_list, -1);
-  std::copy_n(std::vector<int32_t>{2, 3, 0, 4}.begin(), 4, expected.begin());
-  std::copy_n(std::vector<int32_t>{3, 4}.begin(), 2, expected.begin() + longest_list);
-  EXPECT_EQ(ranking.item, expected);
-  const Metrics m = evaluate(*this->ops, ranking, {{0}, {0, 1}, {3}});
+  const auto lists = rank<T>(*this->ops, h_u.matrix(2, 1), h_i.matrix(5, 1), graph, 5);
+  EXPECT_EQ(lists.host(), (std::vector<int32_t>{2, 3, 0, 4, -1, 3, 4, -1, -1, -1}));
+  const Metrics m = Evaluator<T>(*this->ops, all.valid, all).metrics(lists.matrix(2, 5));
   expect_near(m.recall, {1, 1, 1, 1}, "Recall");
   expect_near(m.map, {0.5, 0.5, 0.5, 0.5}, "MAP");
   expect_near(m.ndcg, {gain(2), gain(2), gain(2), gain(2)}, "NDCG");
-}
-
-/// A Ranker and an Evaluator that serve for several epochs: each time the lists and means of that
-/// time's scores, which only the sign of h_u tells apart.
-TYPED_TEST(RankingTest, AnewInEachEpoch) {
-  using T = typename TypeParam::Real;
-  const auto graph = make_graph<T>(*this->ops, 3, 4, {{0, 0}, {1, 1}, {2, 2}});
-  const auto h_i = this->device(std::vector<T>{1, 2, 3, 4});
-  Ranker<T> ranker(*this->ops, graph, {0, 2}, 2);
-  Evaluator<T> evaluator(*this->ops, {{2}, {0, 1}, {3}}, ranker.users());
-  for (int epoch = 0; epoch < 4; ++epoch) {
-    const bool up = epoch % 2 == 0;
-    const auto h_u = this->device(std::vector<T>(3, T(up ? 1 : -1)));
-    const Matrix<const int32_t> item = ranker.rank(h_u.matrix(3, 1), h_i.matrix(4, 1));
-    EXPECT_EQ(evaluator.metrics(item).recall[0], up ? 1 : 0);
-    EXPECT_EQ(ranker.lists().item, (up ? std::vector<int32_t>{3, 2, 3, 1}
-                                       : std::vector<int32_t>{1, 2, 0, 1}));
-  }
 }
 
 /// The most popular items first, without the user's own.
@@ -180,9 +154,11 @@ TEST(Popularity, RanksWithoutTheUsersOwn) {
   const auto ops = make_cpu_ops<float>(1);
   const Interactions data{3, 4, {{0, 2}, {1, 2}, {2, 2}, {0, 1}, {1, 1}, {2, 3}}, {}, {}};
   const auto graph = make_graph<float>(*ops, 3, 4, data.train);
-  const Ranking ranking = rank_by_popularity(*ops, data, {1, 2}, graph, 3);
-  EXPECT_EQ(ranking.users, (std::vector<int32_t>{1, 2}));
-  EXPECT_EQ(ranking.item, (std::vector<int32_t>{3, 0, -1, 1, 0, -1}));
+  std::vector<int32_t> expected(3 * longest_list, -1);
+  for (const auto& [place, item] : {std::pair<size_t, int32_t>{0, 3}, {1, 0}, {50, 3}, {51, 0},
+                                    {100, 1}, {101, 0}})
+    expected[place] = item;
+  EXPECT_EQ(rank_by_popularity(*ops, data, graph).host(), expected);
 }
 
 }  // namespace

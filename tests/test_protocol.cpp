@@ -109,7 +109,7 @@ Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::s
   const auto ops = make_cpu_ops<float>(1);
   Outcome out;
   out.result = train(*ops, data(), kind, settings,
-                     {[](size_t) {}, [](size_t, size_t) {},
+                     {[](size_t) {}, [](size_t, size_t, size_t) {},
                       [&](const Epoch& epoch) { out.epochs.push_back(epoch); }});
   return out;
 }

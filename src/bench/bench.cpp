@@ -101,7 +101,7 @@ Outcome measure(Case of, const Bench& bench) {
   std::vector<double> train_seconds, valid_seconds, unrecorded_seconds;
   TrainProgress progress;
   progress.on_ready = [](size_t) {};
-  progress.on_batch = [&](size_t done, size_t batches) {
+  progress.on_batch = [&](size_t, size_t done, size_t batches) {
     if (done == batches) training.push_back(ops.take());
   };
   progress.on_epoch = [&](const Epoch& epoch) {
@@ -186,7 +186,8 @@ void compare_propagation(const SyntheticSpec& spec, Bench bench) {
 }
 
 void run(const std::string& model, const std::string& size, Bench bench) {
-  bench.cuda = choose_device(bench.choice.device) == "cuda";
+  bench.choice = choose_device(bench.choice);
+  bench.cuda = bench.choice.device == "cuda";
   bench.repeats = bench.cuda ? 11 : size == "elec" ? 1 : 3;
   bench.rates = measure_rates(*choose_ops(bench.choice), bench.cuda, bench.choice);
   SyntheticSpec spec;

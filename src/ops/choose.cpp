@@ -3,55 +3,73 @@
 #include <omp.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <mutex>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "error.h"
-#include "ops/cpu/blas_kernels.h"
 #ifdef BM3_CUDA
 #include "ops/cuda/cuda.h"
 #endif
 
+extern "C" char* openblas_get_corename() __attribute__((weak));
+
 namespace bm3 {
-std::string choose_device(const std::string& wanted) {
-  if (wanted == "cpu") return "cpu";
-#ifdef BM3_CUDA
-  std::string why;
-  if (cuda_works(why)) return "cuda";
-#else
-  const std::string why = "this build has no CUDA: expected nvcc where it was made";
+namespace {
+
+/// Warns where OpenBLAS took a processor with AVX-512 for an older one, and nobody has chosen its
+/// kernels: says what to set.
+void warn_of_old_blas_kernels() {
+#if defined(__x86_64__)
+  if (!openblas_get_corename || std::getenv("OPENBLAS_CORETYPE") ||
+      !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")))
+    return;
+  const std::string_view chosen = openblas_get_corename();
+  for (std::string_view older : {"Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen"})
+    if (chosen == older)
+      std::fprintf(stderr, "warning: OpenBLAS uses kernels for %s on a processor with AVX-512: "
+                   "OPENBLAS_CORETYPE=SkylakeX may be faster\n", older.data());
 #endif
-  if (wanted == "cuda") throw Error("--device cuda: " + why);
-  if (std::filesystem::exists("/dev/nvidia0"))  // nobody expects the CPU then
+}
+
+}  // namespace
+
+DeviceChoice choose_device(DeviceChoice choice) {
+  std::string why = "this build has no CUDA: expected nvcc where it was made";
+  bool works = false;
+#ifdef BM3_CUDA
+  works = choice.device != "cpu" && cuda_works(why);
+#endif
+  if (choice.device == "cuda" && !works) throw Error("--device cuda: " + why);
+  if (choice.device == "auto" && !works && std::filesystem::exists("/dev/nvidia0"))
     std::fprintf(stderr, "warning: a GPU is there, but computing on the CPU: %s\n", why.c_str());
-  return "cpu";
-}
-
-std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice) {
-#ifdef BM3_CUDA
-  if (choose_device(choice.device) == "cuda")
-    return make_cuda_ops<float>(choice.tf32, choice.cusparse);
-#else
-  choose_device(choice.device);
-#endif
-  if (choice.tf32 || choice.cusparse)
+  if (!works && (choice.tf32 || choice.cusparse))
     std::fputs("warning: --tf32 and --spmm do nothing on the CPU\n", stderr);
-  warn_of_old_blas_kernels();
-  return make_cpu_ops<float>(choice.threads);
+  return {works ? "cuda" : "cpu", choice.threads, works && choice.tf32, works && choice.cusparse};
 }
 
-void check_threads(const DeviceChoice& choice) {
-  if (choose_device(choice.device) == "cuda") return;
+std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& chosen) {
+#ifdef BM3_CUDA
+  if (chosen.device == "cuda") return make_cuda_ops<float>(chosen.tf32, chosen.cusparse);
+#endif
+  warn_of_old_blas_kernels();
+  return make_cpu_ops<float>(chosen.threads);
+}
+
+void check_threads(const DeviceChoice& chosen) {
+  if (chosen.device == "cuda") return;
   constexpr size_t bytes = size_t{129} << 20;  // of OpenBLAS for a thread; address space alone
-  const int n = choice.threads > 0 ? choice.threads : omp_get_max_threads();
+  const auto n = static_cast<size_t>(chosen.threads > 0 ? chosen.threads : omp_get_max_threads());
   std::mutex until_all_run;
   std::unique_lock<std::mutex> lock(until_all_run);
   std::vector<std::thread> threads;
   std::vector<std::unique_ptr<char[]>> memory;
   try {
-    for (int k = 0; k < n; ++k) {
+    while (threads.size() < n) {
       memory.emplace_back(new char[bytes]);
       threads.emplace_back([&] { const std::lock_guard<std::mutex> wait(until_all_run); });
     }
@@ -59,7 +77,7 @@ void check_threads(const DeviceChoice& choice) {
   }
   lock.unlock();
   for (std::thread& thread : threads) thread.join();
-  if (threads.size() < static_cast<size_t>(n))
+  if (threads.size() < n)
     throw Error("cannot start " + std::to_string(n) + " threads, only " +
                 std::to_string(threads.size()) +
                 ": expected a smaller --threads, or higher limits of processes and of memory "

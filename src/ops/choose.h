@@ -11,16 +11,17 @@ struct DeviceChoice {
   bool cusparse = false;        // propagation on the GPU by cuSPARSE, not by our kernel
 };
 
-/// Returns "cpu" or "cuda": what `wanted` comes to on this machine. Throws where "cuda" is asked
-/// for and no GPU works, with why; warns where "auto" leaves a GPU that is there alone.
-std::string choose_device(const std::string& wanted);
+/// Returns what a choice comes to on this machine: "cpu" or "cuda", and on the CPU neither tf32 nor
+/// cusparse. Throws where "cuda" is asked for and no GPU works, with why. Warns where "auto" leaves
+/// a GPU that is there alone, and of options that do nothing.
+DeviceChoice choose_device(DeviceChoice choice);
 
-/// Returns the operations on the chosen device. Throws like `choose_device`.
-std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& choice);
+/// Returns the operations on the device that choose_device returned.
+std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& chosen);
 
 /// Throws unless the CPU's threads can all run, each with the memory that OpenBLAS takes in its
 /// first product; where there is none, OpenBLAS waits forever. To be called once everything else is
 /// allocated. Does nothing for a GPU.
-void check_threads(const DeviceChoice& choice);
+void check_threads(const DeviceChoice& chosen);
 
 }  // namespace bm3

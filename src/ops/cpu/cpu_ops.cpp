@@ -27,7 +27,7 @@ void* CpuOps<T>::allocate(size_t bytes) {
   void* memory = ::operator new(bytes, std::align_val_t{64}, std::nothrow);
   if (!memory)
     throw Error("out of memory: " + std::to_string(bytes >> 20) +
-                " MiB asked for; a smaller data set or --features frozen needs less");
+                " MiB asked for; a smaller data set, --batch or --dim needs less");
   blocks_[memory] = bytes;
   most_ = std::max(most_, allocated());
   return memory;
