@@ -89,7 +89,8 @@ TEST_F(Cli, RefusesTheData) {
   } cases[] = {
       {"toy.inter", "", inter + " is empty: expected a header line and interactions"},
       {"toy.inter", right + "1\tseven\t0\n",
-       inter + last + ": itemID is 'seven': expected a whole number from 0 to 2147483647"},
+       inter + last + ": itemID is 'seven': expected a whole number from 0 to 5509 (999 + 10 * 451 "
+                      "interactions)"},
       {"toy.inter", head + "0\t0\t0\n1\t0\t1\n0\t1\t2\n", no_user("validation")},
       {"toy.inter", head + "0\t0\t0\n0\t1\t1\n1\t0\t2\n", no_user("test")},
       {"image_feat.npy", "", image + " is not an .npy file: expected it to start with \\x93NUMPY"},
