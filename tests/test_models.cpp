@@ -1,7 +1,7 @@
 // What every model must prove, on every backend: a new one in all_models() gets all of it.
 #include "backends.h"
 #include "error.h"
-#include "ops/cpu/cpu_ops.h"
+#include "faulty_ops.h"
 #include "model_case.h"
 
 namespace bm3::test {
@@ -69,6 +69,39 @@ TEST(Padding, ChangesNothing) {
     });
     EXPECT_GT(rows_of_padding, cases) << kind.name;
   }
+}
+
+/// A case in which every part has a share of every gradient that it can reach.
+ModelCase whole_case(const ModelKind& kind, const std::string& form, uint64_t seed) {
+  ModelCase c = random_case(kind, kind.reads_features ? 2 : 0, seed);
+  for (const auto& [name, value] : {std::pair<std::string, std::string>{"layers", "2"},
+                                    {"dropout", "0.3"}, {"reg", "2"}, {"reg-form", form}})
+    if (c.settings.knows(name)) c.settings.set(name, value);
+  return c;
+}
+
+/// The models, by name, in whose gradients something is wrong.
+std::string wrong_models(Ops<double>& ops, uint64_t seed) {
+  std::string wrong;
+  for (const ModelKind& kind : all_models())
+    for (const char* form : {"norm", "squared"})
+      for (const auto& [name, agreement] : check_model(ops, whole_case(kind, form, seed)))
+        if (!agreement.within(gradient_bound)) wrong += kind.name + "/" + form + "/" + name + " ";
+  return wrong;
+}
+
+/// Each wrong operation shows in the whole loss of a model that uses it.
+TEST(PlantedFault, IsCaughtInAWholeModel) {
+  for (const Planted& p : planted) {
+    FaultyOps ops(p.fault);
+    for (uint64_t seed = 1; seed <= 4; ++seed)
+      EXPECT_NE(wrong_models(ops, seed), "") << p.words << ", seed " << seed;
+  }
+}
+
+TEST(PlantedFault, IsNotSeenWhereThereIsNone) {
+  FaultyOps ops(Fault::none);
+  for (uint64_t seed = 1; seed <= 4; ++seed) EXPECT_EQ(wrong_models(ops, seed), "") << seed;
 }
 
 /// The forward pass leaves the parameters alone, and the same step gives the same bytes.

@@ -2,9 +2,6 @@
 
 #include <algorithm>
 
-#include "error.h"
-#include "text.h"
-
 namespace bm3 {
 
 template <class T>
@@ -110,11 +107,10 @@ const std::vector<ModelKind>& all_models() {
 
 const ModelKind& model_kind(const std::string& name) {
   std::vector<std::string> names;
-  for (const ModelKind& kind : all_models()) {
-    if (kind.name == name) return kind;
-    names.push_back(kind.name);
-  }
-  throw Error("--model is " + in_quotes(name) + ": expected " + join(names, " or "));
+  for (const ModelKind& kind : all_models()) names.push_back(kind.name);
+  check_value("--model", word_of(names), name);
+  return *std::find_if(all_models().begin(), all_models().end(),
+                       [&](const ModelKind& kind) { return kind.name == name; });
 }
 
 }  // namespace bm3

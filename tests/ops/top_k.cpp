@@ -40,7 +40,7 @@ template <class Backend>
 class TopKTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(TopKTest, Backends, BackendName);
 
-/// Whole numbers up to `largest` make exact scores, with more ties the fewer they are; -1 stands for
+/// Whole numbers up to `largest` make exact scores, with many ties where it is small; -1 stands for
 /// reals.
 template <class T>
 std::vector<T> vectors(Random& random, size_t n, int32_t largest) {

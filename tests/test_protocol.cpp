@@ -1,0 +1,241 @@
+// The protocol of training and evaluation (4.3, 4.4), seen by a model that records its batches and
+// ranks as a script says.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "layers/negatives.h"
+#include "train.h"
+
+namespace bm3::test {
+namespace {
+
+constexpr size_t n_users = 5, n_items = 60;
+using Pair = std::pair<int32_t, int32_t>;
+
+/// What an epoch's vectors give user u: the ranks, from 0, of the items held out for validation and
+/// for test. The user's training item would be the very first.
+struct Ranks {
+  std::vector<size_t> valid, test;  // [n_users]
+};
+
+struct Script {
+  std::vector<Ranks> epochs;             // the last one stands for all later ones
+  std::vector<std::vector<Pair>> batches;
+  std::vector<int32_t> negatives;
+  std::vector<uint32_t> steps;           // that masks were drawn for
+  std::vector<uint64_t> seeds;
+};
+Script script;
+
+/// User u's items: 3 u to 3 u + 9 in training, 40 + u for validation, 50 + u for test.
+Dataset data() {
+  Dataset out;
+  out.name = "scripted";
+  out.interactions.n_users = n_users;
+  out.interactions.n_items = n_items;
+  for (int32_t u = 0; u < int32_t{n_users}; ++u) {
+    for (int32_t i = 3 * u; i < 3 * u + 9; ++i) out.interactions.train.push_back({u, i});
+    out.interactions.valid.push_back({u, 40 + u});
+    out.interactions.test.push_back({u, 50 + u});
+  }
+  return out;
+}
+
+/// Scores are looked up: a user's vector is a unit vector, an item's has a score for each user.
+class Scripted final : public Model<float> {
+ public:
+  explicit Scripted(const Setup<float>& s)
+      : Model<float>(s, embedding_tables(s, xavier_uniform), {{"one", 2.0}}),
+        user_(ops, n_users * n_users),
+        item_(ops, n_items * n_users) {}
+  void draw(const Batch&, uint64_t seed, const uint32_t* step) override {
+    script.steps.push_back(*step);
+    script.seeds.push_back(seed);
+  }
+  void forward(const Batch& batch) override {
+    std::vector<Pair> pairs;
+    for (size_t r = 0; r < batch.users.n; ++r)
+      for (int32_t e = batch.by_user.begin[r]; e < batch.by_user.begin[r + 1]; ++e) {
+        pairs.push_back({batch.users.at[r], batch.items.at[batch.by_user.target[e]]});
+        if (batch.triples.negative)
+          script.negatives.push_back(batch.items.at[batch.triples.negative[e]]);
+      }
+    script.batches.push_back(pairs);
+    *loss(0) += static_cast<double>(script.batches.size());
+  }
+  void backward(const Batch&) override {}
+  std::vector<Trace> trace(const Batch&) override { return {}; }
+  Embeddings<float> embeddings() override {
+    const Ranks& now = script.epochs[std::min(epoch_++, script.epochs.size() - 1)];
+    for (size_t u = 0; u < n_users; ++u) {
+      user_.data()[u * n_users + u] = 1;
+      for (size_t i = 0, rank = 0; i < n_items; ++i) {  // others fill the ranks that are left
+        while (rank == now.valid[u] || rank == now.test[u]) ++rank;
+        const bool trained = i >= 3 * u && i < 3 * u + 9;
+        const size_t place = i == 40 + u   ? now.valid[u]
+                             : i == 50 + u ? now.test[u]
+                             : trained     ? 0
+                                           : rank++;
+        item_.data()[i * n_users + u] = (trained ? 200.0F : 100.0F) - static_cast<float>(place);
+      }
+    }
+    return {user_.matrix(n_users, n_users), item_.matrix(n_items, n_users)};
+  }
+
+ private:
+  Array<float> user_, item_;
+  size_t epoch_ = 0;
+};
+
+struct Outcome {
+  TrainResult result;
+  std::vector<Epoch> epochs;
+};
+
+Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::string>& words,
+            bool negatives = false) {
+  script = {epochs, {}, {}, {}, {}};
+  const ModelKind kind{"scripted", "", {dim_setting()}, {}, negatives, false,
+                       [](const Setup<float>& s) -> std::unique_ptr<Model<float>> {
+                         return std::make_unique<Scripted>(s);
+                       }, nullptr};
+  std::vector<Setting> known = kind.settings;
+  for (const Setting& setting : training_settings()) known.push_back(setting);
+  Settings settings(known);
+  for (const auto& [name, value] : words) settings.set(name, value);
+  const auto ops = make_cpu_ops<float>(1);
+  Outcome out;
+  out.result = train(*ops, data(), kind, settings,
+                     {[](size_t) {}, [](size_t, size_t) {},
+                      [&](const Epoch& epoch) { out.epochs.push_back(epoch); }});
+  return out;
+}
+
+/// Ranks in which `hits` users have their validation item at this rank and their test item at that
+/// one, and the others have both beyond 50.
+Ranks ranks(size_t hits, size_t valid, size_t test) {
+  Ranks out;
+  for (size_t u = 0; u < n_users; ++u) {
+    out.valid.push_back(u < hits ? valid : 45);
+    out.test.push_back(u < hits ? test : 46);
+  }
+  return out;
+}
+
+// ------------------------------------------------------------------------------------ batches
+
+TEST(Protocol, EachEpochSeesEachTrainingPairOnceAndTheLastPartialBatch) {
+  run({ranks(1, 0, 1)}, {{"batch", "8"}, {"epochs", "3"}});
+  ASSERT_EQ(script.batches.size(), 3u * 6);  // 45 pairs
+  std::multiset<Pair> all;
+  for (const auto& [user, item] : data().interactions.train) all.insert({user, item});
+  for (size_t epoch = 0; epoch < 3; ++epoch) {
+    std::multiset<Pair> seen;
+    for (size_t k = 0; k < 6; ++k) {
+      const auto& batch = script.batches[6 * epoch + k];
+      EXPECT_EQ(batch.size(), k < 5 ? 8u : 5u);
+      seen.insert(batch.begin(), batch.end());
+    }
+    EXPECT_EQ(seen, all);
+  }
+}
+
+TEST(Protocol, EpochsAndSeedsHaveOrdersOfTheirOwn) {
+  const auto order_of = [](const char* seed) {
+    run({ranks(1, 0, 1)}, {{"batch", "8"}, {"epochs", "3"}, {"seed", seed}});
+    return script.batches;
+  };
+  const auto once = order_of("1");
+  EXPECT_EQ(order_of("1"), once);
+  EXPECT_NE(order_of("2"), once);
+  const auto begin = once.begin();
+  EXPECT_NE(std::vector(begin, begin + 6), std::vector(begin + 6, begin + 12));
+  EXPECT_NE(std::vector(begin + 6, begin + 12), std::vector(begin + 12, begin + 18));
+  std::vector<Pair> as_in_the_file;
+  for (size_t k = 0; k < 8; ++k) as_in_the_file.push_back({0, static_cast<int32_t>(k)});
+  EXPECT_NE(once[0], as_in_the_file);
+}
+
+TEST(Protocol, DrawsAreKeyedByTheSeedAndByStepsFromOne) {
+  run({ranks(1, 0, 1)}, {{"batch", "20"}, {"epochs", "2"}, {"seed", "7"}});
+  EXPECT_EQ(script.steps, (std::vector<uint32_t>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(script.seeds, std::vector<uint64_t>(6, 7));
+}
+
+TEST(Protocol, NegativesAreNewInEachEpochAndNeverTheUsersOwn) {
+  run({ranks(1, 0, 1)}, {{"batch", "45"}, {"epochs", "2"}}, true);
+  ASSERT_EQ(script.negatives.size(), 90u);
+  size_t k = 0;
+  for (const auto& batch : script.batches)
+    for (const auto& [user, item] : batch) {
+      const int32_t negative = script.negatives[k++];
+      EXPECT_TRUE(negative < 3 * user || negative >= 3 * user + 9) << user << " " << negative;
+      EXPECT_LT(negative, 21);  // an item of the training
+    }
+  EXPECT_FALSE(std::equal(script.negatives.begin(), script.negatives.begin() + 45,
+                          script.negatives.begin() + 45));
+}
+
+/// The shuffle is Fisher and Yates', of the previous epoch's order, with Philox's words of (seed,
+/// epoch, place).
+TEST(Protocol, OrdersAndNegativesAreThoseOfTheirKeys) {
+  run({ranks(1, 0, 1)}, {{"batch", "1"}, {"epochs", "2"}, {"seed", "3"}}, true);
+  const Negatives negatives(data().interactions);
+  std::vector<Interaction> order = data().interactions.train;
+  for (uint32_t epoch = 1; epoch <= 2; ++epoch) {
+    for (size_t n = order.size(); n > 1; --n) {
+      const Random4 random = philox(3, Stream::shuffle, epoch, n);
+      std::swap(order[n - 1], order[(uint64_t{random.x[0]} << 32 | random.x[1]) % n]);
+    }
+    for (size_t k = 0; k < order.size(); ++k) {
+      const size_t step = (epoch - 1) * order.size() + k;
+      EXPECT_EQ(script.batches[step], (std::vector<Pair>{{order[k].user, order[k].item}})) << step;
+      EXPECT_EQ(script.negatives[step], negatives.draw(order[k].user, 3, epoch, k)) << step;
+    }
+  }
+}
+
+TEST(Protocol, LossesAreMeansOfTheBatches) {
+  const Outcome out = run({ranks(1, 0, 1)}, {{"batch", "8"}, {"epochs", "2"}});
+  EXPECT_EQ(out.epochs[0].losses[0].value, 21.0 / 6);  // 1 + ... + 6
+  EXPECT_EQ(out.epochs[1].losses[0].value, 57.0 / 6);  // 7 + ... + 12
+  EXPECT_EQ(total(out.epochs[0].losses), 7.0);
+}
+
+// ------------------------------------------------------------------------------- the best epoch
+
+/// Epoch 3 is the first with the largest R@20, though epoch 2 has the larger N@20, epoch 4 the same
+/// R@20 and a larger N@20, and epoch 5 better test figures.
+const std::vector<Ranks> story = {ranks(1, 0, 30), ranks(3, 0, 30), ranks(4, 19, 9),
+                                  ranks(4, 1, 30), ranks(2, 0, 1)};
+
+TEST(Protocol, TheBestEpochIsTheFirstWithTheLargestValidationRecallAt20) {
+  const Outcome out = run(story, {{"epochs", "5"}});
+  EXPECT_EQ(out.result.best_epoch, 3u);
+  const bool best[] = {true, true, true, false, false};
+  for (size_t k = 0; k < 5; ++k) EXPECT_EQ(out.epochs[k].best, best[k]) << k + 1;
+  EXPECT_EQ(out.result.valid.recall[at20], 0.8);
+  EXPECT_EQ(out.result.valid.recall[at10], 0);
+  EXPECT_GT(out.epochs[1].valid.ndcg[at20], out.result.valid.ndcg[at20]);
+}
+
+TEST(Protocol, TestFiguresAndVectorsAreThoseOfTheBestEpoch) {
+  const Outcome out = run(story, {{"epochs", "5"}});
+  EXPECT_EQ(out.result.test.recall[at10], 0.8);  // rank 10 among the items not of the training
+  EXPECT_EQ(out.result.test.n_users, n_users);
+  EXPECT_EQ(out.result.item[40 * n_users], 100.0F - 19);
+}
+
+TEST(Protocol, StopsWhenSoManyEpochsBroughtNothingBetter) {
+  for (size_t patience : {1, 2, 5}) {
+    const Outcome out = run(story, {{"patience", std::to_string(patience)}});
+    EXPECT_EQ(out.epochs.size(), 3 + patience);
+    EXPECT_EQ(out.result.best_epoch, 3u);
+  }
+}
+
+}  // namespace
+}  // namespace bm3::test
