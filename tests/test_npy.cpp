@@ -123,26 +123,25 @@ TEST(Npy, ReadsEveryHalfThatIsFinite) {
   }
 }
 
-TEST(Npy, RefusesWhatIsNotFinite) {
+template <class T>
+void expect_not_finite(const std::string& dtype, const std::vector<T>& bad_values) {
   const ScratchFolder folder;
-  const float inf = std::numeric_limits<float>::infinity();
-  const auto path = folder / "x.npy";
   for (bool fortran : {false, true})
-    for (double bad : {double{inf}, -double{inf}, std::nan(""), 3.5e38, -1e300}) {
-      std::vector<double> values(600 * 40, 1.0);
+    for (T bad : bad_values) {
+      std::vector<T> values(600 * 40, 1);
       values[517 * 40 + 33] = bad;
-      const auto stored = fortran ? transposed(values, 600, 40) : values;
-      write_file(path, header(dictionary("<f8", "(600, 40)", fortran)) + bytes_of(stored));
-      const NpyMatrix matrix(path);
+      const auto path = write_file(folder / "x.npy",
+                                   header(dictionary(dtype, "(600, 40)", fortran)) +
+                                       bytes_of(fortran ? transposed(values, 600, 40) : values));
       for (int64_t piece : {1, 100, 600})
-        EXPECT_ERROR(read(matrix, piece),
+        EXPECT_ERROR(read(NpyMatrix(path), piece),
                      path.string() + ": row 517, column 33: expected a finite float32 number");
     }
-  for (float bad : {inf, -inf, std::nanf("")}) {
-    write_file(path, header(dictionary("<f4", "(2, 2)")) + bytes_of<float>({1, 2, 3, bad}));
-    EXPECT_ERROR(read(NpyMatrix(path), 2),
-                 path.string() + ": row 1, column 1: expected a finite float32 number");
-  }
+}
+
+TEST(Npy, RefusesWhatIsNotFinite) {
+  expect_not_finite<double>("<f8", {INFINITY, -INFINITY, std::nan(""), 3.5e38, -1e300});
+  expect_not_finite<float>("<f4", {INFINITY, -INFINITY, std::nanf("")});
 }
 
 TEST(Npy, ReadsADictionaryInAnyOrderAndQuotes) {
@@ -214,8 +213,8 @@ TEST(Npy, RefusesWhatIsNoMatrixOfFloats) {
     std::vector<std::string> values;
   } cases[] = {
       {"descr", "little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')",
-       {"'<i4'", "'|u1'", "'>f4'", "'<f16'", "'<c8'", "'|O'", "'=f4'", "''", "'<f4", "\"<f4'", "<f4",
-        "[('a'", "'<f4 '", "'<f4\t'", ""}},
+       {"'<i4'", "'|u1'", "'>f4'", "'<f16'", "'<c8'", "'|O'", "'=f4'", "''", "'<f4", "\"<f4'",
+        "<f4", "[('a'", "'<f4 '", "'<f4\t'", ""}},
       {"fortran_order", "True or False", {"true", "Falsehood", "''", ""}},
       {"shape", "(rows, columns), a row for each item and at least one column",
        {"()", "(4,)", "(2, 2, 2)", "(4, 0)", "(-1, 3)", "(2, -3)", "[2", "2", "(2 3)", "(2, x)",
@@ -234,7 +233,8 @@ TEST(Npy, RefusesWhatIsNoMatrixOfFloats) {
       wrong[key] = value;
       const bool is_tuple = value[0] == '(', is_open = value == "(2, 3";
       const std::string shown = is_open ? "" : value.substr(0, is_tuple ? 99 : value.find(' '));
-      EXPECT_EQ(refusal_with(wrong), " has " + key + " " + one_line(shown) + ": expected " + expected);
+      EXPECT_EQ(refusal_with(wrong),
+                " has " + key + " " + one_line(shown) + ": expected " + expected);
     }
 }
 

@@ -72,6 +72,7 @@ Interactions parse_rows(const Texts& lines, const Columns& columns, const std::s
                     numbers = "a whole number from 0 to " + std::to_string(most) + " (999 + 10 * " +
                               std::to_string(rows) + " interactions)";
   std::unordered_map<int64_t, size_t> line_of;
+  line_of.reserve(rows);
   Texts fields;
   for (size_t line = 2; line <= lines.size(); ++line) {
     if (lines[line - 1].empty()) fail(name, line, "is blank: expected an interaction");
