@@ -91,7 +91,7 @@ class Bm3(Model):
 
 
 class Bpr(Model):
-    defaults = {"dim": 64, "reg": 0.01}
+    defaults = {"dim": 64, "reg": 0.1}
     initialize = staticmethod(torch.nn.init.xavier_normal_)
 
     def __init__(self, n_users, n_items, train, settings):
@@ -112,7 +112,7 @@ class Bpr(Model):
 
 
 class LightGcn(Bpr):
-    defaults = {"dim": 64, "layers": 3, "reg": 1e-4}
+    defaults = {"dim": 64, "layers": 4, "reg": 0.01}
     initialize = staticmethod(torch.nn.init.xavier_uniform_)
 
     def __init__(self, n_users, n_items, train, settings):

@@ -151,6 +151,7 @@ TEST(Notes, WrongNamesAreNoticed) {
       {notes(), "| BPR |", "| X | | `src/train.cpp` `train` | |\n| BPR |",
        "no file, identifier or test in the row  X "},
       {notes(), "`drop_threshold`", "`drop_limit`", "no drop_limit in the files of its row"},
+      {notes(), "`cosine_floor`", "`released`", "no released in the files of its row"},
       {notes(), "`philox`, `mask", "`philox`, `Nobody::mask", "no Nobody in the files of its row"},
       {notes(), "| BPR |", "| BPR `--mm-weights` |", "no option --mm-weights"},
       {notes(), "| BPR |", "| BPR `--mm` |", "no option --mm"},

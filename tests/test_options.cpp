@@ -30,8 +30,8 @@ const Line lines[] = {
     {"elec", {{"layers", "2"}, {"dropout", "0.3"}, {"reg", "0.1"}}},
     {"mine", {{"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"}}},
     {"paper", {{"recipe", "released"}, {"reg-form", "norm"}, {"mm-weight", "2"}}},
-    {"baby --model lightgcn", {{"layers", "4"}, {"reg", "0.001"}, {"pair-form", "epsilon"}}},
-    {"sports --model=lightgcn", {{"layers", "4"}, {"reg", "0.001"}}},
+    {"baby --model lightgcn", {{"layers", "4"}, {"reg", "0.01"}, {"pair-form", "epsilon"}}},
+    {"sports --model=lightgcn", {{"layers", "4"}, {"reg", "0.01"}}},
     // A recipe, and what is given explicitly: in any order.
     {"baby --recipe paper", {{"recipe", "paper"}, {"reg-form", "squared"}, {"mm-weight", "1"}}},
     {"sports --recipe paper", {{"reg-form", "squared"}, {"reg", "0.01"}}},

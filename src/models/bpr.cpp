@@ -61,7 +61,7 @@ std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
 }  // namespace
 
 ModelKind bpr_kind() {
-  return {"bpr", "Rendle et al., UAI 2009", pair_settings("0.01"),
+  return {"bpr", "Rendle et al., UAI 2009", pair_settings("0.1"),
           {{"baby", 0.0357, 0.0575, 0.0192, 0.0249},
            {"sports", 0.0432, 0.0653, 0.0241, 0.0298},
            {"elec", 0.0235, 0.0367, 0.0127, 0.0161}},

@@ -76,7 +76,7 @@ std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
 }
 
 std::vector<Setting> settings() {
-  std::vector<Setting> out = pair_settings("0.001");
+  std::vector<Setting> out = pair_settings("0.01");
   out.insert(out.begin() + 1,
              {"layers", whole_from_to(0, 8), "4", "L, layers of the graph", {}, {"n-layers"}});
   return out;

@@ -1,26 +1,10 @@
 // Linear layers [Eq. 1, 6]: blocks of rows forward, slices of columns backward.
-#include <cblas.h>
-
-#include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/gemm.h"
 
 namespace bm3 {
 namespace {
 
 constexpr size_t column_slice = 128;  // columns of x whose part of d_W one thread computes
-
-int as_int(size_t n) { return static_cast<int>(n); }
-
-/// C [m, n] = op(A) op(B) + beta C, row-major; `a`, `b`, `c` are the rows' distances.
-void gemm(CBLAS_TRANSPOSE tA, CBLAS_TRANSPOSE tB, size_t m, size_t n, size_t k, const float* A,
-          size_t a, const float* B, size_t b, float beta, float* C, size_t c) {
-  cblas_sgemm(CblasRowMajor, tA, tB, as_int(m), as_int(n), as_int(k), 1, A, as_int(a), B,
-              as_int(b), beta, C, as_int(c));
-}
-void gemm(CBLAS_TRANSPOSE tA, CBLAS_TRANSPOSE tB, size_t m, size_t n, size_t k, const double* A,
-          size_t a, const double* B, size_t b, double beta, double* C, size_t c) {
-  cblas_dgemm(CblasRowMajor, tA, tB, as_int(m), as_int(n), as_int(k), 1, A, as_int(a), B,
-              as_int(b), beta, C, as_int(c));
-}
 
 /// to [last - first, width] = columns column .. column + width of x[rows[first..last)].
 template <class T>

@@ -1,26 +1,12 @@
 // Ranking [Eq. 13]: scores in blocks that stay in cache, a running threshold instead of a sort.
-#include <cblas.h>
-
 #include <limits>
 
-#include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/gemm.h"
 
 namespace bm3 {
 namespace {
 
 constexpr size_t user_block = 128, item_block = 512;  // of a block of scores
-
-void scores(float* s, const float* h_u, const float* h_i, size_t users, size_t items, size_t d) {
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(users),
-              static_cast<int>(items), static_cast<int>(d), 1, h_u, static_cast<int>(d), h_i,
-              static_cast<int>(d), 0, s, static_cast<int>(items));
-}
-void scores(double* s, const double* h_u, const double* h_i, size_t users, size_t items,
-            size_t d) {
-  cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(users),
-              static_cast<int>(items), static_cast<int>(d), 1, h_u, static_cast<int>(d), h_i,
-              static_cast<int>(d), 0, s, static_cast<int>(items));
-}
 
 /// The k best of a stream of scored items that come in ascending order of their numbers.
 template <class T>
@@ -105,7 +91,7 @@ void CpuOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h
     std::fill(h + block * d, h + user_block * d, T(0));
     for (size_t i0 = 0; i0 < n_items; i0 += item_block) {
       const size_t width = std::min(item_block, n_items - i0);
-      scores(s, h, h_i.row(i0), user_block, width, d);
+      gemm(CblasNoTrans, CblasTrans, user_block, width, d, h, d, h_i.row(i0), d, T(0), s, width);
       for (size_t r = 0; r < block; ++r) {
         for (; seen[r] < end[r]; ++seen[r]) {
           const size_t i = static_cast<size_t>(graph.neighbour.data()[seen[r]]) - graph.n_users;
