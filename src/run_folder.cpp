@@ -3,9 +3,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "data/files.h"
 #include "data/npy.h"
-#include "data/open_file.h"
-#include "data/part_folder.h"
 #include "text.h"
 
 namespace bm3 {

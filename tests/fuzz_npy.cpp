@@ -17,23 +17,6 @@ void require(bool promise) {
   if (!promise) std::abort();
 }
 
-/// A file in memory, for the code under test to open by its path.
-class MemoryFile {
- public:
-  MemoryFile() : descriptor_(memfd_create("fuzz", 0)) { require(descriptor_ >= 0); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  ~MemoryFile() { close(descriptor_); }
-  void hold(const uint8_t* bytes, size_t size) const {
-    require(ftruncate(descriptor_, 0) == 0);
-    require(pwrite(descriptor_, bytes, size, 0) == static_cast<ssize_t>(size));
-  }
-  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
-
- private:
-  int descriptor_;
-};
-
 std::vector<float> read_in_pieces(const bm3::NpyMatrix& matrix, int64_t piece) {
   const auto cols = static_cast<size_t>(matrix.cols());
   std::vector<float> out(static_cast<size_t>(matrix.rows()) * cols, NAN);
@@ -72,9 +55,9 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* bytes, size_t size, size_t mo
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  static const MemoryFile file;
-  file.hold(bytes, size);
-  const std::string path = file.path();
+  static const int file = memfd_create("fuzz", 0);  // in memory, and with a path
+  const std::string path = "/proc/self/fd/" + std::to_string(file);
+  require(ftruncate(file, 0) == 0 && pwrite(file, bytes, size, 0) == static_cast<ssize_t>(size));
   try {
     check(bm3::NpyMatrix(path), size);
   } catch (const bm3::Error& e) {

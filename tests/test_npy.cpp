@@ -1,5 +1,6 @@
 // .npy files, against files made by hand from the format's description.
 #include <cstring>
+#include <map>
 #include <numeric>
 
 #include "compare.h"
@@ -61,35 +62,33 @@ double half_value(unsigned bits) {
                                : (1 + fraction) * std::pow(2.0, exponent - 15));
 }
 
-struct Shape {
-  size_t rows, cols;
-};
-constexpr Shape shapes[] = {{1, 1}, {1, 40}, {5, 3}, {300, 17}, {33, 16}, {2, 5000}, {700, 1}};
+constexpr std::pair<size_t, size_t> shapes[] = {{1, 1},   {1, 40},   {5, 3},  {300, 17},
+                                                {33, 16}, {2, 5000}, {700, 1}};
+
+std::string shape_text(size_t rows, size_t cols) {
+  return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
+}
 
 template <class T>
 void expect_reads(const std::string& dtype, const std::vector<T>& values,
-                  const std::vector<float>& expected, Shape shape, const ScratchFolder& folder) {
+                  const std::vector<float>& expected, size_t rows, size_t cols) {
+  const ScratchFolder folder;
   for (int version : {1, 2, 3})
     for (bool fortran : {false, true}) {
-      SCOPED_TRACE(testing::Message() << dtype << " " << shape.rows << " x " << shape.cols
-                                      << (fortran ? " Fortran" : " C") << " version " << version);
-      const std::string text =
-          "(" + std::to_string(shape.rows) + ", " + std::to_string(shape.cols) + ")";
-      const NpyMatrix matrix(
-          write_file(folder / "x.npy",
-                     header(dictionary(dtype, text, fortran), version) +
-                         bytes_of(fortran ? transposed(values, shape.rows, shape.cols) : values)));
-      EXPECT_EQ(matrix.rows(), static_cast<int64_t>(shape.rows));
-      EXPECT_EQ(matrix.cols(), static_cast<int64_t>(shape.cols));
+      const std::string start = header(dictionary(dtype, shape_text(rows, cols), fortran), version);
+      SCOPED_TRACE(start.substr(10));
+      const NpyMatrix matrix(write_file(
+          folder / "x.npy", start + bytes_of(fortran ? transposed(values, rows, cols) : values)));
+      EXPECT_EQ(matrix.rows(), static_cast<int64_t>(rows));
+      EXPECT_EQ(matrix.cols(), static_cast<int64_t>(cols));
       for (int64_t piece : {1, 7, 256, 1000}) EXPECT_EQ(read(matrix, piece), expected);
     }
 }
 
 TEST(Npy, ReadsEveryTypeOrderAndVersion) {
   Random random(1);
-  const ScratchFolder folder;
-  for (const Shape shape : shapes) {
-    const auto f8 = random.numbers<double>(shape.rows * shape.cols, 100);
+  for (const auto& [rows, cols] : shapes) {
+    const auto f8 = random.numbers<double>(rows * cols, 100);
     const std::vector<float> f4(f8.begin(), f8.end());
     std::vector<uint16_t> f2(f8.size());
     std::vector<float> of_f2;
@@ -97,10 +96,13 @@ TEST(Npy, ReadsEveryTypeOrderAndVersion) {
       bits = static_cast<uint16_t>(random.below(31 << 10) | random.below(2) << 15);
       of_f2.push_back(static_cast<float>(half_value(bits)));
     }
-    expect_reads("<f8", f8, f4, shape, folder);
-    expect_reads("<f4", f4, f4, shape, folder);
-    expect_reads("<f2", f2, of_f2, shape, folder);
+    expect_reads("<f8", f8, f4, rows, cols);
+    expect_reads("<f4", f4, f4, rows, cols);
+    expect_reads("<f2", f2, of_f2, rows, cols);
   }
+  const double most = std::numeric_limits<float>::max();
+  const std::vector<double> edge = {most, -most, 1e-50, -0.0, 1 + 1e-9, std::nextafter(most, 0)};
+  expect_reads("<f8", edge, std::vector<float>(edge.begin(), edge.end()), 2, 3);
 }
 
 TEST(Npy, ReadsEveryHalfThatIsFinite) {
@@ -121,36 +123,25 @@ TEST(Npy, ReadsEveryHalfThatIsFinite) {
   }
 }
 
-TEST(Npy, ReadsDoublesAtTheEdgeOfFloat) {
+template <class T>
+void expect_not_finite(const std::string& dtype, const std::vector<T>& bad_values) {
   const ScratchFolder folder;
-  const double most = std::numeric_limits<float>::max();
-  const std::vector<double> values = {most, -most, 1e-50, -0.0, 1 + 1e-9, std::nextafter(most, 0)};
-  const std::vector<float> expected(values.begin(), values.end());
-  const auto path =
-      write_file(folder / "x.npy", header(dictionary("<f8", "(2, 3)")) + bytes_of(values));
-  EXPECT_EQ(read(NpyMatrix(path), 2), expected);
+  for (bool fortran : {false, true})
+    for (T bad : bad_values) {
+      std::vector<T> values(600 * 40, 1);
+      values[517 * 40 + 33] = bad;
+      const auto path = write_file(folder / "x.npy",
+                                   header(dictionary(dtype, "(600, 40)", fortran)) +
+                                       bytes_of(fortran ? transposed(values, 600, 40) : values));
+      for (int64_t piece : {1, 100, 600})
+        EXPECT_ERROR(read(NpyMatrix(path), piece),
+                     path.string() + ": row 517, column 33: expected a finite float32 number");
+    }
 }
 
 TEST(Npy, RefusesWhatIsNotFinite) {
-  const ScratchFolder folder;
-  const float inf = std::numeric_limits<float>::infinity();
-  const auto path = folder / "x.npy";
-  for (bool fortran : {false, true})
-    for (double bad : {double{inf}, -double{inf}, std::nan(""), 3.5e38, -1e300}) {
-      std::vector<double> values(600 * 40, 1.0);
-      values[517 * 40 + 33] = bad;
-      const auto stored = fortran ? transposed(values, 600, 40) : values;
-      write_file(path, header(dictionary("<f8", "(600, 40)", fortran)) + bytes_of(stored));
-      const NpyMatrix matrix(path);
-      for (int64_t piece : {1, 100, 600})
-        EXPECT_ERROR(read(matrix, piece),
-                     path.string() + ": row 517, column 33: expected a finite float32 number");
-    }
-  for (float bad : {inf, -inf, std::nanf("")}) {
-    write_file(path, header(dictionary("<f4", "(2, 2)")) + bytes_of<float>({1, 2, 3, bad}));
-    EXPECT_ERROR(read(NpyMatrix(path), 2),
-                 path.string() + ": row 1, column 1: expected a finite float32 number");
-  }
+  expect_not_finite<double>("<f8", {INFINITY, -INFINITY, std::nan(""), 3.5e38, -1e300});
+  expect_not_finite<float>("<f4", {INFINITY, -INFINITY, std::nanf("")});
 }
 
 TEST(Npy, ReadsADictionaryInAnyOrderAndQuotes) {
@@ -172,82 +163,88 @@ std::string refusal(const std::string& bytes) {
   return at == std::string::npos ? message : message.substr(at + path.string().size());
 }
 
+const std::string no_npy = " is not an .npy file: expected it to start with \\x93NUMPY";
+
 TEST(Npy, RefusesAFileOfAnotherSize) {
   const std::string whole = header(dictionary("<f4", "(5, 3)")) + bytes_of(std::vector<float>(15));
   ASSERT_EQ(whole.size(), 188U);
   EXPECT_EQ(refusal(whole), "");
   for (size_t size = 0; size < 128; ++size)
     EXPECT_EQ(refusal(whole.substr(0, size)),
-              size < 12 ? " is not an .npy file: expected it to start with \\x93NUMPY"
-                        : ": the .npy header is truncated");
+              size < 12 ? no_npy : ": the .npy header is truncated");
   for (size_t size : {128, 129, 187, 189})
     EXPECT_EQ(refusal((whole + "x").substr(0, size)),
               " has " + std::to_string(size) + " bytes: expected 128 + 5 * 3 * 4 by its header");
-  const std::string most = "9223372036854775807";  // whose bytes no number counts
+  const std::string most(18, '9');  // whose bytes no number counts
   EXPECT_EQ(refusal(header(dictionary("<f8", "(" + most + ", " + most + ")"))),
             " has 128 bytes: expected 128 + " + most + " * " + most + " * 8 by its header");
 }
 
 TEST(Npy, RefusesAHeader) {
-  const std::string right = dictionary("<f4", "(2, 3)");
+  const std::string right = dictionary("<f4", "(2, 3)"), is = ": the .npy header is ",
+                    lacks = ": the .npy header lacks ", no_dictionary = ": expected a dictionary",
+                    versions = ": expected 1, 2 or 3";
   std::string huge = header(right, 2);
   huge.replace(8, 4, "\xff\xff\xff\xff");
-  const std::string not_a_dictionary = ": expected a dictionary",
-                    lacks = ": the .npy header lacks ",
-                    no_order = ": the .npy header's fortran_order is ";
   const auto without = [&](const std::string& key) {
     return header(std::string(right).replace(right.find(key), 1, "X"));
   };
-  const auto order = [](const std::string& text) {
-    return header("{'descr': '<f4', 'fortran_order': " + text + ", 'shape': (2, 3)}");
-  };
   const std::pair<std::string, std::string> cases[] = {
-      {"PK" + header(right).substr(2),
-       " is not an .npy file: expected it to start with \\x93NUMPY"},
-      {header(right, 0), ": .npy version 0: expected 1, 2 or 3"},
-      {header(right, 4), ": .npy version 4: expected 1, 2 or 3"},
-      {header(right, -1), ": .npy version -1: expected 1, 2 or 3"},
+      {"PK" + header(right).substr(2), no_npy},
+      {header(right, 0), ": .npy version 0" + versions},
+      {header(right, 4), ": .npy version 4" + versions},
+      {header(right, -1), ": .npy version -1" + versions},
       {huge, ": the .npy header is truncated"},
-      {header(""), ": the .npy header is ''" + not_a_dictionary},
-      {header("\n\n"), ": the .npy header is ''" + not_a_dictionary},
-      {header("{"), ": the .npy header is '{'" + not_a_dictionary},
-      {header("[1, 2]"), ": the .npy header is '[1, 2]'" + not_a_dictionary},
-      {header(right.substr(1)),
-       ": the .npy header is '" + right.substr(1, 40) + "...'" + not_a_dictionary},
+      {header(""), is + "''" + no_dictionary},
+      {header("\n\n"), is + "''" + no_dictionary},
+      {header("{"), is + "'{'" + no_dictionary},
+      {header("[1, 2]"), is + "'[1, 2]'" + no_dictionary},
+      {header(right.substr(1)), is + "'" + right.substr(1, 40) + "...'" + no_dictionary},
       {without("descr"), lacks + "'descr'"},
       {without("fortran_order"), lacks + "'fortran_order'"},
-      {without("shape"), lacks + "'shape'"},
-      {order("true"), no_order + "'true': expected True or False"},
-      {order("Falsehood"), no_order + "'Falsehood': expected True or False"},
-      {order(""), no_order + "'': expected True or False"}};
+      {without("shape"), lacks + "'shape'"}};
   for (const auto& [bytes, words] : cases) EXPECT_EQ(refusal(bytes), words);
 }
 
+/// Each value of the dictionary that is not one of a matrix of floats.
 TEST(Npy, RefusesWhatIsNoMatrixOfFloats) {
-  for (const std::string descr : {"'<i4'", "'|u1'", "'>f4'", "'<f16'", "'<c8'", "'|O'", "'=f4'",
-                                  "''", "'<f4", "\"<f4'", "<f4", "[('a'", "'<f4 '", "'<f4\t'", ""})
-    EXPECT_EQ(refusal(header("{'fortran_order': False, 'shape': (2, 3), 'descr': " + descr + "}")),
-              " has dtype " + one_line(descr.substr(0, descr.find(' '))) +
-                  ": expected little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')");
-  for (const std::string shape :
+  const struct {
+    std::string key, expected;
+    std::vector<std::string> values;
+  } cases[] = {
+      {"descr", "little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')",
+       {"'<i4'", "'|u1'", "'>f4'", "'<f16'", "'<c8'", "'|O'", "'=f4'", "''", "'<f4", "\"<f4'",
+        "<f4", "[('a'", "'<f4 '", "'<f4\t'", ""}},
+      {"fortran_order", "True or False", {"true", "Falsehood", "''", ""}},
+      {"shape", "(rows, columns), a row for each item and at least one column",
        {"()", "(4,)", "(2, 2, 2)", "(4, 0)", "(-1, 3)", "(2, -3)", "[2", "2", "(2 3)", "(2, x)",
-        "(2.0, 3)", "(,)", "(2,,3)", "(,2)", "(2, 9223372036854775808)", "('2', 3)", "(2, 3"})
-    EXPECT_EQ(refusal(header(dictionary("<f4", shape))),
-              " has shape '" + (shape == "(2, 3" ? "" : shape) +
-                  "': expected (rows, columns), a row for each item and at least one column");
-  EXPECT_EQ(refusal(header(dictionary("<f4", "(0, 4)"))), "");  // `load_dataset` counts the rows
+        "(2.0, 3)", "(,)", "(2,,3)", "(,2)", "(2, 9223372036854775808)", "('2', 3)", "(2, 3"}}};
+  const std::map<std::string, std::string> right = {
+      {"descr", "'<f4'"}, {"fortran_order", "False"}, {"shape", "(0, 4)"}};
+  const auto refusal_with = [](const std::map<std::string, std::string>& values) {
+    std::string text;
+    for (const auto& [key, value] : values) text += ", '" + key + "': " + value;
+    return refusal(header("{" + text.substr(2) + "}"));
+  };
+  EXPECT_EQ(refusal_with(right), "");  // `load_dataset` counts the rows
+  for (const auto& [key, expected, values] : cases)
+    for (const auto& value : values) {
+      auto wrong = right;
+      wrong[key] = value;
+      const bool is_tuple = value[0] == '(', is_open = value == "(2, 3";
+      const std::string shown = is_open ? "" : value.substr(0, is_tuple ? 99 : value.find(' '));
+      EXPECT_EQ(refusal_with(wrong),
+                " has " + key + " " + one_line(shown) + ": expected " + expected);
+    }
 }
 
 TEST(Npy, WritesWhatNumpyWould) {
   Random random(2);
-  const ScratchFolder folder;
-  for (const auto [rows, cols] : shapes) {
+  for (const auto& [rows, cols] : shapes) {
     const auto values = random.numbers<float>(rows * cols, 1e6);
-    const std::string shape = "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")",
-                      written = npy_header(static_cast<int64_t>(rows), static_cast<int64_t>(cols)) +
-                                std::string(npy_bytes(values.data(), values.size()));
-    EXPECT_EQ(written, header(dictionary("<f4", shape)) + bytes_of(values));
-    EXPECT_EQ(read(NpyMatrix(write_file(folder / "x.npy", written)), 100), values);
+    EXPECT_EQ(npy_header(static_cast<int64_t>(rows), static_cast<int64_t>(cols)),
+              header(dictionary("<f4", shape_text(rows, cols))));
+    EXPECT_EQ(npy_bytes(values.data(), values.size()), bytes_of(values));
   }
 }
 

@@ -27,8 +27,9 @@ struct Dataset {
   bool synthetic = false;  // made up, not observed
 };
 
-/// Throws unless a modality can have this name, which file names and --modalities hold.
-void check_modality_name(const std::string& name);
+/// Throws unless a modality can have this name, which file names and --modalities hold; `where`
+/// begins the message.
+void check_modality_name(const std::string& name, const std::string& where = "");
 
 /// Reads folder/name/name.inter and every *_feat.npy beside it, a modality each, by name; synthetic
 /// is what `write_dataset` wrote. Throws as `read_inter` (which uses `seed` for a split),

@@ -35,6 +35,9 @@ Interactions parse_inter(std::string_view text, const std::string& name, uint64_
 /// The same from a file. Throws when it cannot be read.
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
 
+/// Returns the text of an .inter file with the three columns, part by part.
+std::string inter_text(const Interactions& data);
+
 /// Throws unless an int32_t can number all nodes of the graph, users and then items, by which the
 /// model knows them. `name` stands in the message.
 void check_node_count(int64_t n_users, int64_t n_items, const std::string& name);

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <regex>
 #include <vector>
 
-#include "data/open_file.h"
+#include "data/files.h"
 #include "text.h"
 
 namespace bm3 {
@@ -33,48 +33,40 @@ std::string_view find_dictionary(std::string_view bytes, const std::string& name
   return dictionary;
 }
 
-/// The text of the value after `'key':` or `"key":`.
-std::string_view value_of(std::string_view dictionary, const std::string& key,
-                          const std::string& name) {
+/// Returns the groups of `pattern` in the value of `key`. Throws unless all of the value matches.
+std::cmatch match_value(std::string_view dictionary, const std::string& key, const char* pattern,
+                        const std::string& expected, const std::string& name) {
   const size_t at = std::min(dictionary.find("'" + key + "':"), dictionary.find('"' + key + "\":"));
-  if (at == std::string_view::npos) throw Error(name + ": the .npy header lacks '" + key + "'");
+  if (at == dictionary.npos) throw Error(name + ": the .npy header lacks '" + key + "'");
   std::string_view value = dictionary.substr(at + key.size() + 3);
   value.remove_prefix(value.find_first_not_of(' '));  // the dictionary ends in }
-  return value.substr(0, value[0] == '(' ? value.find(')') + 1 : value.find_first_of(", }"));
-}
-
-/// The two numbers of "(rows, cols)"; false where it is another tuple.
-bool parse_shape(std::string_view text, int64_t& rows, int64_t& cols) {
-  if (text.size() < 2 || text.front() != '(') return false;
-  const std::string inner(text.substr(1, text.size() - 2));
-  const size_t comma = inner.find(','), second = inner.find_first_not_of(' ', comma + 1);
-  return comma != std::string::npos && second != std::string::npos &&
-         parse(inner.substr(0, comma), rows) && parse(inner.substr(second), cols) && rows >= 0 &&
-         cols > 0;
-}
-
-float half_to_float(uint16_t half) {
-  const int sign = half >> 15, exponent = half >> 10 & 31, fraction = half & 1023;
-  const float size = exponent == 31 ? std::numeric_limits<float>::infinity()  // or NaN
-                     : exponent     ? std::ldexp(static_cast<float>(fraction + 1024), exponent - 25)
-                                    : std::ldexp(static_cast<float>(fraction), -24);
-  return sign ? -size : size;
+  value = value.substr(0, value[0] == '(' ? value.find(')') + 1 : value.find_first_of(", }"));
+  std::cmatch groups;
+  if (!std::regex_match(value.data(), value.data() + value.size(), groups, std::regex(pattern)))
+    throw Error(name + " has " + key + " " + one_line(value.substr(0, 40)) + ": expected " +
+                expected);
+  return groups;
 }
 
 template <class T>
-T value_at(const char* bytes) {
+T value_at(const void* bytes) {
   T value;
   std::memcpy(&value, bytes, sizeof value);
   return value;
+}
+
+float half_to_float(uint32_t half) {
+  const uint32_t magnitude = half & 0x7fff;
+  if (magnitude >= 0x7c00) return INFINITY;  // or NaN
+  const uint32_t bits = (half & 0x8000) << 16 | magnitude << 13;
+  return value_at<float>(&bits) * 0x1p112F;  // the exponents' biases are 15 and 127
 }
 
 /// The value at `bytes`, not finite where float32 cannot hold it.
 float to_float(const char* bytes, int64_t item_size) {
   if (item_size == 2) return half_to_float(value_at<uint16_t>(bytes));
   if (item_size == 4) return value_at<float>(bytes);
-  const auto value = value_at<double>(bytes);
-  const bool fits = std::abs(value) <= static_cast<double>(std::numeric_limits<float>::max());
-  return fits ? static_cast<float>(value) : std::numeric_limits<float>::infinity();
+  return static_cast<float>(value_at<double>(bytes));
 }
 
 }  // namespace
@@ -98,44 +90,36 @@ NpyMatrix::NpyMatrix(const std::filesystem::path& path)
 void NpyMatrix::parse_header(std::string_view bytes) {
   const std::string name = path_.string();
   const std::string_view dictionary = find_dictionary(bytes, name, data_offset_);
-  const std::string_view descr = value_of(dictionary, "descr", name);
-  for (const char size : {'2', '4', '8'})
-    for (const char quote : {'\'', '"'})
-      if (descr == quote + std::string("<f") + size + quote) item_size_ = size - '0';
-  if (item_size_ == 0)
-    throw Error(name + " has dtype " + one_line(descr.substr(0, 40)) +
-                ": expected little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')");
-  const std::string_view order = value_of(dictionary, "fortran_order", name);
-  fortran_ = order == "True";
-  if (!fortran_ && order != "False")
-    throw Error(name + ": the .npy header's fortran_order is " + in_quotes(order) +
-                ": expected True or False");
-  const std::string_view shape = value_of(dictionary, "shape", name);
-  if (!parse_shape(shape, rows_, cols_))
-    throw Error(name + " has shape " + in_quotes(shape) +
-                ": expected (rows, columns), a row for each item and at least one column");
-}
-
-/// out[0], out[step], .. = the values first .. first + count in the order of the file.
-void NpyMatrix::read(int64_t first, int64_t count, float* out, int64_t step) const {
-  std::vector<char> bytes(static_cast<size_t>(count * item_size_));
-  file_.seekg(data_offset_ + first * item_size_);
-  file_.read(bytes.data(), count * item_size_);
-  if (!file_) throw Error("cannot read " + path_.string() + ": did it change while it was open?");
-  for (int64_t k = 0; k < count; ++k) {
-    const float value = to_float(bytes.data() + k * item_size_, item_size_);
-    const int64_t at = first + k;
-    if (!std::isfinite(value))
-      throw Error(path_.string() + ": row " + std::to_string(fortran_ ? at % rows_ : at / cols_) +
-                  ", column " + std::to_string(fortran_ ? at / rows_ : at % cols_) +
-                  ": expected a finite float32 number");
-    out[k * step] = value;
-  }
+  const auto dtype =
+      match_value(dictionary, "descr", "(['\"])<f([248])\\1",
+                  "little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')", name);
+  const auto order =
+      match_value(dictionary, "fortran_order", "(True)|False", "True or False", name);
+  const auto shape = match_value(
+      dictionary, "shape", "\\((\\d{1,18}), ?([1-9]\\d{0,17})\\)",
+      "(rows, columns), a row for each item and at least one column", name);
+  item_size_ = std::stoll(dtype[2]);
+  fortran_ = order[1].matched;
+  rows_ = std::stoll(shape[1]);
+  cols_ = std::stoll(shape[2]);
 }
 
 void NpyMatrix::read_rows(int64_t first, int64_t count, float* out) const {
-  if (!fortran_) return read(first * cols_, count * cols_, out, 1);
-  for (int64_t c = 0; c < cols_; ++c) read(c * rows_ + first, count, out + c, cols_);
+  // In Fortran order the file holds a column after the other.
+  const int64_t pieces = fortran_ ? cols_ : 1, length = count * cols_ / pieces;
+  std::vector<char> bytes(static_cast<size_t>(length * item_size_));
+  for (int64_t p = 0; p < pieces; ++p) {
+    file_.seekg(data_offset_ + (fortran_ ? p * rows_ + first : first * cols_) * item_size_);
+    if (!file_.read(bytes.data(), length * item_size_))
+      throw Error("cannot read " + path_.string() + ": did it change while it was open?");
+    for (int64_t k = 0; k < length; ++k) {
+      const int64_t at = p + k * pieces;
+      out[at] = to_float(bytes.data() + k * item_size_, item_size_);
+      if (!std::isfinite(out[at]))
+        throw Error(path_.string() + ": row " + std::to_string(first + at / cols_) + ", column " +
+                    std::to_string(at % cols_) + ": expected a finite float32 number");
+    }
+  }
 }
 
 std::string npy_header(int64_t rows, int64_t cols) {

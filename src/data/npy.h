@@ -23,7 +23,6 @@ class NpyMatrix {
 
  private:
   void parse_header(std::string_view bytes);
-  void read(int64_t first, int64_t count, float* out, int64_t step) const;
   std::filesystem::path path_;
   mutable std::ifstream file_;
   int64_t rows_ = 0, cols_ = 0;

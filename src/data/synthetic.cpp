@@ -56,38 +56,41 @@ Factors item_factors(const SyntheticSpec& spec, size_t item) {
   return f;
 }
 
-/// What the drawing of interactions looks up. Popularity is summed up for `pick`.
-struct World {
-  std::vector<Factors> item;
-  std::vector<std::vector<size_t>> of_topic;  // items
-  std::vector<std::vector<double>> popularity_of_topic;
-  std::vector<double> popularity_of_topics;
+/// 0, w_0, w_0 + w_1, ..: weights summed up, by which `pick` draws.
+struct Weights {
+  std::vector<double> sums = {0};
+  void add(double weight) { sums.push_back(sums.back() + weight); }
+  size_t pick(double u) const {
+    const auto at = std::upper_bound(sums.begin() + 1, sums.end() - 1, u * sums.back());
+    return static_cast<size_t>(at - sums.begin()) - 1;
+  }
 };
 
-void add_up(std::vector<double>& sums, double next) {
-  sums.push_back((sums.empty() ? 0 : sums.back()) + next);
-}
+struct Topic {
+  std::vector<size_t> items;
+  Weights popularity;  // of each
+};
+
+/// What the drawing of interactions looks up.
+struct World {
+  std::vector<Factors> item;
+  std::vector<Topic> topic;
+  Weights popularity;  // of each topic
+};
 
 World make_world(const SyntheticSpec& spec) {
   World world;
-  world.of_topic.resize(n_topics(spec));
-  world.popularity_of_topic.resize(n_topics(spec));
+  world.topic.resize(n_topics(spec));
   for (size_t i = 0; i < static_cast<size_t>(spec.n_items); ++i) {
     world.item.push_back(item_factors(spec, i));
-    const size_t topic = topic_of(spec, i);
-    world.of_topic[topic].push_back(i);
+    Topic& topic = world.topic[topic_of(spec, i)];
+    topic.items.push_back(i);
     // A random rank in (0, 1] gives a power law of popularity.
     const double rank = Source{spec.seed, popularity}.uniform(i, 0);
-    add_up(world.popularity_of_topic[topic], std::pow(rank + 1e-3, -popularity_power));
+    topic.popularity.add(std::pow(rank + 1e-3, -popularity_power));
   }
-  for (const auto& sums : world.popularity_of_topic)
-    add_up(world.popularity_of_topics, sums.empty() ? 0 : sums.back());
+  for (const Topic& topic : world.topic) world.popularity.add(topic.popularity.sums.back());
   return world;
-}
-
-size_t pick(const std::vector<double>& sums, double u) {
-  const auto at = std::upper_bound(sums.begin(), sums.end(), u * sums.back());
-  return std::min(static_cast<size_t>(at - sums.begin()), sums.size() - 1);
 }
 
 /// A user's taste: two or three topics, by popularity, and a direction among the factors.
@@ -103,7 +106,7 @@ Taste taste_of(const SyntheticSpec& spec, const World& world, size_t user) {
   const Source source{spec.seed, users};
   Taste taste;
   for (size_t k = 0; k < taste.topic.size(); ++k)
-    taste.topic[k] = pick(world.popularity_of_topics, source.uniform(user, n_factors + k));
+    taste.topic[k] = world.popularity.pick(source.uniform(user, n_factors + k));
   for (size_t k = 0; k < n_factors; ++k)
     taste.direction[k] = sharpness * source.normal(user, k) / std::sqrt(double{n_factors});
   return taste;
@@ -116,10 +119,9 @@ size_t draw_item(const World& world, const Taste& taste, const Source& source, s
   const bool wander = source.uniform(user, draw++) < wandering;
   for (;;) {
     const Random4 r = source(user, draw++);
-    const size_t topic = wander ? pick(world.popularity_of_topics, uniform01(r.x[1]))
-                                : taste.topic[r.x[1] % taste.topic.size()];
-    const size_t item =
-        world.of_topic[topic][pick(world.popularity_of_topic[topic], uniform01(r.x[2]))];
+    const Topic& topic = world.topic[wander ? world.popularity.pick(uniform01(r.x[1]))
+                                            : taste.topic[r.x[1] % taste.topic.size()]];
+    const size_t item = topic.items[topic.popularity.pick(uniform01(r.x[2]))];
     const double match = taste.match(world.item[item]);
     if (wander || uniform01(r.x[3]) < std::exp(std::min(0.0, match - 2 * sharpness))) return item;
   }
@@ -145,9 +147,9 @@ std::vector<int64_t> activities(const SyntheticSpec& spec) {
   const auto n = static_cast<size_t>(spec.n_users);
   const int64_t rest = spec.n_interactions - core * spec.n_users, most = spec.n_items / 2;
   std::vector<double> share(n);
+  double sum = 0;
   for (size_t u = 0; u < n; ++u)
-    share[u] = std::pow(Source{spec.seed, activity}.uniform(u, 0), -0.6) - 1;
-  const double sum = std::accumulate(share.begin(), share.end(), 0.0);
+    sum += share[u] = std::pow(Source{spec.seed, activity}.uniform(u, 0), -0.6) - 1;
   std::vector<int64_t> count(n, core);
   int64_t left = rest;
   for (size_t u = 0; u < n; ++u) {
@@ -165,7 +167,7 @@ std::vector<int64_t> activities(const SyntheticSpec& spec) {
 void repair(const SyntheticSpec& spec, const World& world, const std::vector<Taste>& tastes,
             std::vector<std::vector<size_t>>& chosen) {
   std::vector<int64_t> count(world.item.size());
-  std::vector<std::vector<size_t>> fans(world.of_topic.size());
+  std::vector<std::vector<size_t>> fans(world.topic.size());
   for (size_t u = 0; u < chosen.size(); ++u) {
     for (size_t i : chosen[u]) ++count[i];
     for (size_t topic : tastes[u].topic) fans[topic].push_back(u);

@@ -1,5 +1,5 @@
-// Folders that appear whole or not at all.
-#include "data/part_folder.h"
+// Files that are no files, and folders that appear whole or not at all.
+#include "data/files.h"
 
 #include <sched.h>
 #include <sys/mount.h>
@@ -13,6 +13,21 @@ namespace {
 
 namespace fs = std::filesystem;
 using Names = std::vector<std::string>;
+
+TEST(OpenFile, RefusesWhatIsNoFile) {
+  const ScratchFolder scratch;
+  fs::create_directory(scratch / "folder");
+  fs::create_symlink("loop", scratch / "loop");
+  write_file(scratch / "file", "");
+  const auto expect = [&](const char* name, const std::string& first, const std::string& then) {
+    EXPECT_ERROR(open_file(scratch / name, "a song"),
+                 first + (scratch / name).string() + then + ": expected a song");
+  };
+  expect("none", "cannot open ", " (No such file or directory)");
+  expect("file/x", "cannot open ", " (Not a directory)");
+  expect("folder", "", " is not a file");
+  expect("loop", "cannot open ", " (Too many levels of symbolic links)");
+}
 
 TEST(PartFolder, IsRemovedWithWhatItHolds) {
   const ScratchFolder scratch;

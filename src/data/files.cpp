@@ -1,13 +1,10 @@
-#include "data/part_folder.h"
+#include "data/files.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
-#include <fstream>
-
-#include "error.h"
 
 namespace bm3 {
 namespace fs = std::filesystem;
@@ -22,8 +19,8 @@ void handle_signals(void (*handler)(int)) {
 }
 
 Error cannot_make(const fs::path& target, int error) {
-  const std::string reason = std::generic_category().message(error);
-  return Error("cannot make the folder " + target.string() + " (" + reason +
+  return Error("cannot make the folder " + target.string() + " (" +
+               std::generic_category().message(error) +
                "): expected a new or empty one (no mount point) where files can be written");
 }
 
@@ -33,6 +30,17 @@ fs::path absolute_path(const fs::path& path) {
   std::error_code error;
   const fs::path whole = fs::weakly_canonical(fs::absolute(path), error);
   return ((error ? fs::absolute(path) : whole) / "").parent_path();
+}
+
+std::ifstream open_file(const fs::path& path, const std::string& expected) {
+  std::error_code error;
+  if (fs::exists(path, error) && !fs::is_regular_file(path, error))
+    throw Error(path.string() + " is not a file: expected " + expected);
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    throw Error("cannot open " + path.string() + " (" + std::generic_category().message(errno) +
+                "): expected " + expected);
+  return file;
 }
 
 PartFolder::PartFolder() {

@@ -1,13 +1,20 @@
 #pragma once
-// Folders that appear under their name whole or not at all.
+// Files to read, and folders that appear under their name whole or not at all.
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <string_view>
+
+#include "error.h"
 
 namespace bm3 {
 
 /// `path` as seen from the root, without links, "." and a slash at the end.
 std::filesystem::path absolute_path(const std::filesystem::path& path);
+
+/// Opens a file to read. Throws for a folder or a device, and with the system's reason for what
+/// cannot be opened; `expected` ends the message.
+std::ifstream open_file(const std::filesystem::path& path, const std::string& expected);
 
 /// A folder beside `target`, which is filled and then takes its name, or is removed with this
 /// object. SIGINT, SIGTERM and SIGHUP wait as long. One at a time.
