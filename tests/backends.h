@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <string>
+#include <tuple>
 
 #include "ops/ops.h"
 #ifdef BM3_CUDA
@@ -96,7 +97,33 @@ class OnBackend : public ::testing::Test {
   Array<Real> garbage(size_t n) {
     return device(std::vector<Real>(n, std::numeric_limits<Real>::quiet_NaN()));
   }
+  /// Returns what `work` returns: a tuple of the host's copies of what it computes on `ops`, all
+  /// arrays its own. They must have the same bytes in a second run and for 1 and 4 threads.
+  template <class Work>
+  auto same_bytes(const Work& work) {
+    const auto once = work();
+    if (others_.empty())
+      for (int other : {1, 4}) others_.push_back(Backend::make(other));
+    for (auto* other : {&ops, &others_[0], &others_[1]}) {
+      std::swap(ops, *other);
+      EXPECT_TRUE(bytes(work()) == bytes(once)) << "in another run";
+      std::swap(ops, *other);
+    }
+    return once;
+  }
   std::unique_ptr<Ops<Real>> ops;
+
+ private:
+  template <class Vectors>
+  static std::string bytes(const Vectors& vectors) {
+    std::string out;
+    const auto append = [&](const auto& each) {
+      out.append(reinterpret_cast<const char*>(each.data()), each.size() * sizeof each[0]);
+    };
+    std::apply([&](const auto&... each) { (append(each), ...); }, vectors);
+    return out;
+  }
+  std::vector<std::unique_ptr<Ops<Real>>> others_;
 };
 
 }  // namespace bm3::test
