@@ -73,11 +73,10 @@ TYPED_TEST(AdamTest, EachStepIsAPlainLoop) {
 /// they are read; padding and a row without any gradient stay as they are.
 TYPED_TEST(AdamTest, LazyRowsHaveTheBitsOfDenseOnes) {
   using T = typename TypeParam::Real;
-  const size_t cases[][4] = {{53, 1, 3, 300},  {53, 20, 1, 300},   {53, 20, 7, 300},
-                             {53, 20, 70, 300}, {53, 20, 300, 300}, {2500003, 1000003, 2, 4}};
-  for (const auto& [height, n, d, steps] : cases) {
-    if (this->too_many(n)) continue;
-    SCOPED_TRACE(testing::Message() << height << " x " << d);
+  constexpr std::array<size_t, 4> cases[] = {  // n, height, d, steps
+      {1, 53, 3, 300},   {20, 53, 1, 300},   {20, 53, 7, 300},
+      {20, 53, 70, 300}, {20, 53, 300, 300}, {1000003, 2500003, 2, 4}};
+  this->for_each(cases, [&](size_t n, size_t height, size_t d, size_t steps) {
     const auto start = Random(d).numbers<T>(height * d);
     size_t different = 0;  // of the rows that are read
     const auto [end, dense_end, now] = this->same_bytes([&] {
@@ -114,7 +113,7 @@ TYPED_TEST(AdamTest, LazyRowsHaveTheBitsOfDenseOnes) {
     EXPECT_TRUE(std::equal(end.end() - static_cast<std::ptrdiff_t>(d), end.end(),
                            start.end() - static_cast<std::ptrdiff_t>(d)));
     EXPECT_NE(end, start);
-  }
+  });
 }
 
 }  // namespace

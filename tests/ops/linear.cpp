@@ -7,7 +7,7 @@
 namespace bm3::test {
 namespace {
 
-constexpr size_t shapes[][3] = {  // n, in, out
+constexpr std::array<size_t, 3> shapes[] = {  // n, in, out
     {0, 3, 2},     {1, 1, 1},      {1, 17, 3},     {5, 2, 100},  {63, 100, 17},  {64, 64, 64},
     {129, 300, 5}, {2051, 64, 64}, {300, 700, 33}, {20, 4096, 2}, {1000003, 3, 2}};
 
@@ -18,6 +18,12 @@ struct Inputs {
   size_t height, width;
   std::vector<T> x, W;
   std::vector<int32_t> rows;
+  Inputs(Random& random, size_t n, size_t in, size_t out, bool gathered_)
+      : gathered(gathered_), height(gathered ? n / 2 + 3 : n), width(in) {
+    x = random.numbers<T>(height * in);
+    W = random.numbers<T>(in * out);
+    rows = random.padded_rows(n, height);
+  }
   /// x[rows[r], j], 0 for padding.
   double at(size_t r, size_t j) const {
     if (gathered && rows[r] < 0) return 0;
@@ -26,51 +32,35 @@ struct Inputs {
 };
 
 template <class Backend>
-class LinearTest : public OnBackend<Backend> {
- protected:
-  /// Calls check(random, inputs, n, in, out) for every shape that the backend can do.
-  template <class Check>
-  void for_each_shape(const Check& check) {
-    using T = typename Backend::Real;
-    Random random(1);
-    for (const auto& [n, in, out] : shapes)
-      for (bool gathered : {false, true}) {
-        if (this->too_many(n)) continue;
-        SCOPED_TRACE(testing::Message() << n << " x " << in << " x " << out
-                                        << (gathered ? ", rows" : ""));
-        const size_t height = gathered ? n / 2 + 3 : n;
-        check(random,
-              Inputs<T>{gathered, height, in, random.numbers<T>(height * in),
-                        random.numbers<T>(in * out), random.padded_rows(n, height)},
-              n, in, out);
-      }
-  }
-};
+class LinearTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(LinearTest, Backends, BackendName);
 
 /// y = x[rows] W + b [Eq. 1, 6]
 TYPED_TEST(LinearTest, ForwardIsAPlainProduct) {
   using T = typename TypeParam::Real;
-  this->for_each_shape([&](Random& random, const Inputs<T>& from, size_t n, size_t in,
-                           size_t out) {
-    const auto b = random.numbers<T>(out);
-    std::vector<Sum> y(n * out);
-    for (size_t r = 0; r < n; ++r)
-      for (size_t k = 0; k < out; ++k) {
-        y[r * out + k] += static_cast<double>(b[k]);
-        for (size_t j = 0; j < in; ++j)
-          y[r * out + k] += from.at(r, j) * static_cast<double>(from.W[j * out + k]);
-      }
-    const auto [computed] = this->same_bytes([&] {
-      auto got = this->garbage(n * out);
-      const auto rows = this->device(from.rows);
-      this->ops->linear_forward(got.matrix(n, out), this->device(from.x).matrix(from.height, in),
-                                from.gathered ? rows.rows() : Rows{},
-                                this->device(from.W).matrix(in, out),
-                                this->device(b).matrix(1, out));
-      return std::tuple(got.host());
-    });
-    EXPECT_SUMS(computed, y, in);
+  Random random(1);
+  this->for_each(shapes, [&](size_t n, size_t in, size_t out) {
+    for (bool gathered : {false, true}) {
+      const Inputs<T> from(random, n, in, out, gathered);
+      const auto b = random.numbers<T>(out);
+      std::vector<Sum> y(n * out);
+      for (size_t r = 0; r < n; ++r)
+        for (size_t k = 0; k < out; ++k) {
+          y[r * out + k] += static_cast<double>(b[k]);
+          for (size_t j = 0; j < in; ++j)
+            y[r * out + k] += from.at(r, j) * static_cast<double>(from.W[j * out + k]);
+        }
+      const auto [computed] = this->same_bytes([&] {
+        auto got = this->garbage(n * out);
+        const auto rows = this->device(from.rows);
+        this->ops->linear_forward(got.matrix(n, out), this->device(from.x).matrix(from.height, in),
+                                  gathered ? rows.rows() : Rows{},
+                                  this->device(from.W).matrix(in, out),
+                                  this->device(b).matrix(1, out));
+        return std::tuple(got.host());
+      });
+      EXPECT_SUMS(computed, y, in);
+    }
   });
 }
 
@@ -78,39 +68,42 @@ TYPED_TEST(LinearTest, ForwardIsAPlainProduct) {
 /// these rows, whose copy may be used again, and over others, whose copy may not. [Eq. 1, 6]
 TYPED_TEST(LinearTest, BackwardIsThreePlainSums) {
   using T = typename TypeParam::Real;
-  this->for_each_shape([&](Random& random, const Inputs<T>& from, size_t n, size_t in,
-                           size_t out) {
-    const auto d_y = random.numbers<T>(n * out);
-    const auto others = random.padded_rows(n, from.height);
-    std::vector<Sum> d_x(n * in), d_W(in * out), d_b(out);
-    for (size_t r = 0; r < n; ++r)
-      for (size_t k = 0; k < out; ++k) {
-        const auto d = static_cast<double>(d_y[r * out + k]);
-        d_b[k] += d;
-        for (size_t j = 0; j < in; ++j) {
-          d_x[r * in + j] += d * static_cast<double>(from.W[j * out + k]);
-          d_W[j * out + k] += from.at(r, j) * d;
+  Random random(2);
+  this->for_each(shapes, [&](size_t n, size_t in, size_t out) {
+    for (bool gathered : {false, true}) {
+      const Inputs<T> from(random, n, in, out, gathered);
+      const auto d_y = random.numbers<T>(n * out);
+      const auto others = random.padded_rows(n, from.height);
+      std::vector<Sum> d_x(n * in), d_W(in * out), d_b(out);
+      for (size_t r = 0; r < n; ++r)
+        for (size_t k = 0; k < out; ++k) {
+          const auto d = static_cast<double>(d_y[r * out + k]);
+          d_b[k] += d;
+          for (size_t j = 0; j < in; ++j) {
+            d_x[r * in + j] += d * static_cast<double>(from.W[j * out + k]);
+            d_W[j * out + k] += from.at(r, j) * d;
+          }
         }
+      for (bool alone : {true, false}) {
+        const auto [got_x, got_W, got_b] = this->same_bytes([&] {
+          const auto on_rows = this->device(from.rows), on_others = this->device(others);
+          const auto on_x = this->device(from.x), on_W = this->device(from.W);
+          const auto on_d_y = this->device(d_y), b = this->device(std::vector<T>(out));
+          const Rows rows = gathered ? on_rows.rows() : Rows{};
+          const Matrix<const T> x = on_x.matrix(from.height, in), W = on_W.matrix(in, out);
+          auto to_x = this->garbage(n * in), to_W = this->garbage(in * out);
+          auto to_b = this->garbage(out), y = this->garbage(n * out);
+          for (const Rows& read : {rows, on_others.rows()})
+            if (!alone)
+              this->ops->linear_forward(y.matrix(n, out), x, read, W, b.matrix(1, out));
+          this->ops->linear_backward(alone ? to_x.matrix(n, in) : Matrix<T>{}, to_W.matrix(in, out),
+                                     to_b.matrix(1, out), on_d_y.matrix(n, out), x, rows, W);
+          return std::tuple(to_x.host(), to_W.host(), to_b.host());
+        });
+        if (alone) EXPECT_SUMS(got_x, d_x, out);
+        EXPECT_SUMS(got_W, d_W, n);
+        EXPECT_SUMS(got_b, d_b, n);
       }
-    for (bool alone : {true, false}) {
-      const auto [got_x, got_W, got_b] = this->same_bytes([&] {
-        const auto on_rows = this->device(from.rows), on_others = this->device(others);
-        const auto on_x = this->device(from.x), on_W = this->device(from.W);
-        const auto on_d_y = this->device(d_y), b = this->device(std::vector<T>(out));
-        const Rows rows = from.gathered ? on_rows.rows() : Rows{};
-        const Matrix<const T> x = on_x.matrix(from.height, in), W = on_W.matrix(in, out);
-        auto to_x = this->garbage(n * in), to_W = this->garbage(in * out);
-        auto to_b = this->garbage(out), y = this->garbage(n * out);
-        for (const Rows& read : {rows, on_others.rows()})
-          if (!alone)
-            this->ops->linear_forward(y.matrix(n, out), x, read, W, b.matrix(1, out));
-        this->ops->linear_backward(alone ? to_x.matrix(n, in) : Matrix<T>{}, to_W.matrix(in, out),
-                                   to_b.matrix(1, out), on_d_y.matrix(n, out), x, rows, W);
-        return std::tuple(to_x.host(), to_W.host(), to_b.host());
-      });
-      if (alone) EXPECT_SUMS(got_x, d_x, out);
-      EXPECT_SUMS(got_W, d_W, n);
-      EXPECT_SUMS(got_b, d_b, n);
     }
   });
 }

@@ -8,27 +8,15 @@
 namespace bm3::test {
 namespace {
 
-struct Shape {
-  size_t n, targets, d;
-};
-constexpr Shape shapes[] = {{0, 1, 3},     {1, 1, 1},       {1, 3, 64},     {2, 2, 2},
-                            {5, 4, 17},    {64, 64, 64},    {63, 5, 100},   {130, 200, 3},
-                            {257, 33, 31}, {2000, 900, 64}, {70, 11, 300},  {30, 9, 1024},
-                            {9, 1, 1},     {1000003, 70000, 2}};
+constexpr std::array<size_t, 3> shapes[] = {  // n, targets, d
+    {0, 1, 3},     {1, 1, 1},    {1, 3, 64},    {2, 2, 2},       {5, 4, 17},
+    {64, 64, 64},  {63, 5, 100}, {130, 200, 3}, {257, 33, 31},   {2000, 900, 64},
+    {70, 11, 300}, {30, 9, 1024}, {9, 1, 1},    {1000003, 70000, 2}};
 
 template <class Backend>
 class LossTest : public OnBackend<Backend> {
  protected:
   using Real = typename Backend::Real;
-  /// Calls check(n, targets, d) for every shape that the backend can do.
-  template <class Check>
-  void for_each_shape(const Check& check) {
-    for (const auto& [n, targets, d] : shapes) {
-      if (this->too_many(n)) continue;
-      SCOPED_TRACE(testing::Message() << n << " rows, " << targets << " targets, d = " << d);
-      check(n, targets, d);
-    }
-  }
   /// n rows, some of them zero, some so short that the denominator of a cosine is clamped.
   static std::vector<Real> vectors(Random& random, size_t n, size_t d) {
     std::vector<Real> x = random.numbers<Real>(n * d);
@@ -81,7 +69,7 @@ TYPED_TEST(LossTest, CosineAndItsGradientArePlainSums) {
   using T = typename TypeParam::Real;
   Random random(1);
   const double mean = 0.37, weight = 1.5, before = 0.75;
-  this->for_each_shape([&](size_t n, size_t targets, size_t d) {
+  this->for_each(shapes, [&](size_t n, size_t targets, size_t d) {
     for (bool own : {false, true}) {  // paired with the row of the same number
       const RandomPairs pairs(random, n, targets);
       const size_t height = own ? n : targets;
@@ -143,7 +131,7 @@ TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
   using T = typename TypeParam::Real;
   Random random(2);
   const double mean = 0.37, before = 0.75;
-  this->for_each_shape([&](size_t n, size_t targets, size_t d) {
+  this->for_each(shapes, [&](size_t n, size_t targets, size_t d) {
     for (PairForm form : {PairForm::epsilon, PairForm::plain}) {
       const RandomPairs pairs(random, n, targets);
       auto u = this->vectors(random, n, d);
@@ -192,7 +180,7 @@ TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
 TYPED_TEST(LossTest, WeightedRowsArePlainSums) {
   using T = typename TypeParam::Real;
   Random random(3);
-  this->for_each_shape([&](size_t n, size_t targets, size_t d) {
+  this->for_each(shapes, [&](size_t n, size_t targets, size_t d) {
     for (double scale : {1.0, -1.0, 0.3}) {
       const RandomPairs pairs(random, n, targets);
       const auto w = random.numbers<T>(pairs.target.size()), x = this->vectors(random, targets, d);
@@ -222,7 +210,7 @@ TYPED_TEST(LossTest, PenaltyAndItsGradientArePlainSums) {
   Random random(4);
   const double mean = 0.21, scale = 0.7, before = 1.5;
   enum Kind { norm_of_batch, squared, norm_of_table };
-  this->for_each_shape([&](size_t n, size_t targets, size_t d) {
+  this->for_each(shapes, [&](size_t n, size_t targets, size_t d) {
     for (Kind kind : {norm_of_batch, squared, norm_of_table})
       for (bool zero : {false, true}) {
         const bool table = kind == norm_of_table;

@@ -7,15 +7,11 @@
 namespace bm3::test {
 namespace {
 
-struct Shape {
-  size_t users, items, n, d, k;
-};
-constexpr Shape shapes[] = {{1, 1, 1, 1, 1},      {1, 1, 1, 1, 5},        {3, 7, 0, 2, 5},
-                            {3, 7, 10, 1, 10},    {20, 100, 129, 3, 20},  {50, 511, 60, 17, 50},
-                            {50, 513, 60, 64, 7}, {9, 2000, 300, 8, 50},  {300, 1537, 257, 5, 50},
-                            {5, 20011, 20, 2, 50}, {40, 60, 40, 100, 64}, {6, 45, 12, 300, 50},
-                            {7, 4096, 9, 4, 64},  {20, 40, 20011, 3, 10}, {1, 1000003, 1, 2, 50},
-                            {3, 4, 1000003, 1, 2}};
+constexpr std::array<size_t, 5> shapes[] = {  // n lists, users, items, d, k
+    {1, 1, 1, 1, 1},       {1, 1, 1, 1, 5},        {0, 3, 7, 2, 5},       {10, 3, 7, 1, 10},
+    {129, 20, 100, 3, 20}, {60, 50, 511, 17, 50},  {60, 50, 513, 64, 7},  {300, 9, 2000, 8, 50},
+    {257, 300, 1537, 5, 50}, {20, 5, 20011, 2, 50}, {40, 40, 60, 100, 64}, {12, 6, 45, 300, 50},
+    {9, 7, 4096, 4, 64},   {20011, 20, 40, 3, 10}, {1, 1, 1000003, 2, 50}, {1000003, 3, 4, 1, 2}};
 
 template <class Backend>
 class TopKTest : public OnBackend<Backend> {};
@@ -39,11 +35,10 @@ TYPED_TEST(TopKTest, EqualsAFullSort) {
   using T = typename TypeParam::Real;
   Random random(1);
   size_t ties = 0, missing = 0, wrong = 0;
-  for (const auto [users, items, n, d, k] : shapes)
+  this->for_each(shapes, [&](size_t n, size_t users, size_t items, size_t d, size_t k) {
+    if (items > TypeParam::most_rows) return;
     for (int32_t largest : {-1, 0, 1, 100}) {
-      if (this->too_many(n) || this->too_many(items)) continue;
-      SCOPED_TRACE(testing::Message() << n << " x " << items << ", d = " << d << ", k = " << k
-                                      << ", numbers up to " << largest);
+      SCOPED_TRACE(testing::Message() << "numbers up to " << largest);
       std::vector<Interaction> train;  // of each user one item in four; of the last one, all
       std::vector<std::vector<bool>> seen(users, std::vector<bool>(items));
       for (size_t u = 0; u < users; ++u)
@@ -92,6 +87,7 @@ TYPED_TEST(TopKTest, EqualsAFullSort) {
       }
       EXPECT_SAME(item, expected);
     }
+  });
   EXPECT_EQ(wrong, 0u);
   EXPECT_GT(ties, 1000u);
   EXPECT_GT(missing, 100u);

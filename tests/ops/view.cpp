@@ -6,29 +6,19 @@
 namespace bm3::test {
 namespace {
 
+constexpr std::array<size_t, 2> shapes[] = {  // n, d
+    {0, 3},    {1, 1},   {1, 64},   {2, 2},     {5, 17},   {64, 64},
+    {63, 100}, {130, 3}, {257, 17}, {1000, 64}, {33, 300}, {1000003, 3}};
+
 template <class Backend>
-class ViewTest : public OnBackend<Backend> {
- protected:
-  /// Calls check(n, d) for every shape that the backend can do.
-  template <class Check>
-  void for_each_shape(const Check& check) {
-    constexpr size_t shapes[][2] = {{0, 3},    {1, 1},   {1, 64},   {2, 2},     {5, 17},   {64, 64},
-                                    {63, 100}, {130, 3}, {257, 17}, {1000, 64}, {33, 300},
-                                    {1000003, 3}};
-    for (const auto& [n, d] : shapes) {
-      if (this->too_many(n)) continue;
-      SCOPED_TRACE(testing::Message() << n << " x " << d);
-      check(n, d);
-    }
-  }
-};
+class ViewTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(ViewTest, Backends, BackendName);
 
 /// y = x[rows]; without row numbers, a copy.
 TYPED_TEST(ViewTest, GatheredRowsAreCopies) {
   using T = typename TypeParam::Real;
   Random random(4);
-  this->for_each_shape([&](size_t n, size_t d) {
+  this->for_each(shapes, [&](size_t n, size_t d) {
     const size_t height = n / 2 + 1;
     const auto x = random.numbers<T>(height * d);
     const auto rows = random.padded_rows(n, height);
@@ -53,7 +43,7 @@ TYPED_TEST(ViewTest, GatheredRowsAreCopies) {
 TYPED_TEST(ViewTest, ScatteredRowsAreAdded) {
   using T = typename TypeParam::Real;
   Random random(5);
-  this->for_each_shape([&](size_t n, size_t d) {
+  this->for_each(shapes, [&](size_t n, size_t d) {
     const size_t height = n + n / 2 + 1;
     const auto x = random.numbers<T>(n * d), before = random.numbers<T>(height * d);
     const auto rows = random.distinct_rows(n, height);
@@ -76,7 +66,7 @@ TYPED_TEST(ViewTest, ScatteredRowsAreAdded) {
 TYPED_TEST(ViewTest, MaskIsPhiloxByRowAndColumn) {
   Random random(6);
   const uint32_t stream = 257, step = 40;
-  this->for_each_shape([&](size_t n, size_t d) {
+  this->for_each(shapes, [&](size_t n, size_t d) {
     for (double p : {0.0, 0.3, 0.5, 0.999}) {
       const uint64_t seed = 0x123456789abcdef0u + n;
       const auto rows = random.padded_rows(n, 0x7fffffff);
