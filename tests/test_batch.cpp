@@ -41,8 +41,6 @@ TEST(Batches, ByHand) {
     EXPECT_EQ(ops.numbers(b.nodes), (Numbers{4, 2, -1, -1, 7, 9, 6, -1}));
     EXPECT_EQ(ops.numbers(b.by_user.begin, 5), (Numbers{0, 3, 4, 4, 4}));
     EXPECT_EQ(ops.numbers(b.by_user.target, 4), (Numbers{0, 1, 0, 1}));
-    EXPECT_EQ(b.triples.by_user.begin, b.by_user.begin);
-    EXPECT_EQ(b.triples.by_user.target, b.by_user.target);
     EXPECT_EQ(ops.numbers(b.triples.negative, 4), (Numbers{2, 2, 1, 0}));
     EXPECT_EQ(ops.numbers(b.by_item.begin, 5), (Numbers{0, 2, 4, 4, 4}));
     EXPECT_EQ(ops.numbers(b.by_item.target, 4), (Numbers{0, 0, 1, 0}));

@@ -28,6 +28,16 @@ std::vector<T> vectors(Random& random, size_t n, int32_t largest) {
   return x;
 }
 
+/// One in four items of each user; of several users the last has all.
+std::vector<Interaction> random_train(Random& random, size_t users, size_t items) {
+  std::vector<Interaction> train;
+  for (size_t u = 0; u < users; ++u)
+    for (size_t i = 0; i < items; ++i)
+      if ((users > 1 && u == users - 1) || random.below(4) == 0)
+        train.push_back({static_cast<int32_t>(u), static_cast<int32_t>(i)});
+  return train;
+}
+
 /// The order of a full sort, training items left out, -1 where fewer than k are left: exactly, ties
 /// by the lower item, where scores are exact; else the j-th of the list is another item, not listed
 /// otherwise, only if its score is the j-th best but for rounding.
@@ -39,14 +49,7 @@ TYPED_TEST(TopKTest, EqualsAFullSort) {
     if (items > TypeParam::most_rows) return;
     for (int32_t largest : {-1, 0, 1, 100}) {
       SCOPED_TRACE(testing::Message() << "numbers up to " << largest);
-      std::vector<Interaction> train;  // of each user one item in four; of the last one, all
-      std::vector<std::vector<bool>> seen(users, std::vector<bool>(items));
-      for (size_t u = 0; u < users; ++u)
-        for (size_t i = 0; i < items; ++i)
-          if ((users > 1 && u == users - 1) || random.below(4) == 0) {
-            train.push_back({static_cast<int32_t>(u), static_cast<int32_t>(i)});
-            seen[u][i] = true;
-          }
+      const auto train = random_train(random, users, items);
       const auto h_u = vectors<T>(random, users * d, largest);
       const auto h_i = vectors<T>(random, items * d, largest);
       const auto list = random.indices(n, users);
@@ -61,7 +64,9 @@ TYPED_TEST(TopKTest, EqualsAFullSort) {
       for (size_t r = 0; r < n; ++r) {
         std::vector<Sum> s(items);
         std::vector<int32_t> order;
-        auto listed = seen[static_cast<size_t>(list[r])];
+        std::vector<bool> listed(items);
+        for (const auto& x : train)
+          if (x.user == list[r]) listed[static_cast<size_t>(x.item)] = true;
         for (size_t i = 0; i < items; ++i) {
           if (!listed[i]) order.push_back(static_cast<int32_t>(i));
           for (size_t c = 0; c < d; ++c)
