@@ -2,8 +2,10 @@
 // The backends under test. Every test of the operations runs on each of them.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <limits>
 #include <string>
+#include <tuple>
 
 #include "ops/ops.h"
 #ifdef BM3_CUDA
@@ -86,8 +88,15 @@ class OnBackend : public ::testing::Test {
     if (!Backend::works(why)) GTEST_SKIP() << Backend::name() << ": " << why;
     ops = Backend::make(threads);
   }
-  /// Whether this many rows take a backend that is there for correctness alone too long.
-  static constexpr bool too_many(size_t rows) { return rows > Backend::most_rows; }
+  /// Calls check(n, ...) for every shape {n, ...} but those of so many rows n that a backend which
+  /// is there for correctness alone would take too long.
+  template <class Shapes, class Check>
+  static void for_each(const Shapes& shapes, const Check& check) {
+    for (const auto& shape : shapes) {
+      SCOPED_TRACE("shape " + testing::PrintToString(shape));
+      if (shape[0] <= Backend::most_rows) std::apply(check, shape);
+    }
+  }
   template <class E>
   Array<E> device(const std::vector<E>& host) {
     return Array<E>(*ops, host);
@@ -96,7 +105,33 @@ class OnBackend : public ::testing::Test {
   Array<Real> garbage(size_t n) {
     return device(std::vector<Real>(n, std::numeric_limits<Real>::quiet_NaN()));
   }
+  /// Returns what `work` returns: a tuple of the host's copies of what it computes on `ops`, all
+  /// arrays its own. They must have the same bytes in other runs, with 1 and with 4 threads.
+  template <class Work>
+  auto same_bytes(const Work& work) {
+    const auto once = work();
+    if (others_.empty())
+      for (int other : {1, 4}) others_.push_back(Backend::make(other));
+    for (auto& other : others_) {
+      std::swap(ops, other);
+      EXPECT_TRUE(bytes(work()) == bytes(once)) << "in another run";
+      std::swap(ops, other);
+    }
+    return once;
+  }
   std::unique_ptr<Ops<Real>> ops;
+
+ private:
+  template <class Vectors>
+  static std::string bytes(const Vectors& vectors) {
+    std::string out;
+    const auto append = [&](const auto& each) {
+      out.append(reinterpret_cast<const char*>(each.data()), each.size() * sizeof each[0]);
+    };
+    std::apply([&](const auto&... each) { (append(each), ...); }, vectors);
+    return out;
+  }
+  std::vector<std::unique_ptr<Ops<Real>>> others_;
 };
 
 }  // namespace bm3::test

@@ -1,55 +1,43 @@
 #pragma once
 // Operations with one wrong gradient each, to show that the checks would notice.
+#include <string_view>
+
 #include "ops/cpu/cpu_ops.h"
 
 namespace bm3::test {
 
-enum class Fault {
-  none,
-  linear_x_scaled, linear_W_scaled, linear_W_ungathered, linear_b_scaled, linear_b_short,
-  lightgcn_scaled, lightgcn_no_residual, lightgcn_asymmetric,
-  rows_overwritten, rows_short,
-  cosine_scaled, cosine_no_radial_part, cosine_with_target, cosine_first_pair_only,
-  cosine_own_pair_once,
-  pair_scaled, pair_weight_scaled, pair_negative_missing, pair_short, pair_sign_of_negative,
-  pair_edge_ignored, negatives_unweighted,
-  norm_scaled, norm_of_other_half,
-  penalty_scaled, penalty_halved, penalty_once,
-};
-
-/// A fault, the part (part_check.h) whose check must show it, and what is wrong.
+/// A fault, the part (test_gradients.cpp) whose check must show it, and what is wrong.
 struct Planted {
-  Fault fault;
-  const char *part, *words;
+  const char *fault, *part, *words;
 };
 constexpr Planted planted[] = {
-    {Fault::linear_x_scaled, "linear.d_x", "d_x * (1 + 1e-5), and likewise below"},
-    {Fault::linear_W_scaled, "linear.d_W", "d_W is scaled"},
-    {Fault::linear_W_ungathered, "linear.d_W", "x's first rows instead of x[rows]"},
-    {Fault::linear_b_scaled, "linear.d_b", "d_b is scaled"},
-    {Fault::linear_b_short, "linear.d_b", "the last row's d_y is missing"},
-    {Fault::lightgcn_scaled, "lightgcn.d_E", "the backward pass is scaled"},
-    {Fault::lightgcn_no_residual, "lightgcn.d_E", "the backward pass forgets the items' H^0"},
-    {Fault::lightgcn_asymmetric, "lightgcn.d_E", "D^-1 A, forward and backward: asymmetric"},
-    {Fault::rows_overwritten, "rows.d_x", "d_x[rows] = instead of +="},
-    {Fault::rows_short, "rows.d_x", "the last row that is no padding is missing"},
-    {Fault::cosine_scaled, "cosine.d_a", "d_a is scaled"},
-    {Fault::cosine_no_radial_part, "cosine.d_a", "-b / (|a||b|) alone"},
-    {Fault::cosine_with_target, "cosine.d_a", "the target's gradient is added"},
-    {Fault::cosine_first_pair_only, "cosine.d_a", "the first pair of each row alone"},
-    {Fault::cosine_own_pair_once, "cosine.d_a, own rows", "a row's own pair counts once"},
-    {Fault::pair_scaled, "pair.d_u", "d_u is scaled"},
-    {Fault::pair_weight_scaled, "pair.d_i", "c is scaled, of which d_i is made"},
-    {Fault::pair_negative_missing, "pair.d_u", "d_u += c i_p alone"},
-    {Fault::pair_short, "pair.d_u", "the last triple has no gradient"},
-    {Fault::pair_sign_of_negative, "pair.d_i", "negatives are added like positives"},
-    {Fault::pair_edge_ignored, "pair.d_i", "weights in the order of the items' pairs"},
-    {Fault::negatives_unweighted, "pair.d_i", "each weight of a negative is 1"},
-    {Fault::norm_scaled, "norm.d_x", "d_x is scaled"},
-    {Fault::norm_of_other_half, "norm.d_x", "|H_i| for |H_u| and the reverse"},
-    {Fault::penalty_scaled, "penalty.d_i", "d_x is scaled"},
-    {Fault::penalty_halved, "penalty.d_i, squared", "the 2 of 2 x is missing"},
-    {Fault::penalty_once, "penalty.d_i", "a row counts once, however often it occurs"}};
+    {"linear_x_scaled", "linear.d_x", "d_x * (1 + 1e-5), and likewise below"},
+    {"linear_W_scaled", "linear.d_W", "d_W is scaled"},
+    {"linear_W_ungathered", "linear.d_W", "x's first rows instead of x[rows]"},
+    {"linear_b_scaled", "linear.d_b", "d_b is scaled"},
+    {"linear_b_short", "linear.d_b", "the last row's d_y is missing"},
+    {"lightgcn_scaled", "lightgcn.d_E", "the backward pass is scaled"},
+    {"lightgcn_no_residual", "lightgcn.d_E", "the backward pass forgets the items' H^0"},
+    {"lightgcn_asymmetric", "lightgcn.d_E", "D^-1 A, forward and backward: asymmetric"},
+    {"rows_overwritten", "rows.d_x", "d_x[rows] = instead of +="},
+    {"rows_short", "rows.d_x", "the last row that is no padding is missing"},
+    {"cosine_scaled", "cosine.d_a", "d_a is scaled"},
+    {"cosine_no_radial_part", "cosine.d_a", "-b / (|a||b|) alone"},
+    {"cosine_with_target", "cosine.d_a", "the target's gradient is added"},
+    {"cosine_first_pair_only", "cosine.d_a", "the first pair of each row alone"},
+    {"cosine_own_pair_once", "cosine.d_a, own rows", "a row's own pair counts once"},
+    {"pair_scaled", "pair.d_u", "d_u is scaled"},
+    {"pair_weight_scaled", "pair.d_i", "c is scaled, of which d_i is made"},
+    {"pair_negative_missing", "pair.d_u", "d_u += c i_p alone"},
+    {"pair_short", "pair.d_u", "the last triple has no gradient"},
+    {"pair_sign_of_negative", "pair.d_i", "negatives are added like positives"},
+    {"pair_edge_ignored", "pair.d_i", "weights in the order of the items' pairs"},
+    {"negatives_unweighted", "pair.d_i", "each weight of a negative is 1"},
+    {"norm_scaled", "norm.d_x", "d_x is scaled"},
+    {"norm_of_other_half", "norm.d_x", "|H_i| for |H_u| and the reverse"},
+    {"penalty_scaled", "penalty.d_i", "d_x is scaled"},
+    {"penalty_halved", "penalty.d_i, other form", "the 2 of 2 x is missing"},
+    {"penalty_once", "penalty.d_i", "a row counts once, however often it occurs"}};
 
 class FaultyOps : public CpuOps<double> {
   using Base = CpuOps<double>;
@@ -57,27 +45,27 @@ class FaultyOps : public CpuOps<double> {
   using In = Matrix<const double>;
 
  public:
-  explicit FaultyOps(Fault fault) : Base(1), fault_(fault) {}
+  explicit FaultyOps(std::string_view fault) : Base(1), fault_(fault) {}
 
   void linear_backward(Out d_x, Out d_W, Out d_b, In d_y, In x, Rows rows, In W) override {
-    if (is(Fault::linear_W_ungathered)) {
+    if (is("linear_W_ungathered")) {
       x = x.slice(0, d_y.rows);
       rows = {};
     }
     Base::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
-    if (is(Fault::linear_x_scaled) && d_x.at) scale(d_x);
-    if (is(Fault::linear_W_scaled)) scale(d_W);
-    if (is(Fault::linear_b_scaled)) scale(d_b);
-    for (size_t k = 0; k < d_y.cols && is(Fault::linear_b_short); ++k)
+    if (is("linear_x_scaled") && d_x.at) scale(d_x);
+    if (is("linear_W_scaled")) scale(d_W);
+    if (is("linear_b_scaled")) scale(d_b);
+    for (size_t k = 0; k < d_y.cols && is("linear_b_short"); ++k)
       d_b.at[k] -= d_y.row(d_y.rows - 1)[k];
   }
 
   // LightGCN's backward pass is between the scatter to d_H and the next download.
   void scatter_add_rows(Out y, In x, Rows rows) override {
     backward_ = true;
-    for (size_t r = 0; r < rows.n && is(Fault::rows_overwritten); ++r)
+    for (size_t r = 0; r < rows.n && is("rows_overwritten"); ++r)
       if (rows[r] >= 0) std::fill_n(y.row(static_cast<size_t>(rows[r])), y.cols, 0.0);
-    if (is(Fault::rows_short)) {
+    if (is("rows_short")) {
       while (rows.n > 0 && rows[rows.n - 1] < 0) --rows.n;
       rows.n -= rows.n > 0;
       x.rows = rows.n;
@@ -90,10 +78,10 @@ class FaultyOps : public CpuOps<double> {
   }
   void propagate(Out y, In x, In z, double a, double b_user, double b_item,
                  const Graph<double>& graph) override {
-    if (backward_ && is(Fault::lightgcn_scaled)) a *= slightly;
-    if (backward_ && is(Fault::lightgcn_no_residual)) b_item = b_user;
+    if (backward_ && is("lightgcn_scaled")) a *= slightly;
+    if (backward_ && is("lightgcn_no_residual")) b_item = b_user;
     std::vector<double> scaled;
-    if (is(Fault::lightgcn_asymmetric)) {  // S (S A S) S^-1 = D^-1 A
+    if (is("lightgcn_asymmetric")) {  // S (S A S) S^-1 = D^-1 A
       for (size_t k = 0; k < x.size(); ++k) {
         const double s = graph.scale.data()[k / x.cols];
         scaled.push_back(s > 0 ? x.at[k] / s : 0.0);
@@ -112,7 +100,7 @@ class FaultyOps : public CpuOps<double> {
                    double mean, double weight) override {
     const std::vector<double> before(d_a.at, d_a.at + d_a.size());
     Base::cosine_loss(loss, d_a, a, b, pairs, mean, weight);
-    if (is(Fault::cosine_scaled)) scale(d_a, before);
+    if (is("cosine_scaled")) scale(d_a, before);
     for (size_t r = 0; r < pairs.n; ++r)
       for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
         add_wrong(d_a.row(r), a.row(r),
@@ -124,16 +112,16 @@ class FaultyOps : public CpuOps<double> {
                  PairForm form, double mean) override {
     const std::vector<double> before(d_u.at, d_u.at + d_u.size());
     Base::pair_loss(loss, x, c, d_u, u, i, triples, form, mean);
-    if (is(Fault::pair_scaled)) scale(d_u, before);
-    if (is(Fault::pair_weight_scaled)) scale(c);
+    if (is("pair_scaled")) scale(d_u, before);
+    if (is("pair_weight_scaled")) scale(c);
     const Pairs& pairs = triples.by_user;
     for (size_t r = 0; r < pairs.n; ++r)
       for (int32_t e = pairs.begin[r]; e < pairs.begin[r + 1]; ++e) {
         const double* const i_p = i.row(static_cast<size_t>(pairs.target[e]));
         const double* const i_n = i.row(static_cast<size_t>(triples.negative[e]));
-        const bool short_of_it = is(Fault::pair_short) && e + 1 == pairs.begin[pairs.n];
+        const bool short_of_it = is("pair_short") && e + 1 == pairs.begin[pairs.n];
         for (size_t k = 0; k < u.cols; ++k) {
-          if (is(Fault::pair_negative_missing)) d_u.row(r)[k] += c.at[e] * i_n[k];
+          if (is("pair_negative_missing")) d_u.row(r)[k] += c.at[e] * i_n[k];
           if (short_of_it) d_u.row(r)[k] -= c.at[e] * (i_p[k] - i_n[k]);
         }
         if (short_of_it) c.at[e] = 0;
@@ -142,37 +130,37 @@ class FaultyOps : public CpuOps<double> {
   void add_weighted(Out y, In w, In x, const Pairs& pairs, double scale_of_w) override {
     const bool negative = scale_of_w < 0;
     const std::vector<double> ones(w.rows, 1.0);
-    if (negative && is(Fault::negatives_unweighted)) w.at = ones.data();
+    if (negative && is("negatives_unweighted")) w.at = ones.data();
     std::vector<int32_t> place;
     for (size_t k = 0; k < w.rows; ++k) place.push_back(static_cast<int32_t>(k));
     Pairs of = pairs;
-    if (is(Fault::pair_edge_ignored)) of.edge = place.data();
+    if (is("pair_edge_ignored")) of.edge = place.data();
     Base::add_weighted(
-        y, w, x, of, negative && is(Fault::pair_sign_of_negative) ? -scale_of_w : scale_of_w);
+        y, w, x, of, negative && is("pair_sign_of_negative") ? -scale_of_w : scale_of_w);
   }
 
   void norm_backward(Out d_x, const double* norm, In x, double its_scale) override {
-    if (is(Fault::norm_of_other_half)) norm += items_half_ ? -1 : 1;
+    if (is("norm_of_other_half")) norm += items_half_ ? -1 : 1;
     items_half_ = !items_half_;
     Base::norm_backward(d_x, norm, x, its_scale);
-    if (is(Fault::norm_scaled)) scale(d_x);
+    if (is("norm_scaled")) scale(d_x);
   }
   void penalty_backward(Out d_x, const double* norm, In x, const Pairs& pairs, RegForm form,
                         double its_scale) override {
     std::vector<int32_t> once(pairs.n + 1);
     for (size_t r = 0; r < pairs.n; ++r)
       once[r + 1] = once[r] + (pairs.begin[r + 1] > pairs.begin[r]);
-    if (is(Fault::penalty_scaled)) its_scale *= slightly;
-    if (is(Fault::penalty_halved) && form == RegForm::squared) its_scale /= 2;
+    if (is("penalty_scaled")) its_scale *= slightly;
+    if (is("penalty_halved") && form == RegForm::squared) its_scale /= 2;
     Base::penalty_backward(d_x, norm, x,
-                           is(Fault::penalty_once) ? Pairs{pairs.n, once.data()} : pairs, form,
+                           is("penalty_once") ? Pairs{pairs.n, once.data()} : pairs, form,
                            its_scale);
   }
 
  private:
   static constexpr double slightly = 1 + 1e-5;
 
-  bool is(Fault fault) const { return fault_ == fault; }
+  bool is(std::string_view fault) const { return fault_ == fault; }
   /// x * slightly; or what was added to `before`.
   static void scale(Out x, const std::vector<double>& before = {}) {
     for (size_t k = 0; k < x.size(); ++k) {
@@ -191,17 +179,17 @@ class FaultyOps : public CpuOps<double> {
       bb += b[c] * b[c];
     }
     cosine_backward(on_b, on_a, ab, aa, bb);
-    const bool dropped = second && is(target ? Fault::cosine_first_pair_only
-                                             : Fault::cosine_own_pair_once);
+    const bool dropped = second && is(target ? "cosine_first_pair_only"
+                                             : "cosine_own_pair_once");
     for (size_t c = 0; c < d; ++c) {
       if (dropped) d_a[c] -= its_scale * (on_b * b[c] + on_a * a[c]);
-      if (is(Fault::cosine_no_radial_part)) d_a[c] -= its_scale * on_a * a[c];
-      if (is(Fault::cosine_with_target))
+      if (is("cosine_no_radial_part")) d_a[c] -= its_scale * on_a * a[c];
+      if (is("cosine_with_target"))
         d_a[c] += its_scale * (on_b * a[c] + on_a * aa / bb * b[c]);
     }
   }
 
-  Fault fault_;
+  std::string_view fault_;
   bool backward_ = false, items_half_ = false;
 };
 

@@ -52,10 +52,10 @@ Agreement in_roundings(const std::vector<T>& computed, const std::vector<Sum>& e
 
 }  // namespace bm3::test
 
-/// Every one of `computed` (an Array) is `expected` (a vector of Sum) after n roundings.
+/// Every one of `computed` is `expected` (a vector of Sum) after n roundings.
 #define EXPECT_SUMS(computed, expected, n)                                                    \
   do {                                                                                        \
-    const auto in_bounds = ::bm3::test::in_roundings((computed).host(), expected, n);         \
+    const auto in_bounds = ::bm3::test::in_roundings(computed, expected, n);                  \
     EXPECT_TRUE(in_bounds.count == (expected).size() && in_bounds.error <= 1)                 \
         << #computed ": " << in_bounds << " (errors in units of the bound)";                  \
   } while (false)

@@ -41,8 +41,6 @@ TEST(Batches, ByHand) {
     EXPECT_EQ(ops.numbers(b.nodes), (Numbers{4, 2, -1, -1, 7, 9, 6, -1}));
     EXPECT_EQ(ops.numbers(b.by_user.begin, 5), (Numbers{0, 3, 4, 4, 4}));
     EXPECT_EQ(ops.numbers(b.by_user.target, 4), (Numbers{0, 1, 0, 1}));
-    EXPECT_EQ(b.triples.by_user.begin, b.by_user.begin);
-    EXPECT_EQ(b.triples.by_user.target, b.by_user.target);
     EXPECT_EQ(ops.numbers(b.triples.negative, 4), (Numbers{2, 2, 1, 0}));
     EXPECT_EQ(ops.numbers(b.by_item.begin, 5), (Numbers{0, 2, 4, 4, 4}));
     EXPECT_EQ(ops.numbers(b.by_item.target, 4), (Numbers{0, 0, 1, 0}));
@@ -62,101 +60,92 @@ Numbers distinct(const Numbers& all, size_t padding) {
   while (rows.size() % padding != 0) rows.push_back(-1);
   return rows;
 }
-
-/// A user, a positive item and, where there are any, a negative item: -1 where there are none.
-using Triple = std::array<int32_t, 3>;
-
-/// What a batch says of its triples in the order of their users' rows, from its rows and groups.
-std::vector<Triple> triples_of(PaddedOps& ops, const Batch& b) {
-  const Numbers users = ops.numbers(b.users), items = ops.numbers(b.items);
-  const Numbers begin = ops.numbers(b.by_user.begin, users.size() + 1);
-  const Numbers positive = ops.numbers(b.by_user.target, b.size);
-  const Numbers negative = ops.numbers(b.triples.negative, b.triples.negative ? b.size : 0);
-  std::vector<Triple> out;
-  for (size_t r = 0; r < users.size(); ++r)
-    for (auto e = static_cast<size_t>(begin[r]); e < static_cast<size_t>(begin[r + 1]); ++e)
-      out.push_back({users[r], items[static_cast<size_t>(positive[e])],
-                     negative.empty() ? -1 : items[static_cast<size_t>(negative[e])]});
+/// For each of `all`, its place in `rows`.
+Numbers places(const Numbers& all, const Numbers& rows) {
+  Numbers out;
+  for (int32_t x : all)
+    out.push_back(static_cast<int32_t>(std::find(rows.begin(), rows.end(), x) - rows.begin()));
   return out;
 }
 
-/// Each item's group names the edges of the triples in which it is the k-th, each once, and the
-/// rows of their users.
-void expect_groups(PaddedOps& ops, const Batch& b, const Pairs& groups, size_t k,
-                   const std::vector<Triple>& triples) {
-  ASSERT_EQ(groups.n, b.items.n);
-  const Numbers items = ops.numbers(b.items), users = ops.numbers(b.users);
-  const Numbers begin = ops.numbers(groups.begin, groups.n + 1);
-  const Numbers target = ops.numbers(groups.target, b.size);
-  const Numbers edge = ops.numbers(groups.edge, b.size);
-  EXPECT_EQ(begin[0], 0);
-  EXPECT_EQ(begin.back(), static_cast<int32_t>(triples.size()));
-  Numbers edges = edge, all(b.size);
-  std::sort(edges.begin(), edges.end());
-  std::iota(all.begin(), all.end(), 0);
-  EXPECT_SAME(edges, all);
-  size_t wrong = 0;
-  for (size_t r = 0; r < groups.n; ++r)
-    for (auto e = static_cast<size_t>(begin[r]); e < static_cast<size_t>(begin[r + 1]); ++e) {
-      const Triple& triple = triples.at(static_cast<size_t>(edge[e]));
-      wrong += triple[k] != items[r] || triple[0] != users.at(static_cast<size_t>(target[e]));
+/// The pairs k with row_of[k] = r for r = 0, 1, .. n_rows - 1, each row's in their order.
+struct Groups {
+  Numbers begin = {0}, pair;
+  Groups(const Numbers& row_of, size_t n_rows) {
+    for (size_t r = 0; r < n_rows; ++r) {
+      for (size_t k = 0; k < row_of.size(); ++k)
+        if (row_of[k] == static_cast<int32_t>(r)) pair.push_back(static_cast<int32_t>(k));
+      begin.push_back(static_cast<int32_t>(pair.size()));
     }
-  EXPECT_EQ(wrong, 0u) << (k == 1 ? "positives" : "negatives");
-}
+  }
+  /// of[k] of the pairs, in their order here.
+  Numbers in_order(const Numbers& of) const {
+    Numbers out;
+    for (int32_t k : pair) out.push_back(of[static_cast<size_t>(k)]);
+    return out;
+  }
+};
 
-/// `b` holds exactly these triples: rows by first occurrence, positives first, then padding.
-void expect_batch(PaddedOps& ops, const Batch& b, const std::vector<Triple>& wanted, int32_t users,
-                  bool negatives) {
-  Numbers column[3], nodes;
-  for (const Triple& triple : wanted)
-    for (size_t k = 0; k < 3; ++k) column[k].push_back(triple[k]);
-  if (negatives) column[1].insert(column[1].end(), column[2].begin(), column[2].end());
-  nodes = distinct(column[0], ops.row_padding());
-  EXPECT_SAME(ops.numbers(b.users), nodes);
-  const Numbers items = distinct(column[1], ops.row_padding());
+/// `b` holds these pairs and, unless there are none, negatives: rows by first occurrence, positives
+/// first, then padding; groups in the order of the pairs.
+void expect_batch(PaddedOps& ops, const Batch& b, const Numbers& user, const Numbers& item,
+                  const Numbers& negative, int32_t n_users) {
+  const size_t padding = ops.row_padding(), size = user.size();
+  Numbers both = item;
+  both.insert(both.end(), negative.begin(), negative.end());
+  const Numbers users = distinct(user, padding), items = distinct(both, padding);
+  Numbers nodes = users;
+  for (int32_t i : items) nodes.push_back(i < 0 ? -1 : n_users + i);
+  ASSERT_EQ(b.size, size);
+  EXPECT_SAME(ops.numbers(b.users), users);
   EXPECT_SAME(ops.numbers(b.items), items);
-  for (int32_t item : items) nodes.push_back(item < 0 ? -1 : users + item);
   EXPECT_SAME(ops.numbers(b.nodes), nodes);
-  ASSERT_EQ(b.size, wanted.size());
 
-  std::vector<Triple> by_user;
-  for (int32_t user : distinct(column[0], 1))
-    std::copy_if(wanted.begin(), wanted.end(), std::back_inserter(by_user),
-                 [&](const Triple& triple) { return triple[0] == user; });
-  const std::vector<Triple> triples = triples_of(ops, b);
-  EXPECT_TRUE(triples == by_user);
-  expect_groups(ops, b, b.by_item, 1, triples);
-  if (negatives) expect_groups(ops, b, b.by_negative, 2, triples);
+  const Numbers user_row = places(user, users), item_row = places(item, items);
+  const Groups by_user(user_row, users.size());
+  Numbers all(size);
+  std::iota(all.begin(), all.end(), 0);
+  const Numbers edge = places(all, by_user.pair);
+  const auto expect_groups = [&](const Pairs& pairs, const Groups& groups, const Numbers& target) {
+    ASSERT_EQ(pairs.n, groups.begin.size() - 1);
+    EXPECT_SAME(ops.numbers(pairs.begin, pairs.n + 1), groups.begin);
+    EXPECT_SAME(ops.numbers(pairs.target, size), groups.in_order(target));
+    if (&groups != &by_user) {
+      EXPECT_SAME(ops.numbers(pairs.edge, size), groups.in_order(edge));
+    }
+  };
+  expect_groups(b.by_user, by_user, item_row);
+  expect_groups(b.by_item, Groups(item_row, items.size()), user_row);
+  if (negative.empty()) return;
+  const Numbers negative_row = places(negative, items);
+  expect_groups(b.by_negative, Groups(negative_row, items.size()), user_row);
+  expect_groups(b.triples.by_user, by_user, item_row);
+  EXPECT_SAME(ops.numbers(b.triples.negative, size), by_user.in_order(negative_row));
 }
 
-/// Rows, groups and edges give back the triples, for random batches of all sizes.
+/// Random batches of all sizes.
 TEST(Batches, HoldTheirTriples) {
   Random random(1);
-  size_t batches = 0;
+  const size_t cases[][3] = {{1, 1, 3}, {5, 300, 40}, {300, 5, 40}, {70, 90, 64}, {1000, 1000, 256}};
   for (bool negatives : {false, true})
     for (size_t padding : {1, 8, 32})
-      for (const auto [users, items, most] : {std::array<size_t, 3>{1, 1, 3}, {5, 300, 40},
-                                              {300, 5, 40}, {70, 90, 64}, {1000, 1000, 256}}) {
+      for (const auto& [users, items, most] : cases) {
         PaddedOps ops(padding);
         BatchLoader loader(ops, users, items, most, negatives);
         for (size_t size : {size_t{1}, most / 2, most - 1, most, most}) {
           SCOPED_TRACE(testing::Message() << size << " of " << users << " x " << items
                                           << (negatives ? ", negatives" : ""));
-          std::vector<Interaction> pairs(size);
-          for (auto& pair : pairs) pair = {random.below(users), random.below(items)};
-          const Numbers negative = random.indices(size, items);
-          std::vector<Triple> wanted;
-          for (size_t k = 0; k < size; ++k)
-            wanted.push_back({pairs[k].user, pairs[k].item, negatives ? negative[k] : -1});
-          const Batch b = loader.load(pairs.data(), negatives ? negative.data() : nullptr, size);
+          const Numbers user = random.indices(size, users), item = random.indices(size, items);
+          const Numbers negative = random.indices(negatives ? size : 0, items);
+          std::vector<Interaction> pairs;
+          for (size_t k = 0; k < size; ++k) pairs.push_back({user[k], item[k]});
+          const Batch b = loader.load(pairs.data(), negative.data(), size);
           ASSERT_LE(b.users.n, loader.max_users());
           ASSERT_LE(b.items.n, loader.max_items());
-          expect_batch(ops, b, wanted, static_cast<int32_t>(users), negatives);
+          expect_batch(ops, b, user, item, negative, static_cast<int32_t>(users));
           ASSERT_FALSE(HasFailure());
-          ++batches;
         }
       }
-  EXPECT_EQ(batches, 2u * 3 * 5 * 5);
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ TEST(PlantedFault, IsCaughtInAWholeModel) {
 }
 
 TEST(PlantedFault, IsNotSeenWhereThereIsNone) {
-  FaultyOps ops(Fault::none);
+  FaultyOps ops("none");
   for (uint64_t seed = 1; seed <= 4; ++seed) EXPECT_EQ(wrong_models(ops, seed), "") << seed;
 }
 

@@ -9,124 +9,63 @@
 namespace bm3::test {
 namespace {
 
-/// p, m, v and perhaps g of n entries, with the calls that take them.
-template <class T>
-struct State {
-  Array<T> p, m, v;
-  State(Ops<T>& ops, const std::vector<T>& start)
-      : p(ops, start), m(ops, start.size()), v(ops, start.size()) {}
-  void step(Ops<T>& ops, const std::vector<T>& gradient, const AdamTime<T>& time) {
-    const size_t n = p.size();
-    ops.adam(p.matrix(1, n), m.matrix(1, n), v.matrix(1, n),
-             Array<T>(ops, gradient).matrix(1, n), time);
-  }
-};
-
 template <class Backend>
-class AdamTest : public OnBackend<Backend, 1> {
- protected:
-  using Real = typename Backend::Real;
-  static constexpr size_t last_step = 300;
-  void SetUp() override {
-    OnBackend<Backend, 1>::SetUp();
-    if (this->IsSkipped()) return;
-    for (size_t t = 1; t <= last_step; ++t) {
-      const auto power = static_cast<double>(t);
-      schedule[t] = {static_cast<Real>(0.01 / (1 - std::pow(0.9, power))),
-                  static_cast<Real>(1 / std::sqrt(1 - std::pow(0.999, power)))};
-    }
-    on_device_ = this->device(schedule);
-    now_ = this->device(std::vector<uint32_t>{0});
-  }
-  /// The time of step t, with learning rate 0.01.
-  AdamTime<Real> time(size_t t) {
-    now_.upload({static_cast<uint32_t>(t)});
-    return {{0.9, 0.999, 1e-8}, on_device_.data(), now_.data()};
-  }
-  std::vector<AdamStep<Real>> schedule = std::vector<AdamStep<Real>>(last_step + 1);
-
- private:
-  Array<AdamStep<Real>> on_device_;
-  Array<uint32_t> now_;
-};
+class AdamTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(AdamTest, Backends, BackendName);
 
-/// *step += 1.
-TYPED_TEST(AdamTest, AdvanceCountsSteps) {
-  auto step = this->device(std::vector<uint32_t>{41});
-  this->ops->advance(step.data());
-  this->ops->advance(step.data());
-  EXPECT_EQ(step.host(), std::vector<uint32_t>{43});
+/// x behind `by` numbers that nobody reads.
+template <class T>
+std::vector<T> shifted(std::vector<T> x, size_t by) {
+  x.insert(x.begin(), by, T(7));
+  return x;
 }
 
-/// m, v and p of each step from those of the step before, in double.
+/// m, v and p of each step from those of the previous one, in double. Arrays that begin between two
+/// vectors of a GPU's accesses get the same bits.
 TYPED_TEST(AdamTest, EachStepIsAPlainLoop) {
   using T = typename TypeParam::Real;
   Random random(1);
   for (size_t n : {0, 1, 31, 64, 1000, 16385, 1000003}) {
-    State<T> at(*this->ops, random.numbers<T>(n));
+    std::vector<T> p = random.numbers<T>(n), m(n), v(n);
     for (uint32_t t = 1; t <= (n < 2000 ? 20u : 2u); ++t) {
       SCOPED_TRACE(testing::Message() << n << " values, step " << t);
       const auto g = random.numbers<T>(n, random.below(3) == 0 ? 1e-6 : 1);
-      const auto m_0 = at.m.host(), v_0 = at.v.host();
-      std::vector<Sum> p_1 = sums_from(at.p.host()), m_1(n), v_1(n);
-      const auto size = static_cast<double>(this->schedule[t].size);
-      const auto root = static_cast<double>(this->schedule[t].root);
+      std::vector<AdamStep<T>> schedule(t + 1);
+      schedule[t] = {static_cast<T>(0.01 / (1 - std::pow(0.9, t))),
+                     static_cast<T>(1 / std::sqrt(1 - std::pow(0.999, t)))};
+      std::vector<Sum> p_1 = sums_from(p), m_1(n), v_1(n);
+      const auto size = static_cast<double>(schedule[t].size);
+      const auto root = static_cast<double>(schedule[t].root);
       for (size_t k = 0; k < n; ++k) {
         const auto grad = static_cast<double>(g[k]);
-        m_1[k] += 0.9 * static_cast<double>(m_0[k]);
+        m_1[k] += 0.9 * static_cast<double>(m[k]);
         m_1[k] += 0.1 * grad;
-        v_1[k] += 0.999 * static_cast<double>(v_0[k]);
+        v_1[k] += 0.999 * static_cast<double>(v[k]);
         v_1[k] += 0.001 * grad * grad;
         const double below = std::sqrt(static_cast<double>(v_1[k].value)) * root + 1e-8;
         p_1[k].add(-size * static_cast<double>(m_1[k].value) / below,
                    size * m_1[k].magnitude / below);
       }
-      at.step(*this->ops, g, this->time(t));
-      EXPECT_SUMS(at.m, m_1, 3);
-      EXPECT_SUMS(at.v, v_1, 4);
-      EXPECT_SUMS(at.p, p_1, 12);
+      const auto step = [&](size_t shift) {
+        return this->same_bytes([&] {
+          const auto on_schedule = this->device(schedule);
+          const auto now = this->device(std::vector<uint32_t>{t});
+          Array<T> array[] = {this->device(shifted(p, shift)), this->device(shifted(m, shift)),
+                              this->device(shifted(v, shift)), this->device(shifted(g, shift))};
+          const auto at = [&](size_t k) { return Matrix<T>{array[k].data() + shift, 1, n}; };
+          this->ops->adam(at(0), at(1), at(2), at(3),
+                          {{0.9, 0.999, 1e-8}, on_schedule.data(), now.data()});
+          return std::tuple(array[0].host(), array[1].host(), array[2].host());
+        });
+      };
+      const auto between = step(1);
+      std::tie(p, m, v) = step(0);
+      EXPECT_TRUE(between == std::tuple(shifted(p, 1), shifted(m, 1), shifted(v, 1)));
+      EXPECT_SUMS(m, m_1, 3);
+      EXPECT_SUMS(v, v_1, 4);
+      EXPECT_SUMS(p, p_1, 12);
     }
   }
-}
-
-/// Arrays that begin between two vectors of a GPU's accesses have the bits of those that do not.
-TYPED_TEST(AdamTest, AnyAddressGivesTheSameBits) {
-  using T = typename TypeParam::Real;
-  Random random(2);
-  constexpr size_t n = 1001;
-  std::vector<Array<T>> there, shifted;  // p, m, v, g
-  for (size_t k = 0; k < 4; ++k) {
-    auto values = random.numbers<T>(n);
-    if (k == 2)
-      for (T& v : values) v = std::abs(v);
-    there.push_back(this->device(values));
-    values.insert(values.begin(), T(7));
-    shifted.push_back(this->device(values));
-  }
-  for (auto* x : {&there, &shifted}) {
-    const auto at = [&](size_t k) {
-      return Matrix<T>{(*x)[k].data() + (x == &shifted ? 1 : 0), 1, n};
-    };
-    this->ops->adam(at(0), at(1), at(2), at(3), this->time(1));
-  }
-  for (size_t k = 0; k < 4; ++k) {
-    auto expected = there[k].host();
-    expected.insert(expected.begin(), T(7));
-    EXPECT_SAME(shifted[k].host(), expected) << k;
-  }
-}
-
-/// Rows of `n` in a table of `height`: g in these rows, 0 in all others.
-template <class T>
-std::vector<T> spread(const std::vector<T>& g, const std::vector<int32_t>& rows, size_t height,
-                      size_t d) {
-  std::vector<T> out(height * d);
-  for (size_t r = 0; r < rows.size(); ++r)
-    if (rows[r] >= 0)
-      std::copy_n(g.begin() + static_cast<std::ptrdiff_t>(r * d), d,
-                  out.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(rows[r]) * d));
-  return out;
 }
 
 /// The layer on tuned features: rows that wait and are replayed come out of hundreds of steps with
@@ -134,76 +73,47 @@ std::vector<T> spread(const std::vector<T>& g, const std::vector<int32_t>& rows,
 /// they are read; padding and a row without any gradient stay as they are.
 TYPED_TEST(AdamTest, LazyRowsHaveTheBitsOfDenseOnes) {
   using T = typename TypeParam::Real;
-  struct Case {
-    size_t height, n, d, steps;
-  };
-  for (const auto [height, n, d, steps] :
-       {Case{53, 1, 3, 300}, Case{53, 20, 1, 300}, Case{53, 20, 7, 300}, Case{53, 20, 70, 300},
-        Case{53, 20, 300, 300}, Case{2500003, 1000003, 2, 4}}) {
-    if (this->too_many(n)) continue;
-    SCOPED_TRACE(testing::Message() << height << " x " << d);
-    Random random(d);
-    Features<T> lazy(*this->ops, "image", height, d, n);
-    lazy.memory.upload(random.numbers<T>(height * d));
-    const std::vector<T> start = lazy.memory.host();
-    State<T> dense(*this->ops, start);
-    Parameters<T> none(*this->ops, {});
-    Adam<T> adam(*this->ops, none, {&lazy}, {0.01}, steps);
-    for (size_t t = 1; t <= steps; ++t) {
-      // Few rows at a time, of which the upper half come back seldom, and the last one never.
-      const auto rows = random.distinct_rows(n, t % 50 == 0 ? height - 1 : (height - 1) / 2);
-      const auto g = random.numbers<T>(n * d, random.below(4) == 0 ? 1e-5 : 1);
-      const auto on_rows = this->device(rows);
-      Batch batch;
-      batch.items = on_rows.rows();
-      adam.begin_step(batch);
-      Array<T> read(*this->ops, n * d), expected(*this->ops, n * d);
-      this->ops->gather_rows(read.matrix(n, d), lazy.value, batch.items);
-      this->ops->gather_rows(expected.matrix(n, d), dense.p.matrix(height, d), batch.items);
-      ASSERT_EQ(difference(read.host(), expected.host()), "") << "step " << t;
-      lazy.rows.upload(g);
-      adam.step(batch);
-      dense.step(*this->ops, spread(g, rows, height, d), this->time(t));
-    }
-    adam.catch_up();
-    const auto end = lazy.memory.host();
-    EXPECT_SAME(end, dense.p.host());
-    EXPECT_SAME(std::vector<T>(end.end() - static_cast<std::ptrdiff_t>(d), end.end()),
-                std::vector<T>(start.end() - static_cast<std::ptrdiff_t>(d), start.end()));
+  constexpr std::array<size_t, 4> cases[] = {  // n, height, d, steps
+      {1, 53, 3, 300},   {20, 53, 1, 300},   {20, 53, 7, 300},
+      {20, 53, 70, 300}, {20, 53, 300, 300}, {1000003, 2500003, 2, 4}};
+  this->for_each(cases, [&](size_t n, size_t height, size_t d, size_t steps) {
+    const auto start = Random(d).numbers<T>(height * d);
+    size_t different = 0;  // of the rows that are read
+    const auto [end, dense_end, now] = this->same_bytes([&] {
+      Random random(d + 1);
+      Features<T> lazy(*this->ops, "image", height, d, n);
+      Parameters<T> dense(*this->ops, {{"image", height, d, {}}});
+      const auto& [value, gradient] = std::tie(dense.all()[0].value, dense.all()[0].gradient);
+      lazy.memory.upload(start);
+      this->ops->gather_rows(value, lazy.value, {nullptr, height});
+      Adam<T> adam(*this->ops, dense, {&lazy}, {0.01}, steps);
+      for (size_t t = 1; t <= steps; ++t) {
+        // Few rows at a time, of which the upper half come back seldom, and the last one never.
+        const auto rows =
+            this->device(random.distinct_rows(n, t % 50 == 0 ? height - 1 : (height - 1) / 2));
+        Batch batch;
+        batch.items = rows.rows();
+        adam.begin_step(batch);
+        Array<T> read(*this->ops, n * d), expected(*this->ops, n * d);
+        this->ops->gather_rows(read.matrix(n, d), lazy.value, batch.items);
+        this->ops->gather_rows(expected.matrix(n, d), value, batch.items);
+        different += !difference(read.host(), expected.host()).empty();
+        lazy.rows.upload(random.numbers<T>(n * d, random.below(4) == 0 ? 1e-5 : 1));
+        this->ops->zero(gradient.at, gradient.size() * sizeof(T));
+        this->ops->scatter_add_rows(gradient, lazy.gradient(n), batch.items);
+        adam.step(batch);
+      }
+      adam.catch_up();
+      return std::tuple(lazy.memory.host(), host<T>(*this->ops, value),
+                        host<uint32_t>(*this->ops, {adam.now(), 1, 1}));
+    });
+    EXPECT_EQ(different, 0u);
+    EXPECT_SAME(end, dense_end);
+    EXPECT_EQ(now[0], steps);
+    EXPECT_TRUE(std::equal(end.end() - static_cast<std::ptrdiff_t>(d), end.end(),
+                           start.end() - static_cast<std::ptrdiff_t>(d)));
     EXPECT_NE(end, start);
-  }
-}
-
-/// The layer on parameters: after 60 steps they are those of the textbook's Adam.
-TYPED_TEST(AdamTest, ParametersFollowTheTextbook) {
-  using T = typename TypeParam::Real;
-  Random random(11);
-  Parameters<T> parameters(*this->ops, {{"embedding", 70, 7, {}}, {"bias", 1, 5, {}}});
-  const size_t n = parameters.values().size();
-  const auto start = random.numbers<T>(n);
-  this->ops->upload(parameters.values().at, start.data(), n * sizeof(T));
-  std::vector<double> p(start.begin(), start.end()), m(n), v(n);
-  Adam<T> adam(*this->ops, parameters, {}, {0.01}, 60);
-  for (size_t t = 1; t <= 60; ++t) {
-    const auto g = random.numbers<T>(n);
-    adam.begin_step({});
-    this->ops->upload(parameters.gradients().at, g.data(), n * sizeof(T));
-    adam.step({});
-    const auto power = static_cast<double>(t);
-    for (size_t k = 0; k < n; ++k) {
-      const auto grad = static_cast<double>(g[k]);
-      m[k] = 0.9 * m[k] + 0.1 * grad;
-      v[k] = 0.999 * v[k] + 0.001 * grad * grad;
-      const double m_hat = m[k] / (1 - std::pow(0.9, power));
-      const double v_hat = v[k] / (1 - std::pow(0.999, power));
-      p[k] -= 0.01 * m_hat / (std::sqrt(v_hat) + 1e-8);
-    }
-  }
-  EXPECT_WITHIN(compare(host<T>(*this->ops, parameters.values()), p, 1),
-                sizeof(T) == 8 ? 1e-12 : 1e-5);
-  uint32_t now = 0;
-  this->ops->download(&now, adam.now(), sizeof now);
-  EXPECT_EQ(now, 60u);
+  });
 }
 
 }  // namespace

@@ -8,28 +8,25 @@ namespace {
 
 double gain(size_t rank) { return 1 / std::log2(static_cast<double>(rank) + 1); }
 
-struct Shape {
-  size_t n, lists, k;
-};
-constexpr Shape shapes[] = {{0, 3, 50},       {1, 1, 1},          {1, 2, 50},
-                            {5, 9, 7},        {257, 300, 20},     {1025, 1025, 100},
-                            {20011, 20500, 50}, {1000003, 1000, 9}};
+constexpr std::array<size_t, 3> shapes[] = {  // n, lists, k
+    {0, 3, 50},     {1, 1, 1},         {1, 2, 50},         {5, 9, 7},
+    {257, 300, 20}, {1025, 1025, 100}, {20011, 20500, 50}, {1000003, 1000, 9}};
 
 /// Lists and held-out items of random lengths, both below 80 so that hits are many.
 struct RandomCase {
   std::vector<std::vector<int32_t>> lists, held_out;
   std::vector<int32_t> row;
 
-  RandomCase(Random& random, Shape shape) {
-    for (size_t r = 0; r < shape.lists; ++r) {
-      lists.push_back(random.distinct_rows(shape.k, 80));
-      const auto length = static_cast<size_t>(random.below(shape.k + 1));
-      if (random.below(3) == 0) std::fill_n(lists[r].begin() + length, shape.k - length, -1);
+  RandomCase(Random& random, size_t n, size_t n_lists, size_t k) {
+    for (size_t r = 0; r < n_lists; ++r) {
+      lists.push_back(random.distinct_rows(k, 80));
+      const auto length = static_cast<size_t>(random.below(k + 1));
+      if (random.below(3) == 0) std::fill_n(lists[r].begin() + length, k - length, -1);
     }
-    for (size_t t = 0; t < shape.n; ++t) {
-      const bool shared = shape.lists < shape.n;
-      row.push_back(shared ? random.below(shape.lists)
-                           : static_cast<int32_t>(t) + random.below(shape.lists - shape.n + 1));
+    for (size_t t = 0; t < n; ++t) {
+      const bool shared = n_lists < n;
+      row.push_back(shared ? random.below(n_lists)
+                           : static_cast<int32_t>(t) + random.below(n_lists - n + 1));
       std::vector<int32_t> items;
       if (!shared) items = random.distinct_rows(80, 80);
       items.resize(static_cast<size_t>(1 + random.below(random.below(4) == 0 ? 75 : 2)), -1);
@@ -69,29 +66,30 @@ TYPED_TEST(MetricsTest, SumsArePlainLoops) {
   Random random(1);
   std::vector<double> table = {0};
   for (size_t r = 1; r <= 50; ++r) table.push_back(table.back() + gain(r));
-  const auto ideal = this->device(table);
-  for (const Shape shape : shapes) {
-    if (this->too_many(shape.n)) continue;
-    SCOPED_TRACE(testing::Message() << shape.n << " of " << shape.lists << ", k = " << shape.k);
-    const RandomCase of(random, shape);
+  this->for_each(shapes, [&](size_t n, size_t lists, size_t k) {
+    const RandomCase of(random, n, lists, k);
     std::vector<int32_t> all_lists, all_items;
     std::vector<size_t> begin = {0};
     std::vector<Sum> expected(16);
     for (const auto& list : of.lists) all_lists.insert(all_lists.end(), list.begin(), list.end());
-    for (size_t t = 0; t < shape.n; ++t) {
+    for (size_t t = 0; t < n; ++t) {
       all_items.insert(all_items.end(), of.held_out[t].begin(), of.held_out[t].end());
       begin.push_back(all_items.size());
       add_user(expected, of.lists[static_cast<size_t>(of.row[t])], of.held_out[t]);
     }
-    const auto list = this->device(all_lists), item = this->device(all_items);
-    const auto row = this->device(of.row);
-    const auto on_begin = this->device(begin);
-    const Truth truth{shape.n, row.data(), on_begin.data(), item.data()};
-    auto sums = this->device(std::vector<double>(16, std::nan("")));
-    this->ops->metrics(sums.data(), list.matrix(shape.lists, shape.k), truth, ideal.data());
-    EXPECT_SUMS(sums, expected, shape.n + 50);
-    EXPECT_TRUE(shape.n < 5 || expected[0].value > 0);
-  }
+    const auto [sums] = this->same_bytes([&] {
+      const auto ideal = this->device(table);
+      const auto list = this->device(all_lists), item = this->device(all_items);
+      const auto row = this->device(of.row);
+      const auto on_begin = this->device(begin);
+      const Truth truth{n, row.data(), on_begin.data(), item.data()};
+      auto to = this->device(std::vector<double>(16, std::nan("")));
+      this->ops->metrics(to.data(), list.matrix(lists, k), truth, ideal.data());
+      return std::tuple(to.host());
+    });
+    EXPECT_SUMS(sums, expected, n + 50);
+    EXPECT_TRUE(n < 5 || expected[0].value > 0);
+  });
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ TYPED_TEST_SUITE(ShapesTest, Backends, BackendName);
 /// One operand of each call is wrong: batches have 5 rows of d = 3, tables and the graph 7 rows.
 TYPED_TEST(ShapesTest, ADebugBuildRefusesWrongOnes) {
   using T = typename TypeParam::Real;
+  using Wrong = std::logic_error;
   if (!shapes::checked) GTEST_SKIP() << "a release build does not check shapes";
   Ops<T>& on = *this->ops;
   const Graph<T> graph = make_graph<T>(on, 4, 3, {{0, 0}, {1, 2}});
@@ -38,68 +39,39 @@ TYPED_TEST(ShapesTest, ADebugBuildRefusesWrongOnes) {
   const RegForm norm = RegForm::norm;
   const PairForm plain = PairForm::plain;
 
-  struct Call {
-    const char* words;
-    std::function<void()> make;
-  };
-  const Call calls[] = {
-      {"linear_forward: y's rows",
-       [&] { on.linear_forward(m(5, 2), m(7, 3), rows(4), m(3, 2), m(1, 2)); }},
-      {"linear_forward: x's rows, without numbers",
-       [&] { on.linear_forward(m(5, 2), m(7, 3), {}, m(3, 2), m(1, 2)); }},
-      {"linear_forward: W's rows",
-       [&] { on.linear_forward(m(5, 2), m(7, 3), rows(5), m(4, 2), m(1, 2)); }},
-      {"linear_forward: b's columns",
-       [&] { on.linear_forward(m(5, 2), m(7, 3), rows(5), m(3, 2), m(1, 3)); }},
-      {"linear_backward: d_x's columns",
-       [&] { on.linear_backward(m(5, 2), m(3, 2), m(1, 2), m(5, 2), m(7, 3), rows(5), m(3, 2)); }},
-      {"linear_backward: d_W, transposed",
-       [&] { on.linear_backward({}, m(2, 3), m(1, 2), m(5, 2), m(7, 3), rows(5), m(3, 2)); }},
-      {"linear_backward: d_b, transposed",
-       [&] { on.linear_backward({}, m(3, 2), m(2, 1), m(5, 2), m(7, 3), rows(5), m(3, 2)); }},
-      {"propagate: rows of all nodes",
-       [&] { on.propagate(m(6, 3), other(6, 3), other(6, 3), 1, 1, 1, graph); }},
-      {"propagate: z's columns",
-       [&] { on.propagate(m(7, 3), other(7, 3), other(7, 2), 1, 1, 1, graph); }},
-      {"propagate: in place",
-       [&] { on.propagate(m(7, 3), m(7, 3), other(7, 3), 1, 1, 1, graph); }},
-      {"gather_rows: columns", [&] { on.gather_rows(m(5, 3), m(7, 2), rows(5)); }},
-      {"gather_rows: row numbers", [&] { on.gather_rows(m(5, 3), m(7, 3), rows(6)); }},
-      {"scatter_add_rows: row numbers", [&] { on.scatter_add_rows(m(7, 3), m(5, 3), rows(4)); }},
-      {"draw_mask: row numbers", [&] { on.draw_mask(mask, rows(4), 0.5, {1, 1, nullptr}); }},
-      {"cosine_loss: pairs of all rows",
-       [&] { on.cosine_loss(sum, m(5, 3), m(5, 3), view(7, 3), pairs(4), 1, 1); }},
-      {"cosine_loss: the view's columns",
-       [&] { on.cosine_loss(sum, m(5, 3), m(5, 3), view(7, 2), pairs(5), 1, 1); }},
-      {"cosine_loss: own rows of a shorter view",
-       [&] { on.cosine_loss(sum, m(5, 3), m(5, 3), view(4, 3), {5, zero}, 1, 1); }},
-      {"pair_loss: c's columns",
-       [&] {
-         on.pair_loss(sum, m(6, 2), m(6, 2), m(5, 3), m(5, 3), m(7, 3), {pairs(5), zero}, plain, 1);
-       }},
-      {"pair_loss: no negatives",
-       [&] {
-         on.pair_loss(sum, m(6, 1), m(6, 1), m(5, 3), m(5, 3), m(7, 3), {pairs(5)}, plain, 1);
-       }},
-      {"add_weighted: no edges",
-       [&] { on.add_weighted(m(5, 3), m(6, 1), m(7, 3), {5, zero, zero}, 1); }},
-      {"add_weighted: x's columns",
-       [&] { on.add_weighted(m(5, 3), m(6, 1), m(7, 2), pairs(5), 1); }},
-      {"penalty_forward: pairs of all rows",
-       [&] { on.penalty_forward(sum, sum + 1, m(5, 3), pairs(6), norm, 1); }},
-      {"penalty_backward: pairs of all rows",
-       [&] { on.penalty_backward(m(5, 3), sum, m(5, 3), pairs(4), norm, 1); }},
-      {"penalty_backward: d_x's columns",
-       [&] { on.penalty_backward(m(5, 2), sum, m(5, 3), pairs(5), norm, 1); }},
-      {"norm_backward: d_x's columns", [&] { on.norm_backward(m(5, 2), sum, m(5, 3), 1); }},
-      {"adam: g's size", [&] { on.adam(m(1, 5), m(1, 5), m(1, 5), m(1, 4), time); }},
-      {"adam_replay: v's rows",
-       [&] { on.adam_replay({m(7, 3), m(7, 3), m(6, 3), nullptr, rows(0)}, time, 0); }},
-      {"adam_rows: g's rows",
-       [&] { on.adam_rows({m(7, 3), m(7, 3), m(7, 3), nullptr, rows(5)}, m(4, 3), time); }},
-      {"top_k: users", [&] { on.top_k(lists, m(4, 3), m(3, 3), rows(6), graph); }},
-      {"top_k: h_i's rows", [&] { on.top_k(lists, m(4, 3), m(4, 3), rows(5), graph); }}};
-  for (const auto& [words, make] : calls) EXPECT_THROW(make(), std::logic_error) << words;
+  EXPECT_THROW(on.linear_forward(m(5, 2), m(7, 3), rows(4), m(3, 2), m(1, 2)), Wrong);
+  EXPECT_THROW(on.linear_forward(m(5, 2), m(7, 3), {}, m(3, 2), m(1, 2)), Wrong);
+  EXPECT_THROW(on.linear_forward(m(5, 2), m(7, 3), rows(5), m(4, 2), m(1, 2)), Wrong);
+  EXPECT_THROW(on.linear_forward(m(5, 2), m(7, 3), rows(5), m(3, 2), m(1, 3)), Wrong);
+  EXPECT_THROW(on.linear_backward(m(5, 2), m(3, 2), m(1, 2), m(5, 2), m(7, 3), rows(5), m(3, 2)),
+               Wrong);
+  EXPECT_THROW(on.linear_backward({}, m(2, 3), m(1, 2), m(5, 2), m(7, 3), rows(5), m(3, 2)), Wrong);
+  EXPECT_THROW(on.linear_backward({}, m(3, 2), m(2, 1), m(5, 2), m(7, 3), rows(5), m(3, 2)), Wrong);
+  EXPECT_THROW(on.propagate(m(6, 3), other(6, 3), other(6, 3), 1, 1, 1, graph), Wrong);
+  EXPECT_THROW(on.propagate(m(7, 3), other(7, 3), other(7, 2), 1, 1, 1, graph), Wrong);
+  EXPECT_THROW(on.propagate(m(7, 3), m(7, 3), other(7, 3), 1, 1, 1, graph), Wrong);
+  EXPECT_THROW(on.gather_rows(m(5, 3), m(7, 2), rows(5)), Wrong);
+  EXPECT_THROW(on.gather_rows(m(5, 3), m(7, 3), rows(6)), Wrong);
+  EXPECT_THROW(on.scatter_add_rows(m(7, 3), m(5, 3), rows(4)), Wrong);
+  EXPECT_THROW(on.draw_mask(mask, rows(4), 0.5, {1, 1, nullptr}), Wrong);
+  EXPECT_THROW(on.cosine_loss(sum, m(5, 3), m(5, 3), view(7, 3), pairs(4), 1, 1), Wrong);
+  EXPECT_THROW(on.cosine_loss(sum, m(5, 3), m(5, 3), view(7, 2), pairs(5), 1, 1), Wrong);
+  EXPECT_THROW(on.cosine_loss(sum, m(5, 3), m(5, 3), view(4, 3), {5, zero}, 1, 1), Wrong);
+  EXPECT_THROW(on.pair_loss(sum, m(6, 2), m(6, 2), m(5, 3), m(5, 3), m(7, 3), {pairs(5), zero},
+                            plain, 1), Wrong);
+  EXPECT_THROW(on.pair_loss(sum, m(6, 1), m(6, 1), m(5, 3), m(5, 3), m(7, 3), {pairs(5)}, plain,
+                            1), Wrong);
+  EXPECT_THROW(on.add_weighted(m(5, 3), m(6, 1), m(7, 3), {5, zero, zero}, 1), Wrong);
+  EXPECT_THROW(on.add_weighted(m(5, 3), m(6, 1), m(7, 2), pairs(5), 1), Wrong);
+  EXPECT_THROW(on.penalty_forward(sum, sum + 1, m(5, 3), pairs(6), norm, 1), Wrong);
+  EXPECT_THROW(on.penalty_backward(m(5, 3), sum, m(5, 3), pairs(4), norm, 1), Wrong);
+  EXPECT_THROW(on.penalty_backward(m(5, 2), sum, m(5, 3), pairs(5), norm, 1), Wrong);
+  EXPECT_THROW(on.norm_backward(m(5, 2), sum, m(5, 3), 1), Wrong);
+  EXPECT_THROW(on.adam(m(1, 5), m(1, 5), m(1, 5), m(1, 4), time), Wrong);
+  EXPECT_THROW(on.adam_replay({m(7, 3), m(7, 3), m(6, 3), nullptr, rows(0)}, time, 0), Wrong);
+  EXPECT_THROW(on.adam_rows({m(7, 3), m(7, 3), m(7, 3), nullptr, rows(5)}, m(4, 3), time), Wrong);
+  EXPECT_THROW(on.top_k(lists, m(4, 3), m(3, 3), rows(6), graph), Wrong);
+  EXPECT_THROW(on.top_k(lists, m(4, 3), m(4, 3), rows(5), graph), Wrong);
 }
 
 }  // namespace
