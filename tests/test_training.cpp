@@ -27,7 +27,8 @@ Run trained(Ops<float>& ops, const ModelKind& kind, const Words& words, const Da
     for (const Loss& loss : epoch.losses) run.losses.push_back(loss.value);
     run.valid_recall.push_back(epoch.valid.recall[0]);
   };
-  run.result = train(ops, data, kind, settings, {[](size_t) {}, [](size_t, size_t, size_t) {}, on_epoch});
+  run.result = train(ops, data, kind, settings,
+                     {[](size_t) {}, [](size_t, size_t, size_t) {}, on_epoch});
   return run;
 }
 
