@@ -45,7 +45,7 @@ TYPED_TEST(CudaOutOfMemoryTest, SaysWhereAndHowMuchWasAskedFor) {
     EXPECT_TRUE(std::regex_match(e.what(), std::regex(
         R"(CUDA: out of memory \(cudaErrorMemoryAllocation\) at runtime\.cu:\d+: )"
         "cudaMalloc of 1073741824 MiB; out of memory: \\d+ MiB of the GPU's \\d+ MiB are free; "
-        "--features frozen, fewer --modalities or a smaller --batch needs less"))) << e.what();
+        "a smaller data set, --batch or --dim needs less"))) << e.what();
   }
   EXPECT_EQ(this->ops->allocated(), before);
 }

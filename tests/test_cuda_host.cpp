@@ -62,7 +62,7 @@ TEST(CudaErrors, NameLibraryMessageAndPlace) {
   const std::string where = R"( at file\.cu:42: someCall)";
   const std::string memory =
       where + R"(; out of memory: (\d+ MiB of the GPU's \d+ MiB are free; )?)" +
-      "--features frozen, fewer --modalities or a smaller --batch needs less";
+      "a smaller data set, --batch or --dim needs less";
   const std::pair<std::string, std::string> cases[] = {
       {error_of(cudaSuccess), ""},
       {error_of(CUBLAS_STATUS_SUCCESS), ""},

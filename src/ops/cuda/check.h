@@ -54,7 +54,7 @@ void check(Status status, const char* call, const char* file, int line) {
     size_t free = 0, total = 0;
     if (cudaMemGetInfo(&free, &total) == cudaSuccess)
       words += mebibytes(free) + " of the GPU's " + mebibytes(total) + " are free; ";
-    words += "--features frozen, fewer --modalities or a smaller --batch needs less";
+    words += "a smaller data set, --batch or --dim needs less";
   }
   throw Error(words);
 }
