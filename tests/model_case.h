@@ -46,9 +46,9 @@ inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_
   return c;
 }
 
-/// Calls check(case, words) for the product of a model's layers 0 .. 3, modalities 0 .. 3, the words
-/// of each setting, and each entry of a list alone and all (all alone where there are no modalities);
-/// numbers, and whether features are tuned, take turns. Returns the number of cases.
+/// Calls check(case, words) for the product of a model's layers 0 .. 3, modalities 0 .. 3, the
+/// words of each setting, and each entry of a list alone and all (only all where there are no
+/// modalities); numbers, and whether features are tuned, take turns. Returns the number of cases.
 using CheckCase = std::function<void(const ModelCase&, const std::string&)>;
 inline size_t for_each_case(const ModelKind& kind, const CheckCase& check) {
   std::vector<std::pair<const Setting*, std::vector<std::string>>> axes;

@@ -126,7 +126,8 @@ void expect_batch(PaddedOps& ops, const Batch& b, const Numbers& user, const Num
 /// Random batches of all sizes.
 TEST(Batches, HoldTheirTriples) {
   Random random(1);
-  const size_t cases[][3] = {{1, 1, 3}, {5, 300, 40}, {300, 5, 40}, {70, 90, 64}, {1000, 1000, 256}};
+  const size_t cases[][3] = {
+      {1, 1, 3}, {5, 300, 40}, {300, 5, 40}, {70, 90, 64}, {1000, 1000, 256}};
   for (bool negatives : {false, true})
     for (size_t padding : {1, 8, 32})
       for (const auto& [users, items, most] : cases) {

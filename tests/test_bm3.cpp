@@ -111,8 +111,8 @@ TYPED_TEST_SUITE(WorkedExample, Backends, BackendName);
 /// One modality, e = (0, 0, 1), W_m = (4/3, 0), b_m = (0, 1): h_m = (0, 1), (0, 1), (4/3, 1). Its
 /// cosines with H_i are 0, 1, 3/5: L_align = (1 + 0 + 0 + 2/5)/4 = 7/20;
 /// L_mask = 0, since h~_m = h'_m.                                   [Eq. 10, 11]
-/// |H_u|_F^2 = 25/16 + 1/16 + 121/64 = (15/8)^2, |H_i|_F^2 = 9 + 9 + 9/4 = (9/2)^2, so the norm form
-/// is (15/8 + 9/2)/3 = 17/8; the squared form is
+/// |H_u|_F^2 = 25/16 + 1/16 + 121/64 = (15/8)^2, |H_i|_F^2 = 9 + 9 + 9/4 = (9/2)^2, so the norm
+/// form is (15/8 + 9/2)/3 = 17/8; the squared form is
 /// (25/16 + 9 + 25/16 + 9 + 1/16 + 9 + 121/64 + 9/4)/4 = 2197/256. [Eq. 12]
 /// With w = 2 and lambda = 4/5, L = 4/5 + 2 7/20 + 4/5 17/8 = 16/5. s(0, 1) = (1, 3/4) . (0, 3) =
 /// 9/4.                                                             [Eq. 12, 13]

@@ -1,5 +1,5 @@
-// Whole trainings of every model: the same bytes for any number of threads, the best epoch's result,
-// and a planted pattern that is learnt.
+// Whole trainings of every model: the same bytes for any number of threads, the best epoch's
+// result, and a planted pattern that is learnt.
 #include "backends.h"
 #include "random_inputs.h"
 #include "train.h"

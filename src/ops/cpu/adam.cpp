@@ -53,7 +53,8 @@ void CpuOps<T>::adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTim
       T *const p = at.p.row(row), *const m = at.m.row(row), *const v = at.v.row(row);
       const T* const g_k = g.row(k);
 #pragma omp simd
-      for (size_t c = 0; c < g.cols; ++c) adam_update(p[c], m[c], v[c], g_k[c], time.constants, now);
+      for (size_t c = 0; c < g.cols; ++c)
+        adam_update(p[c], m[c], v[c], g_k[c], time.constants, now);
       at.last[row] = *time.step;
     }
   });
