@@ -73,10 +73,10 @@ TEST(PartFolder, RefusesANameThatIsTakenAtOnceOrByThen) {
   const fs::path here = fs::canonical(scratch.path());
   write_file(here / "file", "");
   write_file(here / "full/mine", "");
-  for (const auto& [name, reason] : {std::pair{"file", "Not a directory"},
-                                     {"full", "Directory not empty"},
-                                     {"file/run", "Not a directory"}})
-    EXPECT_ERROR(PartFolder{here / name}, cannot_make(here / name, reason));
+  for (const auto& taken : {std::pair{"file", "Not a directory"},
+                            {"full", "Directory not empty"},
+                            {"file/run", "Not a directory"}})
+    EXPECT_ERROR(PartFolder{here / taken.first}, cannot_make(here / taken.first, taken.second));
   {
     PartFolder part(here / "run");
     write_file(here / "run/mine", "");

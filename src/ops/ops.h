@@ -125,7 +125,7 @@ class Ops : public virtual Device {
   // -------------------------------------------------------------------------- masks [Eq. 5]
 
   /// mask [n, d] = 0 where the entry (rows[k], column) is dropped, else 1: drawn with probability
-  /// p in [0, 1) from Philox with the key (seed, stream, *step, row, column).
+  /// p in [0, 1) from Philox with the key (seed, stream, *step, row, column); rows below 2^30.
   virtual void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) = 0;
 
   // ------------------------------------------------------------------------ losses [Eq. 8-12]
