@@ -61,11 +61,14 @@ struct Backend64 {
   std::string name;
   bool (*works)(std::string& why);
   std::unique_ptr<Ops<double>> (*make)(int threads);
+  size_t most_rows;
 };
 inline std::vector<Backend64> backends64() {
-  return {{CpuBackend<double>::name(), CpuBackend<double>::works, CpuBackend<double>::make},
+  return {{CpuBackend<double>::name(), CpuBackend<double>::works, CpuBackend<double>::make,
+           CpuBackend<double>::most_rows},
 #ifdef BM3_CUDA
-          {CudaBackend<double>::name(), CudaBackend<double>::works, CudaBackend<double>::make}
+          {CudaBackend<double>::name(), CudaBackend<double>::works, CudaBackend<double>::make,
+           CudaBackend<double>::most_rows}
 #endif
   };
 }

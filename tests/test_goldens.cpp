@@ -54,11 +54,19 @@ std::vector<Golden> corrupted(const Golden& golden, const Result& result, double
   const std::vector<double>& right = golden.find(result.name)->values;
   std::vector<std::vector<double>> wrong(1, right);
   if (result.name == "final/top_k") {
-    const auto& scores = golden.find("final/scores")->values;  // of the first user; some are equal
-    const auto score = [&](size_t k) { return scores[static_cast<size_t>(right[k])]; };
-    size_t other = 1;
-    while (score(other) == score(0)) ++other;
-    std::swap(wrong[0][0], wrong[0][other]);
+    const auto& scores = golden.find("final/scores")->values;
+    const size_t cols = result.shape.back(), n_items = golden.n_items();
+    const auto score = [&](size_t k) {
+      return scores[k / cols * n_items + static_cast<size_t>(right[k])];
+    };
+    size_t k = 0;  // the first of two neighbours in a list that are not equally good
+    while (k + 1 < right.size() && ((k + 1) % cols == 0 || right[k] < 0 || right[k + 1] < 0 ||
+                                    score(k) == score(k + 1)))
+      ++k;
+    if (k + 1 < right.size())
+      std::swap(wrong[0][k], wrong[0][k + 1]);
+    else
+      wrong[0][0] = -1;
   } else if (result.name.rfind("metrics/", 0) == 0) {
     wrong[0][0] += change * std::max(right[0], 1.0);
   } else {

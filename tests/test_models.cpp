@@ -32,10 +32,13 @@ INSTANTIATE_TEST_SUITE_P(Every, ModelTest,
                            return std::get<0>(test.param).name + "_" + std::get<1>(test.param);
                          });
 
-/// dL/d(every parameter and tuned feature), draws and targets frozen.
+/// dL/d(every parameter and tuned feature), draws and targets frozen; a backend that is there for
+/// correctness alone takes a few of the cases.
 TEST_P(ModelTest, GradientsMatchFiniteDifferences) {
   Agreement all;
+  const bool slow = std::get<0>(GetParam()).most_rows < 1000000;
   const size_t cases = for_each_case(kind(), [&](const ModelCase& c, const std::string& words) {
+    if (slow && c.seed % 31 != 0) return;
     for (const auto& [name, agreement] : check_model(*ops, c)) {
       EXPECT_TRUE(agreement.within(gradient_bound)) << words << ", " << name << ": " << agreement;
       all += agreement;
