@@ -73,7 +73,7 @@ class Bm3 final : public Model<T> {
           for (size_t m = 0; m < W.size(); ++m)  // h_m = e_m W_m + b_m [Eq. 1]
             ops.linear_forward(h.modality(m), e[m].value, batch.items, W[m].value, b[m].value);
         },
-        [&] {  // H = mean(H^0 .. H^L), + H^0 in items' rows [Eq. 3, 4]
+        [&] {  // H = mean(H^0 .. H^L), + H^0 in items' rows [Eq. 2, 3, 4]
           lightgcn_forward(ops, H(), layer(), this->embedding(), graph, n_layers, 1);
           ops.gather_rows(h.nodes(), H(), batch.nodes);
           regulariser_forward(h, batch);
@@ -91,7 +91,7 @@ class Bm3 final : public Model<T> {
             cosine(mask, d_p.modality(m), p.modality(m), view.modality(m), each_item);
           }
         },
-        [&] {  // L_rec = C(h~_u, sg(h'_i)) + C(sg(h'_u), h~_i) [Eq. 9]
+        [&] {  // L_rec = C(h~_u, sg(h'_i)) + C(sg(h'_u), h~_i) [Eq. 7, 9]
           cosine(rec, d_p.user(), p.user(), view.item(), batch.by_user);
           cosine(rec, d_p.item(), p.item(), view.user(), batch.by_item);
         });
@@ -166,17 +166,17 @@ class Bm3 final : public Model<T> {
   void regulariser_backward(Matrix<T> d_H, const Blocks<Matrix<T>>& d_h,
                             const Blocks<Matrix<T>>& h, const Batch& batch);
 
-  const size_t n_layers;   // L
-  const double dropout;    // p, the probability to drop
+  const size_t n_layers;  // L
+  const double dropout;   // p, the probability to drop
   const RegForm form;     // of the regulariser
-  std::vector<bool> on;    // the losses
-  double mean_ = 0;        // 1 / B
+  std::vector<bool> on;   // the losses rec, align, mask
+  double mean_ = 0;       // 1 / B
   const Parameter<T> W_p, b_p;
-  std::vector<Parameter<T>> W, b;             // by modality
-  Array<T> H_, layer_, ranked_;               // [n_nodes, d]
-  Array<T> h_, p_, d_p_, d_h_, held_;         // rows of a batch: h, h~ and their gradients
-  Array<uint8_t> masks_;                      // likewise
-  Array<double> norms_;                       // |H_u|_F, |H_i|_F
+  std::vector<Parameter<T>> W, b;      // by modality
+  Array<T> H_, layer_, ranked_;        // [n_nodes, d]
+  Array<T> h_, p_, d_p_, d_h_, held_;  // rows of a batch: h, h~, their gradients, held targets
+  Array<uint8_t> masks_;               // likewise
+  Array<double> norms_;                // |H_u|_F, |H_i|_F
 };
 
 template <class T>
