@@ -1,4 +1,4 @@
-"""Trains a model in plain PyTorch (plain.py) on DATA/NAME/NAME.inter, without features, and prints
+"""Trains a model in plain PyTorch (plain/) on DATA/NAME/NAME.inter, without features, and prints
 Recall and NDCG at the best validation epoch: what ./bm3 NAME does, from other code.
 """
 import argparse

@@ -137,7 +137,7 @@ void add_train(CLI::App& app, TrainOptions& options) {
       [&](const std::string& text) { options.device.cusparse = text == "cusparse"; });
   const std::string of_model = "Model " + model.name + " (" + model.words + ")";
   for (const auto& [group, settings] :
-       {std::pair{std::string("Training"), training_settings()}, {of_model, model.settings}})
+       {std::pair{std::string("Training"), training_settings(model)}, {of_model, model.settings}})
     for (const Setting& setting : settings)
       add(app, setting, [&options, name = setting.name](const std::string& text) {
         options.settings.set(name, text);
@@ -220,7 +220,7 @@ Command parse_command_line(int argc, const char* const* argv) {
   app.get_formatter()->column_width(44);
   const ModelKind& model = named_model(argc, argv);
   std::vector<Setting> settings = model.settings;
-  for (const Setting& setting : training_settings()) settings.push_back(setting);
+  for (const Setting& setting : training_settings(model)) settings.push_back(setting);
   TrainOptions train{"", "", "", {"all"}, &model, Settings(settings), {}};
   SynthOptions synth;
   RecommendOptions recommend;

@@ -101,6 +101,7 @@ class Training {
     if (!next_order_.valid()) draw_order(epoch);
     order_ = next_order_.get();
     if (epoch < epochs_) draw_order(epoch + 1);
+    model_->begin_epoch(seed_, epoch);
     for (size_t k = 0; k < batches(); ++k) {
       const size_t first = k * batch_size_;
       const size_t size = std::min(batch_size_, order_.pairs.size() - first);
@@ -143,6 +144,7 @@ class Training {
       model_->forward(batch);
       model_->backward(batch);
       adam_.step(batch);
+      model_->after_update();
     });
   }
 
@@ -160,15 +162,20 @@ class Training {
 
 }  // namespace
 
-std::vector<Setting> training_settings() {
-  return {{"lr", positive(), "0.001", "Adam's learning rate", {}, {"learning-rate"}},
-          {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch", {},
+std::vector<Setting> training_settings(const ModelKind& kind) {
+  std::vector<Setting> out = {
+      {"lr", positive(), "0.001", "Adam's learning rate", {}, {"learning-rate"}},
+      {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch", {},
            {"train-batch-size"}},
-          {"epochs", whole_from_to(1, 1000000), "1000", "epochs at most"},
-          {"patience", whole_from_to(1, 1000000), "20",
-           "stop after so many epochs without a better validation R@20", {}, {"stopping-step"}},
-          {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
-           "seed of every random number"}};
+      {"epochs", whole_from_to(1, 1000000), "1000", "epochs at most"},
+      {"patience", whole_from_to(1, 1000000), "20",
+       "stop after so many epochs without a better validation R@20", {}, {"stopping-step"}},
+      {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
+       "seed of every random number"}};
+  for (Setting& setting : out)
+    if (const auto own = kind.training.find(setting.name); own != kind.training.end())
+      setting.fallback = own->second;
+  return out;
 }
 
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,

@@ -9,8 +9,9 @@
 
 namespace bm3 {
 
-/// The settings that every model's training has: lr, batch, epochs, patience, seed.
-std::vector<Setting> training_settings();
+/// The settings that every model's training has, lr, batch, epochs, patience and seed, with this
+/// model's defaults.
+std::vector<Setting> training_settings(const ModelKind& kind);
 
 struct Epoch {
   size_t number = 0;         // from 1

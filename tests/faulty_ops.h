@@ -109,9 +109,9 @@ class FaultyOps : public CpuOps<double> {
   }
 
   void pair_loss(double* loss, Out x, Out c, Out d_u, In u, In i, const Triples& triples,
-                 PairForm form, double mean) override {
+                 PairForm form, double mean, double weight) override {
     const std::vector<double> before(d_u.at, d_u.at + d_u.size());
-    Base::pair_loss(loss, x, c, d_u, u, i, triples, form, mean);
+    Base::pair_loss(loss, x, c, d_u, u, i, triples, form, mean, weight);
     if (is("pair_scaled")) scale(d_u, before);
     if (is("pair_weight_scaled")) scale(c);
     const Pairs& pairs = triples.by_user;
@@ -149,7 +149,7 @@ class FaultyOps : public CpuOps<double> {
                         double its_scale) override {
     std::vector<int32_t> once(pairs.n + 1);
     for (size_t r = 0; r < pairs.n; ++r)
-      once[r + 1] = once[r] + (pairs.begin[r + 1] > pairs.begin[r]);
+      once[r + 1] = once[r] + (!pairs.begin || pairs.begin[r + 1] > pairs.begin[r]);
     if (is("penalty_scaled")) its_scale *= slightly;
     if (is("penalty_halved") && form == RegForm::squared) its_scale /= 2;
     Base::penalty_backward(d_x, norm, x,

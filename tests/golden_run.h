@@ -76,6 +76,44 @@ class MagnitudeOps final : public CpuOps<double> {
     Base::gather_rows(y, x, rows);
     factors_.push_back(y);
   }
+  void normalise_forward(Matrix<T> y, ConstMatrix<T> x) override {
+    Base::normalise_forward(y, x);
+    factors_.push_back(y);
+  }
+  /// d_x = d_y / |x| - y (y . d_y) / |x|: the second term is added here, not taken off.
+  void normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) override {
+    if (!backward_) return Base::normalise_backward(d_x, d_y, x);
+    for (size_t r = 0; r < x.rows; ++r) {
+      T xx = 0, xd = 0;
+      for (size_t c = 0; c < x.cols; ++c) xx += x.row(r)[c] * x.row(r)[c];
+      for (size_t c = 0; c < x.cols; ++c) xd += x.row(r)[c] * d_y.row(r)[c];
+      const T length = length_of(xx), on_x = radial_part(xd, length);
+      for (size_t c = 0; c < x.cols; ++c)
+        d_x.row(r)[c] = d_y.row(r)[c] / length + on_x * x.row(r)[c];
+    }
+  }
+  void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
+                double scale) override {
+    Base::edge_dot(w, y, x, pairs, backward_ ? std::abs(scale) : scale);
+    factors_.push_back(w);
+  }
+  void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) override {
+    Base::edge_softmax_forward(alpha, a, pairs);
+    factors_.push_back(alpha);
+  }
+  void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
+                             const Pairs& pairs) override {
+    if (!backward_) return Base::edge_softmax_backward(d_a, d_alpha, alpha, pairs);
+    for (size_t r = 0; r < pairs.n; ++r) {
+      T sum = 0;
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
+        sum += alpha.at[pairs.edge_of(k)] * d_alpha.at[pairs.edge_of(k)];
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+        const size_t e = pairs.edge_of(k);
+        d_a.at[e] = alpha.at[e] * (d_alpha.at[e] + sum);
+      }
+    }
+  }
   /// 1 + C has terms of 1; dC/da = -(b/(|a||b|) - c a/|a|^2) has two, neither longer than 1/|a|.
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
                    const Pairs& pairs, double mean, double weight) override {
@@ -93,8 +131,9 @@ class MagnitudeOps final : public CpuOps<double> {
   /// ln(1e-10 + sigma(x)) is as exact as its argument, which is near 1 where the loss vanishes; d_u
   /// has the terms c i_p and c i_n.
   void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
-                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) override {
-    Base::pair_loss(loss, x, c, d_u, u, i, triples, form, mean);
+                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
+                 double weight) override {
+    Base::pair_loss(loss, x, c, d_u, u, i, triples, form, mean, weight);
     factors_.push_back(c);
     const Pairs& pairs = triples.by_user;
     for (size_t r = 0; r < pairs.n; ++r)
@@ -171,6 +210,7 @@ class GoldenRun {
     for (const Result& r : losses_and_gradients()) put(r);
     if (!inject() && how_.float32) return false;
     adam_.step(batch_);
+    model_->after_update();
     put_parameters();
     return true;
   }
@@ -217,11 +257,12 @@ class GoldenRun {
     return order;
   }
 
-  /// Returns what Adam updates, in the order of a backward pass: the embedding tables come last.
+  /// Returns what Adam updates, in the order of a backward pass: the first two tables come last.
   std::vector<Variable<T>> trained() {
     std::vector<Variable<T>> out = variables(ops_, *model_, batch_);
-    while (!out.back().gradient.at) out.pop_back();  // frozen features
     std::rotate(out.begin(), out.begin() + 2, out.end());
+    out.erase(std::remove_if(out.begin(), out.end(), [](auto& v) { return !v.gradient.at; }),
+              out.end());
     return out;
   }
 

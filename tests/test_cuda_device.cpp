@@ -69,7 +69,7 @@ TYPED_TEST(CudaTest, LossesOfWiderRowsAreRefused) {
   EXPECT_THROW(
       this->ops->cosine_loss(loss.data(), none, none, {none, nullptr, 1}, pairs, 1.0, 1.0), Error);
   EXPECT_THROW(this->ops->pair_loss(loss.data(), one, one, none, none, none,
-                                    {pairs, begin.data()}, PairForm::plain, 1.0), Error);
+                                    {pairs, begin.data()}, PairForm::plain, 1.0, 1.0), Error);
 }
 
 /// TF32 keeps 11 bits of each factor, where it is asked for and there.

@@ -196,7 +196,7 @@ TEST(Help, ListsEveryOptionWithItsDefaultAndNothingElse) {
   }
   for (const ModelKind& model : all_models()) {
     Entries entries = of_train;
-    for (const auto& settings : {training_settings(), model.settings})
+    for (const auto& settings : {training_settings(model), model.settings})
       for (const Setting& setting : settings) {
         std::string names = option_name(setting.name);
         for (const auto& alias : setting.aliases) names += "," + option_name(alias);

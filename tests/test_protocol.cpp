@@ -103,7 +103,7 @@ Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::s
                          return std::make_unique<Scripted>(s);
                        }, nullptr};
   std::vector<Setting> known = kind.settings;
-  for (const Setting& setting : training_settings()) known.push_back(setting);
+  for (const Setting& setting : training_settings(kind)) known.push_back(setting);
   Settings settings(known);
   for (const auto& [name, value] : words) settings.set(name, value);
   const auto ops = make_cpu_ops<float>(1);

@@ -40,7 +40,7 @@ struct Outcome {
 /// and without any.
 std::vector<Case> cases_of(const ModelKind& kind, SyntheticSpec spec) {
   std::vector<Setting> known = kind.settings;
-  for (Setting& setting : training_settings()) known.push_back(std::move(setting));
+  for (Setting& setting : training_settings(kind)) known.push_back(std::move(setting));
   Settings settings(known);
   if (!kind.reads_features) return {{kind.name, kind, settings, spec}};
   std::vector<Case> out;

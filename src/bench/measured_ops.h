@@ -87,6 +87,55 @@ class MeasuredOps final : public Ops<float> {
     measure("scatter-add rows", num(x.size()), 12 * num(x.size()) + index(rows),
             [&] { ops_->scatter_add_rows(y, x, rows); });
   }
+  void copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) override {
+    measure("columns", 0, 8 * num(y.rows) * num(n), [&] { ops_->copy_columns(y, to, x, from, n); });
+  }
+  void add(Matrix<T> y, double b, ConstMatrix<T> x, double a) override {
+    measure("sums of matrices", 3 * num(y.size()), (b == 0 ? 8 : 12) * num(y.size()),
+            [&] { ops_->add(y, b, x, a); });
+  }
+  void leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) override {
+    measure("leaky ReLU", num(y.size()), 8 * num(y.size()),
+            [&] { ops_->leaky_relu_forward(y, x); });
+  }
+  void leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) override {
+    measure("leaky ReLU", num(y.size()), 12 * num(y.size()),
+            [&] { ops_->leaky_relu_backward(d_x, d_y, y); });
+  }
+  void normalise_forward(Matrix<T> y, ConstMatrix<T> x) override {
+    measure("rows of length 1", 3 * num(y.size()), 8 * num(y.size()),
+            [&] { ops_->normalise_forward(y, x); });
+  }
+  void normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) override {
+    measure("rows of length 1", 7 * num(x.size()), 12 * num(x.size()),
+            [&] { ops_->normalise_backward(d_x, d_y, x); });
+  }
+  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
+                    double scale) override {
+    const Count has = counted(pairs);
+    measure("weighted sums of rows", 2 * has.pairs * num(y.cols),
+            4 * (2 * has.rows * num(y.cols) + num(x.size()) + num(pairs.n) +
+                 (pairs.edge ? 3 : 2) * has.pairs),
+            [&] { ops_->add_weighted(y, w, x, pairs, scale); });
+  }
+  void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
+                double scale) override {
+    const Count has = counted(pairs);
+    measure("products of edges", 2 * has.pairs * num(y.cols),
+            4 * (has.rows * num(y.cols) + num(x.size()) + num(pairs.n) + 3 * has.pairs),
+            [&] { ops_->edge_dot(w, y, x, pairs, scale); });
+  }
+  void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) override {
+    const Count has = counted(pairs);
+    measure("softmax of edges", 4 * has.pairs, 4 * (num(pairs.n) + 2 * has.pairs),
+            [&] { ops_->edge_softmax_forward(alpha, a, pairs); });
+  }
+  void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
+                             const Pairs& pairs) override {
+    const Count has = counted(pairs);
+    measure("softmax of edges", 4 * has.pairs, 4 * (num(pairs.n) + 3 * has.pairs),
+            [&] { ops_->edge_softmax_backward(d_a, d_alpha, alpha, pairs); });
+  }
   void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override {
     // Philox is integer arithmetic: for 4 entries 10 rounds of 2 wide products, each worth two
     // instructions of a lane, and 4 exclusive ors; in such an instruction's time a lane can do the
@@ -105,18 +154,12 @@ class MeasuredOps final : public Ops<float> {
             [&] { ops_->cosine_loss(loss, d_a, a, b, pairs, mean, weight); });
   }
   void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
-                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) override {
+                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
+                 double weight) override {
     // i_p - i_n, its product with u and the sum into d_u; x, c and both items' rows by triple.
     measure("pair loss", 5 * num(x.rows) * num(u.cols),
             4 * (3 * num(u.size()) + num(i.size()) + num(u.rows) + 4 * num(x.rows)),
-            [&] { ops_->pair_loss(loss, x, c, d_u, u, i, triples, form, mean); });
-  }
-  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                    double scale) override {
-    const Count has = counted(pairs);
-    measure("weighted sums of rows", 2 * has.pairs * num(y.cols),
-            4 * (2 * has.rows * num(y.cols) + num(x.size()) + num(pairs.n) + 3 * has.pairs),
-            [&] { ops_->add_weighted(y, w, x, pairs, scale); });
+            [&] { ops_->pair_loss(loss, x, c, d_u, u, i, triples, form, mean, weight); });
   }
   void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
                        RegForm form, double mean) override {
@@ -187,6 +230,7 @@ class MeasuredOps final : public Ops<float> {
   /// Counts the rows that have pairs, and the pairs.
   Count counted(const Pairs& pairs) const {
     if (!counting_) return {};
+    if (!pairs.begin) return {num(pairs.n), num(pairs.n)};
     std::vector<int32_t> begin(pairs.n + 1);
     ops_->download(begin.data(), pairs.begin, begin.size() * sizeof(int32_t));
     Count out{0, static_cast<double>(begin.back())};

@@ -15,12 +15,13 @@ class PairLoss {
       : ops_(ops), form_(form), reg_form_(reg_form), x_(ops, max_size), c_(ops, max_size),
         norms_(ops, 3) {}
 
-  /// Adds L_bpr to *bpr, keeps c = dL/dx and writes d_f's rows of users: each is a sum of
+  /// Adds L_bpr to *bpr, keeps c = weight dL/dx and writes d_f's rows of users: each is a sum of
   /// c (f_p - f_n).
-  void forward(double* bpr, Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch) {
+  void forward(double* bpr, Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch,
+               double weight = 1) {
     ops_.zero(d_f.nodes().at, d_f.nodes().size() * sizeof(T));
     ops_.pair_loss(bpr, x(batch), c(batch), d_f.user(), f.user(), f.item(), batch.triples, form_,
-                   1 / static_cast<double>(batch.size));
+                   1 / static_cast<double>(batch.size), weight);
   }
   /// d_f's rows of items: dx/df_p = f_u and dx/df_n = -f_u.
   void backward(Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch) {

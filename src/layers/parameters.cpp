@@ -37,7 +37,8 @@ Parameters<T>::Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes
   for (const auto& shape : shapes) {
     all_.push_back({shape,
                     {values_.data() + first, shape.rows, shape.cols},
-                    {gradients_.data() + first, shape.rows, shape.cols}});
+                    shape.frozen ? Matrix<T>{}
+                                 : Matrix<T>{gradients_.data() + first, shape.rows, shape.cols}});
     first += shape.rows * shape.cols;
   }
 }

@@ -22,11 +22,12 @@ struct ParameterShape {
   std::string name;  // as in a golden: user_embedding, image.weight, predictor.bias, ...
   size_t rows, cols;
   Law law;
+  bool frozen = false;  // has no gradient: Adam leaves it as it is
 };
 
 template <class T>
 struct Parameter : ParameterShape {
-  Matrix<T> value, gradient;
+  Matrix<T> value, gradient;  // null where it is frozen
 };
 
 /// All parameters of a model, one after the other in memory, in the order of their shapes.

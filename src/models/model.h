@@ -1,5 +1,6 @@
 #pragma once
 // What training, goldens, tests and the benchmark need of a model, and the list of all models.
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,12 +63,16 @@ class Model {
         const std::vector<Loss>& losses);
   virtual ~Model() = default;
 
+  /// Draws what an epoch's steps take at random, keyed by (seed, epoch).
+  virtual void begin_epoch(uint64_t, size_t) {}
   /// Draws what the next forward pass takes at random, keyed by (seed, *step).
   virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
   /// Adds the batch's losses to the running sums and keeps what `backward` reads.
   virtual void forward(const Batch& batch) = 0;
   /// Writes the gradient of L with respect to every parameter, and to the rows of tuned features.
   virtual void backward(const Batch& batch) = 0;
+  /// Moves what follows the parameters without a gradient, after each of their updates.
+  virtual void after_update() {}
   /// Returns the vectors that rank, on the device, until the next call or forward pass.
   virtual Embeddings<T> embeddings() = 0;
 
@@ -147,6 +152,7 @@ struct ModelKind {
   bool draws_negatives, reads_features;
   std::unique_ptr<Model<float>> (*make_float)(const Setup<float>&);
   std::unique_ptr<Model<double>> (*make_double)(const Setup<double>&);
+  std::map<std::string, std::string> training = {};  // other defaults of the training's settings
 };
 ModelKind bm3_kind();
 ModelKind bpr_kind();

@@ -26,13 +26,14 @@ struct Graph {
 };
 
 /// Pairs (row, target) in segments: row r of n is paired with target[k] for k in begin[r] ..
-/// begin[r+1]; without `target`, with row r itself, begin[r+1] - begin[r] times. `edge` [begin[n]],
-/// where needed, numbers the pairs in another order.
+/// begin[r+1]; without `target`, with row r itself, begin[r+1] - begin[r] times; without `begin`,
+/// with row r itself, once. Pair k is the edge edge[k], or k where there is no `edge` [begin[n]].
 struct Pairs {
   size_t n = 0;
-  const int32_t* begin = nullptr;   // [n + 1]
+  const int32_t* begin = nullptr;   // [n + 1] or null
   const int32_t* target = nullptr;  // [begin[n]] or null
   const int32_t* edge = nullptr;
+  BM3_HD size_t edge_of(int32_t k) const { return static_cast<size_t>(edge ? edge[k] : k); }
 };
 
 /// Triples (user, positive, negative): the positives of user row r are the targets of its pairs e,
@@ -98,12 +99,14 @@ class Ops : public virtual Device {
  public:
   // ------------------------------------------------------------------ linear layers [Eq. 1, 6]
 
-  /// y [n, out] = x[rows] W + b, with x [*, in], W [in, out], b [1, out].
+  /// y [n, out] = x[rows] W + b, with x [*, in], W [in, out], b [1, out]; without b (null),
+  /// y += x[rows] W.
   virtual void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                               ConstMatrix<T> b) = 0;
   /// y_rk = sum_j x_rj W_jk + b_k, so d_x [n, in] = d_y W^T (unless null), d_W [in, out] =
-  /// x[rows]^T d_y, and d_b [1, out] = column sums of d_y [n, out]. x[rows] must be what the last
-  /// linear_forward with this x and these rows read, if there was one: its copy may be used again.
+  /// x[rows]^T d_y, and d_b [1, out] = column sums of d_y [n, out]; without d_b (null),
+  /// d_x += d_y W^T. x[rows] must be what the last linear_forward with this x and these rows read,
+  /// if there was one: its copy may be used again.
   virtual void linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                                ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) = 0;
 
@@ -121,6 +124,38 @@ class Ops : public virtual Device {
   virtual void gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) = 0;
   /// y[rows] += x [n, d], the backward of gather_rows; rows are distinct.
   virtual void scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) = 0;
+  /// Columns to .. to + n of y [r, *] = columns from .. from + n of x [r, *]. Concatenates columns
+  /// and takes them apart again.
+  virtual void copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) = 0;
+  /// y = b y + a x, entry by entry. b = 0 leaves y unread.
+  virtual void add(Matrix<T> y, double b, ConstMatrix<T> x, double a) = 0;
+  /// y = x where x > 0, else 0.01 x. y may be x.
+  virtual void leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) = 0;
+  /// d_x = d_y where y > 0, else 0.01 d_y; y has the sign of x. d_x may be d_y.
+  virtual void leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) = 0;
+  /// Each row of y = x / max(|x|, 1e-12).
+  virtual void normalise_forward(Matrix<T> y, ConstMatrix<T> x) = 0;
+  /// d|x|/dx = x/|x|, so each row of d_x = (d_y - y (y . d_y)) / |x| with y = x / |x|; below the
+  /// floor d_x = d_y / 1e-12. d_x may be d_y.
+  virtual void normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) = 0;
+
+  // --------------------------------------------------------------------------------- edges
+
+  /// y [n, d] += scale * sum over the row's pairs k of w_edge[k] x_target[k]: y += S x for the
+  /// sparse matrix S of these weights. With the pairs of its transpose it is its own backward,
+  /// d_x += S^T d_y. w [*, 1], x [*, d].
+  virtual void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
+                            double scale) = 0;
+  /// w_edge[k] += scale * y_r . x_target[k] for each pair k of row r: with y = d_y it is the
+  /// gradient of add_weighted's weights. w [*, 1], y [n, d], x [*, d]; edges are distinct.
+  virtual void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
+                        double scale) = 0;
+  /// alpha_e = exp(a_e - max) / (sum of exp(a - max) + 1e-16) over the edges e of each row. alpha
+  /// and a [*, 1]; alpha may be a.
+  virtual void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) = 0;
+  /// d_a_e = alpha_e (d_alpha_e - sum over the row's edges of alpha d_alpha). d_a may be d_alpha.
+  virtual void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
+                                     const Pairs& pairs) = 0;
 
   // -------------------------------------------------------------------------- masks [Eq. 5]
 
@@ -135,15 +170,12 @@ class Ops : public virtual Device {
   virtual void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
                            const Pairs& pairs, double mean, double weight) = 0;
   /// BPR's loss in one pass over the users' rows: for each triple x [B, 1] = u_r . (i_p - i_n),
-  /// *loss += mean * sum of pair_forward(x), c [B, 1] = mean * pair_backward(x) = dL/dx and
-  /// d_u [n, d] += sum of c (i_p - i_n). u [n, d]; i [*, d].
+  /// *loss += mean * sum of pair_forward(x), c [B, 1] = weight * mean * pair_backward(x) = dL/dx
+  /// and d_u [n, d] += sum of c (i_p - i_n). u [n, d]; i [*, d]. add_weighted with w = c gives the
+  /// positives' gradient, d_i += sum of c u; with scale = -1 the negatives'.
   virtual void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
-                         ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) = 0;
-  /// y [n, d] += scale * sum over the row's pairs k of w_edge[k] x_target[k]. With w = c it gives
-  /// the positives' gradient, d_i += sum of c u; with scale = -1 the negatives'. w [*, 1],
-  /// x [*, d].
-  virtual void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                            double scale) = 0;
+                         ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
+                         double weight) = 0;
   /// The regulariser on a batch's rows x [n, d], each counted once for each of its pairs:
   /// *norm = |x|_F and *loss += mean * |x|_F, or, in the squared form, mean * |x|_F^2.
   virtual void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,

@@ -78,6 +78,29 @@ BM3_HD double penalty_factor(RegForm form, double scale, double norm) {
   return norm > 0 ? scale / norm : 0.0;
 }
 
+// ------------------------------------------------------------ leaky ReLU, rows of length 1, softmax
+
+/// dy/dx of y = x where x > 0, else 0.01 x; x or y tells, which have one sign.
+template <class T>
+BM3_HD T leaky_slope(T x) {
+  return x > T(0) ? T(1) : T(0.01);
+}
+
+constexpr double length_floor = 1e-12;   // least length that a row is divided by
+constexpr double softmax_floor = 1e-16;  // added to a softmax's denominator
+
+/// max(|x|, 1e-12) from |x|^2.
+template <class T>
+BM3_HD T length_of(T xx) {
+  const T length = std::sqrt(xx);
+  return length > T(length_floor) ? length : T(length_floor);
+}
+/// The factor of x in d_x = d_y / |x| - x (x . d_y) / |x|^3; 0 at the floor, where y = x / 1e-12.
+template <class T>
+BM3_HD T radial_part(T x_d_y, T length) {
+  return length > T(length_floor) ? x_d_y / length / length / length : T(0);
+}
+
 // ------------------------------------------------------------------------------------------- Adam
 
 /// Adam's constants, and what of step t does not depend on the element (Kingma & Ba, 2015).

@@ -32,7 +32,7 @@ void linear(const Matrix<T>& y, const Matrix<const T>& x, Rows rows, const Matri
             const Matrix<const T>& b) {
   BM3_SHAPE(are_rows_of(rows, y.rows, x));
   BM3_SHAPE(x.cols == W.rows && y.cols == W.cols);
-  BM3_SHAPE(b.rows == 1 && b.cols == W.cols);
+  BM3_SHAPE(!b.at || (b.rows == 1 && b.cols == W.cols));
 }
 template <class T>
 void linear_backward(const Matrix<T>& d_x, const Matrix<T>& d_W, const Matrix<T>& d_b,
@@ -41,7 +41,7 @@ void linear_backward(const Matrix<T>& d_x, const Matrix<T>& d_W, const Matrix<T>
   BM3_SHAPE(are_rows_of(rows, d_y.rows, x));
   BM3_SHAPE(!d_x.at || (d_x.rows == d_y.rows && d_x.cols == W.rows));
   BM3_SHAPE(same(d_W, W) && x.cols == W.rows && d_y.cols == W.cols);
-  BM3_SHAPE(d_b.rows == 1 && d_b.cols == W.cols);
+  BM3_SHAPE(!d_b.at || (d_b.rows == 1 && d_b.cols == W.cols));
 }
 template <class T>
 void propagate(const Matrix<T>& y, const Matrix<const T>& x, const Matrix<const T>& z,
@@ -65,15 +65,16 @@ void pair_loss(const Matrix<T>& x, const Matrix<T>& c, const Matrix<T>& d_u,
   BM3_SHAPE(same(x, c) && c.cols == 1 && same(d_u, u) && u.cols == i.cols);
   BM3_SHAPE(triples.by_user.n == u.rows && triples.by_user.target && triples.negative);
 }
+/// Weights w of edges between rows of y and of x, either of which is written.
 template <class T>
-void add_weighted(const Matrix<T>& y, const Matrix<const T>& w, const Matrix<const T>& x,
-                  const Pairs& pairs) {
+void weighted(const Matrix<const T>& w, const Matrix<const T>& y, const Matrix<const T>& x,
+              const Pairs& pairs) {
   BM3_SHAPE(y.cols == x.cols && w.cols == 1);
-  BM3_SHAPE(pairs.n == y.rows && pairs.target && pairs.edge);
+  BM3_SHAPE(pairs.n == y.rows && pairs.begin && pairs.target);
 }
 template <class T>
 void penalty(const Matrix<T>& x, const Pairs& pairs) {
-  BM3_SHAPE(pairs.n == x.rows && pairs.begin);
+  BM3_SHAPE(pairs.n == x.rows);
 }
 template <class T>
 void adam(const Matrix<T>& p, const Matrix<T>& m, const Matrix<T>& v, const Matrix<const T>& g) {

@@ -130,7 +130,7 @@ struct PlainTriple {
 TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
   using T = typename TypeParam::Real;
   Random random(2);
-  const double mean = 0.37, before = 0.75;
+  const double mean = 0.37, weight = 1.5, before = 0.75;
   this->for_each(shapes, [&](size_t n, size_t targets, size_t d) {
     for (PairForm form : {PairForm::epsilon, PairForm::plain}) {
       const RandomPairs pairs(random, n, targets);
@@ -150,8 +150,8 @@ TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
         const PlainTriple triple(u.data() + r * d, p, q, d, form);
         x.push_back(triple.x);
         loss.add(mean * static_cast<double>(triple.loss.value), mean * triple.loss.magnitude);
-        const auto slope = mean * static_cast<double>(triple.slope.value);
-        const double about = mean * triple.slope.magnitude;
+        const auto slope = weight * mean * static_cast<double>(triple.slope.value);
+        const double about = weight * mean * triple.slope.magnitude;
         c.push_back(Sum().add(slope, about));
         for (size_t k = 0; k < d; ++k) {
           const auto a = static_cast<double>(p[k]), b = static_cast<double>(q[k]);
@@ -165,7 +165,7 @@ TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
         auto sum = this->device(std::vector<double>{before});
         this->ops->pair_loss(sum.data(), to_x.matrix(e, 1), to_c.matrix(e, 1), to.matrix(n, d),
                              this->device(u).matrix(n, d), this->device(i).matrix(targets, d),
-                             {on.pairs(), on_negative.data()}, form, mean);
+                             {on.pairs(), on_negative.data()}, form, mean, weight);
         return std::tuple(sum.host(), to_x.host(), to_c.host(), to.host());
       });
       EXPECT_SUMS(got_x, x, 2 * d);

@@ -58,10 +58,10 @@ TYPED_TEST(ShapesTest, ADebugBuildRefusesWrongOnes) {
   EXPECT_THROW(on.cosine_loss(sum, m(5, 3), m(5, 3), view(7, 2), pairs(5), 1, 1), Wrong);
   EXPECT_THROW(on.cosine_loss(sum, m(5, 3), m(5, 3), view(4, 3), {5, zero}, 1, 1), Wrong);
   EXPECT_THROW(on.pair_loss(sum, m(6, 2), m(6, 2), m(5, 3), m(5, 3), m(7, 3), {pairs(5), zero},
-                            plain, 1), Wrong);
+                            plain, 1, 1), Wrong);
   EXPECT_THROW(on.pair_loss(sum, m(6, 1), m(6, 1), m(5, 3), m(5, 3), m(7, 3), {pairs(5)}, plain,
-                            1), Wrong);
-  EXPECT_THROW(on.add_weighted(m(5, 3), m(6, 1), m(7, 3), {5, zero, zero}, 1), Wrong);
+                            1, 1), Wrong);
+  EXPECT_THROW(on.add_weighted(m(5, 3), m(6, 1), m(7, 3), {5, zero}, 1), Wrong);
   EXPECT_THROW(on.add_weighted(m(5, 3), m(6, 1), m(7, 2), pairs(5), 1), Wrong);
   EXPECT_THROW(on.penalty_forward(sum, sum + 1, m(5, 3), pairs(6), norm, 1), Wrong);
   EXPECT_THROW(on.penalty_backward(m(5, 3), sum, m(5, 3), pairs(4), norm, 1), Wrong);

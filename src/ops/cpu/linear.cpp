@@ -22,7 +22,7 @@ void copy_rows(T* to, ConstMatrix<T> x, Rows rows, size_t first, size_t last, si
 
 }  // namespace
 
-// y = x[rows] W + b
+// y = x[rows] W + b, or y += x[rows] W
 template <class T>
 void CpuOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                                ConstMatrix<T> b) {
@@ -34,7 +34,7 @@ void CpuOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMa
       copy_rows<T>(copy, x, rows, first, last, 0, x.cols);
       X = copy;
     }
-    for (size_t r = first; r < last; ++r) std::copy(b.at, b.at + b.cols, y.row(r));
+    for (size_t r = first; b.at && r < last; ++r) std::copy(b.at, b.at + b.cols, y.row(r));
     gemm(CblasNoTrans, CblasNoTrans, last - first, y.cols, x.cols, X, x.cols, W.at, W.cols, T(1),
          y.row(first), y.cols);
   });
@@ -48,8 +48,8 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (d_x.at)
     for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
-      gemm(CblasNoTrans, CblasTrans, last - first, in, out, d_y.row(first), out, W.at, out, T(0),
-           d_x.row(first), in);
+      gemm(CblasNoTrans, CblasTrans, last - first, in, out, d_y.row(first), out, W.at, out,
+           d_b.at ? T(0) : T(1), d_x.row(first), in);
     });
 
   // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their
@@ -81,7 +81,10 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
     for (size_t i = first; i < last; ++i) {
       T sum = 0;
       for (size_t block = 0; block < blocks; ++block) sum += shared_[block * matrix + i];
-      (i < in * out ? d_W.at[i] : d_b.at[i - in * out]) = sum;
+      if (i < in * out)
+        d_W.at[i] = sum;
+      else if (d_b.at)
+        d_b.at[i - in * out] = sum;
     }
   });
 }

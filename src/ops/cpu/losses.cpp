@@ -4,15 +4,9 @@
 namespace bm3 {
 namespace {
 
-template <class T>
-T dot(const T* x, const T* y, size_t d) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (size_t c = 0; c < d; ++c) sum += x[c] * y[c];
-  return sum;
+int32_t times_of(const Pairs& pairs, size_t r) {
+  return pairs.begin ? pairs.begin[r + 1] - pairs.begin[r] : 1;
 }
-
-int32_t times_of(const Pairs& pairs, size_t r) { return pairs.begin[r + 1] - pairs.begin[r]; }
 
 }  // namespace
 
@@ -52,10 +46,11 @@ void CpuOps<T>::cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const
   });
 }
 
-// x = u . (i_p - i_n);  loss = mean * sum of l(x);  c = mean l'(x);  d_u += c (i_p - i_n)
+// x = u . (i_p - i_n);  loss = mean * sum of l(x);  c = weight mean l'(x);  d_u += c (i_p - i_n)
 template <class T>
 void CpuOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
-                          ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) {
+                          ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
+                          double weight) {
   shapes::pair_loss(x, c, d_u, u, i, triples);
   const Pairs& pairs = triples.by_user;
   const size_t d = u.cols;
@@ -66,7 +61,7 @@ void CpuOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u,
         const T *u_r = u.row(r), *i_p = i.row(static_cast<size_t>(pairs.target[e]));
         const T* i_n = i.row(static_cast<size_t>(triples.negative[e]));
         const T x_e = dot(u_r, i_p, d) - dot(u_r, i_n, d);
-        const T c_e = static_cast<T>(mean) * pair_backward(x_e, form);
+        const T c_e = static_cast<T>(weight * mean) * pair_backward(x_e, form);
         x.at[e] = x_e;
         c.at[e] = c_e;
         sum += static_cast<double>(pair_forward(x_e, form));
@@ -75,23 +70,6 @@ void CpuOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u,
         for (size_t k = 0; k < d; ++k) d_u_r[k] += c_e * (i_p[k] - i_n[k]);
       }
     return sum;
-  });
-}
-
-// y += scale * sum over pairs of w_edge x_target
-template <class T>
-void CpuOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                             double scale) {
-  shapes::add_weighted(y, w, x, pairs);
-  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r)
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
-        const T w_k = static_cast<T>(scale) * w.at[pairs.edge[k]];
-        const T* const x_k = x.row(static_cast<size_t>(pairs.target[k]));
-        T* const y_r = y.row(r);
-#pragma omp simd
-        for (size_t c = 0; c < x.cols; ++c) y_r[c] += w_k * x_k[c];
-      }
   });
 }
 

@@ -53,13 +53,25 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
                  const Graph<T>& graph) override;
   void gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override;
   void scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override;
+  void copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) override;
+  void add(Matrix<T> y, double b, ConstMatrix<T> x, double a) override;
+  void leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) override;
+  void leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) override;
+  void normalise_forward(Matrix<T> y, ConstMatrix<T> x) override;
+  void normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) override;
+  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
+                    double scale) override;
+  void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
+                double scale) override;
+  void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) override;
+  void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
+                             const Pairs& pairs) override;
   void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override;
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
                    const Pairs& pairs, double mean, double weight) override;
   void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
-                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) override;
-  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                    double scale) override;
+                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
+                 double weight) override;
   void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
                        RegForm form, double mean) override;
   void penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, const Pairs& pairs,

@@ -66,12 +66,12 @@ ConstMatrix<T> CudaOps<T>::in_one_piece(ConstMatrix<T> x, Rows rows, bool forwar
   return copy;
 }
 
-// y = x[rows] W + b
+// y = x[rows] W + b, or y += x[rows] W
 template <class T>
 void CudaOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                                 ConstMatrix<T> b) {
   shapes::linear(y, x, rows, W, b);
-  copy_rows(y, b.at, 0, {nullptr, y.rows});
+  if (b.at) copy_rows(y, b.at, 0, {nullptr, y.rows});
   const ConstMatrix<T> X = in_one_piece(x, rows, true);
   gemm(false, false, y.rows, y.cols, X.cols, X.at, X.cols, W.at, W.cols, T(1), y.at, y.cols);
 }
@@ -84,13 +84,14 @@ void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Co
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (n == 0) {
     zero(d_W.at, d_W.size() * sizeof(T));
-    zero(d_b.at, d_b.size() * sizeof(T));
+    if (d_b.at) zero(d_b.at, d_b.size() * sizeof(T));
     return;
   }
-  if (d_x.at) gemm(false, true, n, in, out, d_y.at, out, W.at, out, T(0), d_x.at, in);
+  if (d_x.at)
+    gemm(false, true, n, in, out, d_y.at, out, W.at, out, d_b.at ? T(0) : T(1), d_x.at, in);
   const ConstMatrix<T> X = in_one_piece(x, rows, false);
   gemm(true, false, in, out, n, X.at, in, d_y.at, out, T(0), d_W.at, out);
-  column_sums(d_b, d_y);
+  if (d_b.at) column_sums(d_b, d_y);
 }
 
 template class CudaOps<float>;

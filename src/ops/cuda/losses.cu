@@ -78,7 +78,7 @@ __global__ void cosine_loss_kernel(double* loss, T* d_a, Matrix<const T> a, View
 template <unsigned columns, class T>
 __global__ void pair_loss_kernel(double* loss, T* x, T* c, T* d_u, Matrix<const T> u,
                                  Matrix<const T> i, Triples triples, PairForm form, double mean,
-                                 double* partial) {
+                                 T factor, double* partial) {
   const size_t d = u.cols;
   const Pairs& pairs = triples.by_user;
   const bool first_lane = threadIdx.x % warp == 0;
@@ -102,7 +102,7 @@ __global__ void pair_loss_kernel(double* loss, T* x, T* c, T* d_u, Matrix<const 
       }
       if (e + 1 < end) load_items(e + 1);  // under way while this triple is finished
       x_e = warp_sum(x_e);
-      const T c_e = static_cast<T>(mean) * pair_backward(x_e, form);
+      const T c_e = factor * pair_backward(x_e, form);
       for (unsigned k = 0; k < columns; ++k) d_u_r[k] += c_e * difference[k];
       if (!first_lane) continue;
       sum += static_cast<double>(pair_forward(x_e, form));
@@ -112,20 +112,6 @@ __global__ void pair_loss_kernel(double* loss, T* x, T* c, T* d_u, Matrix<const 
     store_columns(d_u + r * d, d_u_r, d);
   }
   sum_over_grid(sum, 1, partial, [&](double total) { *loss += mean * total; });
-}
-
-/// A warp a row.
-template <class T>
-__global__ void add_weighted_kernel(Matrix<T> y, const T* w, Matrix<const T> x, Pairs pairs,
-                                    T scale) {
-  const size_t r = grid_warp();
-  if (r >= pairs.n) return;
-  for (size_t c = threadIdx.x % warp; c < y.cols; c += warp) {
-    T sum = 0;
-    for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
-      sum += w[pairs.edge[k]] * x.row(static_cast<size_t>(pairs.target[k]))[c];
-    y.row(r)[c] += scale * sum;
-  }
 }
 
 /// A warp a row; each lane sums its columns. Without pairs each row counts once.
@@ -146,21 +132,19 @@ __global__ void penalty_forward_kernel(double* loss, double* norm, Matrix<const 
   });
 }
 
-/// d_x += factor x for each of a row's pairs; without pairs, d_x = factor x.
+/// d_x += factor x for each of a row's pairs, or d_x = factor x.
 template <class T>
 __global__ void penalty_backward_kernel(Matrix<T> d_x, const double* norm, Matrix<const T> x,
-                                        Pairs pairs, RegForm form, double scale) {
+                                        Pairs pairs, RegForm form, double scale, bool adds) {
   __shared__ T factor;  // a division in double is slow on many GPUs: one a block
   if (threadIdx.x == 0 && threadIdx.y == 0)
     factor = static_cast<T>(penalty_factor(form, scale, *norm));
   __syncthreads();
   const size_t r = matrix_row(), c = matrix_column();
   if (r >= x.rows || c >= x.cols) return;
-  T& out = d_x.row(r)[c];
-  if (!pairs.begin)
-    out = factor * x.row(r)[c];
-  else
-    out += factor * static_cast<T>(pairs.begin[r + 1] - pairs.begin[r]) * x.row(r)[c];
+  const int32_t times = pairs.begin ? pairs.begin[r + 1] - pairs.begin[r] : 1;
+  const T gradient = factor * static_cast<T>(times) * x.row(r)[c];
+  d_x.row(r)[c] = adds ? d_x.row(r)[c] + gradient : gradient;
 }
 
 /// Calls launch(columns) with the number of a lane's columns for rows of d numbers.
@@ -188,24 +172,16 @@ void CudaOps<T>::cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, cons
   });
 }
 
-// x = u . (i_p - i_n);  loss = mean * sum of l(x);  c = mean l'(x);  d_u += c (i_p - i_n)
+// x = u . (i_p - i_n);  loss = mean * sum of l(x);  c = weight mean l'(x);  d_u += c (i_p - i_n)
 template <class T>
 void CudaOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
-                           ConstMatrix<T> i, const Triples& triples, PairForm form, double mean) {
+                           ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
+                           double weight) {
   shapes::pair_loss(x, c, d_u, u, i, triples);
   by_columns("pair losses", u.cols, [&](auto columns) {
     launch(stream(), blocks_of_sum(u.rows), block_threads, pair_loss_kernel<columns, T>, loss, x.at,
-           c.at, d_u.at, u, i, triples, form, mean, partial_sums());
+           c.at, d_u.at, u, i, triples, form, mean, static_cast<T>(weight * mean), partial_sums());
   });
-}
-
-// y += scale * sum over pairs of w_edge x_target
-template <class T>
-void CudaOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                              double scale) {
-  shapes::add_weighted(y, w, x, pairs);
-  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, add_weighted_kernel<T>, y,
-         w.at, x, pairs, static_cast<T>(scale));
 }
 
 // norm = |x|_F, each row as often as it has pairs;  loss = mean |x|_F or mean |x|_F^2
@@ -224,7 +200,7 @@ void CudaOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix
   shapes::penalty(x, pairs);
   BM3_SHAPE(shapes::same(d_x, x));
   launch_matrix(stream(), x.rows, x.cols, penalty_backward_kernel<T>, d_x, norm, x, pairs, form,
-                scale);
+                scale, true);
 }
 
 // loss = mean |x|_F
@@ -239,7 +215,7 @@ template <class T>
 void CudaOps<T>::norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) {
   BM3_SHAPE(shapes::same(d_x, x));
   launch_matrix(stream(), x.rows, x.cols, penalty_backward_kernel<T>, d_x, norm, x, Pairs{},
-                RegForm::norm, scale);
+                RegForm::norm, scale, false);
 }
 
 template class CudaOps<float>;

@@ -1,0 +1,14 @@
+"""The models in PyTorch float64, from their papers' equations: whole catalogue, dense adjacency,
+gradients by autograd.
+
+A model is a class of MODELS: its settings, the shapes of its parameters, its forward pass, its
+losses and the vectors that rank. Rows are vectors, weights are [in, out], nodes are the users and
+then the items. `p` maps parameters' names to tensors; `batch` maps users, items, negatives and
+mask.* to tensors; `out` collects intermediates under their names in a golden (README.md).
+"""
+from reference.bm3 import ALL, Bm3
+from reference.bpr import Bpr
+from reference.lightgcn import LightGcn
+from reference.ranking import metrics, top_k_lists
+
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn}

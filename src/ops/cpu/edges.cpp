@@ -1,0 +1,110 @@
+// Edges with weights: sums of rows, their products, and the softmax over a node's edges.
+#include "ops/cpu/cpu_ops.h"
+
+namespace bm3 {
+namespace {
+
+constexpr int32_t ahead = 32;  // edges between the fetch of a row into cache and its use
+
+/// y[0..width) += scale * sum of w_k x_k over the pairs begin .. end: one tile of columns; x and y
+/// point to its first column, d apart from row to row of x.
+template <size_t width, class T>
+void add_row(T* y, const T* w, const T* x, const Pairs& pairs, int32_t begin, int32_t end,
+             int32_t n_pairs, T scale, size_t d) {
+  T sum[width] = {};
+  for (int32_t k = begin; k < end; ++k) {
+    if (k + ahead < n_pairs) {  // of this row or of one to come
+      const T* x_ahead = x + static_cast<size_t>(pairs.target[k + ahead]) * d;
+      for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_ahead + c);
+    }
+    const T w_k = w[pairs.edge_of(k)];
+    const T* const x_k = x + static_cast<size_t>(pairs.target[k]) * d;
+#pragma omp simd
+    for (size_t c = 0; c < width; ++c) sum[c] += w_k * x_k[c];
+  }
+#pragma omp simd
+  for (size_t c = 0; c < width; ++c) y[c] += scale * sum[c];
+}
+
+}  // namespace
+
+// y += scale * sum over pairs of w_edge x_target
+template <class T>
+void CpuOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
+                             double scale) {
+  shapes::weighted<T>(w, y, x, pairs);
+  const T factor = static_cast<T>(scale);
+  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
+    const int32_t n_pairs = pairs.begin[pairs.n];
+    for (size_t r = first; r < last; ++r) {
+      const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
+      if (begin == end) continue;
+      size_t c = 0;
+      for (; c + 64 <= x.cols; c += 64)
+        add_row<64>(y.row(r) + c, w.at, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
+      for (; c + 8 <= x.cols; c += 8)
+        add_row<8>(y.row(r) + c, w.at, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
+      for (; c < x.cols; ++c)
+        add_row<1>(y.row(r) + c, w.at, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
+    }
+  });
+}
+
+// y = sum of w_e x:  d_w_e += scale * d_y . x
+template <class T>
+void CpuOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
+                         double scale) {
+  shapes::weighted<T>(w, y, x, pairs);
+  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
+    for (size_t r = first; r < last; ++r)
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
+        w.at[pairs.edge_of(k)] += static_cast<T>(scale) *
+                                   dot(y.row(r), x.row(static_cast<size_t>(pairs.target[k])),
+                                       x.cols);
+  });
+}
+
+// alpha = exp(a - max) / (sum of exp(a - max) + 1e-16)
+template <class T>
+void CpuOps<T>::edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) {
+  BM3_SHAPE(shapes::same(alpha, a) && a.cols == 1);
+  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
+    for (size_t r = first; r < last; ++r) {
+      const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
+      if (begin == end) continue;
+      T most = a.at[pairs.edge_of(begin)], sum = 0;
+      for (int32_t k = begin; k < end; ++k) most = std::max(most, a.at[pairs.edge_of(k)]);
+      for (int32_t k = begin; k < end; ++k) {
+        const size_t e = pairs.edge_of(k);
+        alpha.at[e] = std::exp(a.at[e] - most);
+        sum += alpha.at[e];
+      }
+      for (int32_t k = begin; k < end; ++k) alpha.at[pairs.edge_of(k)] /= sum + T(softmax_floor);
+    }
+  });
+}
+
+// d_a = alpha (d_alpha - sum of alpha d_alpha)
+template <class T>
+void CpuOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
+                                      const Pairs& pairs) {
+  BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
+  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
+    for (size_t r = first; r < last; ++r) {
+      T sum = 0;
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+        const size_t e = pairs.edge_of(k);
+        sum += alpha.at[e] * d_alpha.at[e];
+      }
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+        const size_t e = pairs.edge_of(k);
+        d_a.at[e] = alpha.at[e] * (d_alpha.at[e] - sum);
+      }
+    }
+  });
+}
+
+template class CpuOps<float>;
+template class CpuOps<double>;
+
+}  // namespace bm3

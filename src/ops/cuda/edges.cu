@@ -1,0 +1,117 @@
+// Edges with weights: sums of rows, their products, and the softmax over a node's edges.
+#include "ops/cuda/cuda_ops.h"
+
+namespace bm3 {
+namespace {
+
+using namespace cuda;
+
+/// A warp a row.
+template <class T>
+__global__ void add_weighted_kernel(Matrix<T> y, const T* w, Matrix<const T> x, Pairs pairs,
+                                    T scale) {
+  const size_t r = grid_warp();
+  if (r >= pairs.n || pairs.begin[r] == pairs.begin[r + 1]) return;
+  for (size_t c = threadIdx.x % warp; c < y.cols; c += warp) {
+    T sum = 0;
+    for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
+      sum += w[pairs.edge_of(k)] * x.row(static_cast<size_t>(pairs.target[k]))[c];
+    y.row(r)[c] += scale * sum;
+  }
+}
+
+/// A warp a row, one edge after the other.
+template <class T>
+__global__ void edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs, T scale) {
+  const size_t r = grid_warp();
+  if (r >= pairs.n) return;
+  const unsigned lane = threadIdx.x % warp;
+  for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+    const T* const x_k = x.row(static_cast<size_t>(pairs.target[k]));
+    T sum = 0;
+    for (size_t c = lane; c < x.cols; c += warp) sum += y.row(r)[c] * x_k[c];
+    sum = warp_sum(sum);
+    if (lane == 0) w[pairs.edge_of(k)] += scale * sum;
+  }
+}
+
+/// A warp a row, its lanes side by side over the edges.
+template <class T>
+__global__ void edge_softmax_forward_kernel(T* alpha, const T* a, Pairs pairs) {
+  const size_t r = grid_warp();
+  if (r >= pairs.n || pairs.begin[r] == pairs.begin[r + 1]) return;
+  const int32_t lane = threadIdx.x % warp, begin = pairs.begin[r], end = pairs.begin[r + 1];
+  T most = a[pairs.edge_of(begin)], sum = 0;
+  for (int32_t k = begin + lane; k < end; k += warp) most = max(most, a[pairs.edge_of(k)]);
+  for (unsigned other = warp / 2; other > 0; other /= 2)
+    most = max(most, __shfl_xor_sync(full_warp, most, other));
+  for (int32_t k = begin + lane; k < end; k += warp) {
+    const size_t e = pairs.edge_of(k);
+    alpha[e] = std::exp(a[e] - most);
+    sum += alpha[e];
+  }
+  sum = warp_sum(sum);
+  for (int32_t k = begin + lane; k < end; k += warp)
+    alpha[pairs.edge_of(k)] /= sum + T(softmax_floor);
+}
+
+/// Likewise.
+template <class T>
+__global__ void edge_softmax_backward_kernel(T* d_a, const T* d_alpha, const T* alpha,
+                                             Pairs pairs) {
+  const size_t r = grid_warp();
+  if (r >= pairs.n) return;
+  const int32_t lane = threadIdx.x % warp, begin = pairs.begin[r], end = pairs.begin[r + 1];
+  T sum = 0;
+  for (int32_t k = begin + lane; k < end; k += warp) {
+    const size_t e = pairs.edge_of(k);
+    sum += alpha[e] * d_alpha[e];
+  }
+  sum = warp_sum(sum);
+  for (int32_t k = begin + lane; k < end; k += warp) {
+    const size_t e = pairs.edge_of(k);
+    d_a[e] = alpha[e] * (d_alpha[e] - sum);
+  }
+}
+
+}  // namespace
+
+// y += scale * sum over pairs of w_edge x_target
+template <class T>
+void CudaOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
+                              double scale) {
+  shapes::weighted<T>(w, y, x, pairs);
+  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, add_weighted_kernel<T>, y,
+         w.at, x, pairs, static_cast<T>(scale));
+}
+
+// y = sum of w_e x:  d_w_e += scale * d_y . x
+template <class T>
+void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
+                          double scale) {
+  shapes::weighted<T>(w, y, x, pairs);
+  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, edge_dot_kernel<T>, w.at, y,
+         x, pairs, static_cast<T>(scale));
+}
+
+// alpha = exp(a - max) / (sum of exp(a - max) + 1e-16)
+template <class T>
+void CudaOps<T>::edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) {
+  BM3_SHAPE(shapes::same(alpha, a) && a.cols == 1);
+  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
+         edge_softmax_forward_kernel<T>, alpha.at, a.at, pairs);
+}
+
+// d_a = alpha (d_alpha - sum of alpha d_alpha)
+template <class T>
+void CudaOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
+                                       const Pairs& pairs) {
+  BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
+  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
+         edge_softmax_backward_kernel<T>, d_a.at, d_alpha.at, alpha.at, pairs);
+}
+
+template class CudaOps<float>;
+template class CudaOps<double>;
+
+}  // namespace bm3
