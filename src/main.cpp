@@ -132,7 +132,7 @@ Dataset data_of(const Run& past, const fs::path& folder) {
 }
 
 /// Ranks again by a run's embeddings. On the device they lie one after the other as in training: at
-/// other addresses a BLAS may sum in another order.
+/// other addresses cuBLAS may sum in another order.
 Array<int32_t> rank_again(Ops<float>& ops, const Interactions& x, const TrainResult& past) {
   const auto n_users = static_cast<size_t>(x.n_users), n_items = static_cast<size_t>(x.n_items);
   std::vector<float> all = past.user;

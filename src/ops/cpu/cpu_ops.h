@@ -9,7 +9,7 @@
 
 namespace bm3 {
 
-constexpr size_t row_block = 128;    // rows of a product, and of its gathered copy
+constexpr size_t row_block = 126;    // rows of a product
 constexpr size_t sum_block = 512;    // rows whose sum is one partial sum
 constexpr size_t pair_block = 128;   // rows of pairs whose sum is one partial sum
 
@@ -21,9 +21,9 @@ T dot(const T* x, const T* y, size_t d) {
   return sum;
 }
 
-/// The operations with OpenMP and a CBLAS; see ops.h for what each computes. Work is cut into
-/// blocks of fixed sizes, each done by one thread with a single-threaded BLAS, and partial sums are
-/// added in block order: the number of threads changes no byte.
+/// The operations with OpenMP; see ops.h for what each computes. Work is cut into blocks of fixed
+/// sizes, each done by one thread, and partial sums are added in block order: the number of threads
+/// changes no byte.
 template <class T>
 class CpuOps : public Ops<T> {
  public:
