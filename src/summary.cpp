@@ -199,8 +199,10 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
   std::ifstream file = open_file(folder / "config.json", "what a run left");
   Figures out;
   out.fill(unknown);
+  bool on_gpu = false;
   try {
     const Json config = Json::parse(file);
+    on_gpu = config.at("device").at("name") == "cuda";
     check_same(config, run, data);
     for (const Figure k : {recall10, recall20, ndcg10, ndcg20})
       out[k] = number(config, "test", figure_names[k]);
@@ -209,8 +211,12 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
     throw Error((folder / "config.json").string() + " is damaged: " + e.what() +
                 ": expected it as the run left it");
   }
-  auto log = read_columns(folder / "log.csv");
-  out[epochs] = static_cast<double>(log["epoch"].size());
+  out[epochs] = static_cast<double>(read_columns(folder / "log.csv")["epoch"].size());
+  if (!fs::exists(folder / "timing.csv")) return out;
+  auto timing = read_columns(folder / "timing.csv");
+  out[seconds] = mean_of(timing["train_seconds"]).mean;
+  const std::vector<double>& memory = timing[on_gpu ? "allocated_mib" : "process_mib"];
+  if (!memory.empty()) out[peak] = *std::max_element(memory.begin(), memory.end());
   return out;
 }
 

@@ -15,8 +15,9 @@ constexpr const char* figure_names[] = {
     "valid_recall@20", "epochs",    "seconds_per_epoch", "peak_mib"};
 using Figures = std::array<double, std::size(figure_names)>;  // NaN: not known
 
-/// Returns the figures of a run, or nothing where its folder has no finished run. Throws where that
-/// run is damaged, or has other settings or data than `run` and `data`.
+/// Returns a run's figures, or nothing where its folder has no finished run. Seconds are those of
+/// training; memory is what was allocated on a GPU, or that of the process. Throws where the run is
+/// damaged, or has other settings or data than `run` and `data`.
 std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data);
 
 struct Mean {

@@ -178,6 +178,7 @@ bool run_program(const Words& words) {
     _exit(127);
   }
   child = process;
+  if (stopped) kill(process, stopped);  // the signal came before there was a child
   int status = 0;
   while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
   }
@@ -286,9 +287,11 @@ Sweep plan(const SweepOptions& options) {
   Words models = {all_models().front().name};
   Sweep sweep;
   for (const Axis& axis : axes) {
-    if (axis.option == "--model" && !axis.values.empty()) models = axis.values;
+    if (axis.option == "--model") models = axis.values;
     if (is_column(axis)) sweep.columns.push_back(axis.option.substr(axis.option.find_first_not_of('-')));
   }
+  if (models.empty())
+    throw Error("--model stands without a value: expected the models' names");
   for (const auto& model : models) {
     const std::vector<Axis> own = axes_of(model_kind(model), axes, models);
     size_t n = 1;
