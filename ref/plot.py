@@ -29,7 +29,7 @@ def read_log(folder):
     """The columns of log.csv, by name, as numbers."""
     with open(folder / "log.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
 
 
 def read_config(folder):
@@ -213,6 +213,7 @@ def main():
     title = draw_runs(args.folders, axes) if sweep is None else draw_sweep(sweep, axes)
     figure.suptitle(title, fontsize="medium")
     out = args.out or args.folders[0] / "plot.png"
+    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
     print(f"wrote {out}")
 

@@ -52,7 +52,7 @@ void check_same(const Json& config, const SweepRun& run, const Dataset& data) {
                                                : Json(settings.text(setting.name)));
 }
 
-/// The columns of a CSV file of numbers, by name.
+/// The columns of a CSV file, by name; what is no number is not known.
 std::map<std::string, std::vector<double>> read_columns(const fs::path& path) {
   std::ifstream file = open_file(path, "a file of a run");
   std::map<std::string, std::vector<double>> columns;
@@ -62,9 +62,10 @@ std::map<std::string, std::vector<double>> read_columns(const fs::path& path) {
   while (std::getline(file, line)) {
     const Words fields = split(line, ',');
     for (size_t k = 0; k < names.size(); ++k) {
-      double value = 0;
-      if (fields.size() != names.size() || !parse(fields[k], value))
-        throw Error(path.string() + " is damaged: expected numbers under " + join(names, ", "));
+      if (fields.size() != names.size())
+        throw Error(path.string() + " is damaged: expected " + join(names, ",") + " in each line");
+      double value = unknown;
+      parse(fields[k], value);
       columns[names[k]].push_back(value);
     }
   }
@@ -202,6 +203,7 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
   bool on_gpu = false;
   try {
     const Json config = Json::parse(file);
+    if (config.value("ended", "complete") == "interrupted") return std::nullopt;
     on_gpu = config.at("device").at("name") == "cuda";
     check_same(config, run, data);
     for (const Figure k : {recall10, recall20, ndcg10, ndcg20})

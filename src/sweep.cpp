@@ -36,12 +36,11 @@ struct Axis {
 
 /// Returns an option's first name where `option` is another name of a setting.
 std::string first_name(const std::string& option) {
-  std::vector<Setting> settings = training_settings();
   for (const ModelKind& kind : all_models())
-    settings.insert(settings.end(), kind.settings.begin(), kind.settings.end());
-  for (const Setting& setting : settings)
-    for (const auto& alias : setting.aliases)
-      if (option == option_name(alias)) return option_name(setting.name);
+    for (const auto& settings : {kind.settings, training_settings(kind)})
+      for (const Setting& setting : settings)
+        for (const auto& alias : setting.aliases)
+          if (option == option_name(alias)) return option_name(setting.name);
   return option;
 }
 
@@ -163,8 +162,8 @@ void lock_folder(const fs::path& folder) {
                 ": expected another --out, or its end");
 }
 
-/// Runs this program with other words; what it prints goes to standard error. Whether it succeeds.
-bool run_program(const Words& words) {
+/// Runs this program with other words, and waits. What it prints goes to standard error.
+void run_program(const Words& words) {
   std::vector<char*> argv = {const_cast<char*>("bm3")};
   for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
@@ -185,7 +184,17 @@ bool run_program(const Words& words) {
   child = 0;
   if (WIFSIGNALED(status))
     std::fprintf(stderr, "bm3: the run was ended by signal %d\n", WTERMSIG(status));
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/// Returns the words that go on with a run which left a checkpoint, else those of the run.
+Words words_to_run(const SweepRun& run) {
+  if (!fs::exists(run.options.out.string() + ".checkpoint")) return run.words;
+  Words words = {"--resume", run.options.out.string()};
+  for (const std::string option : {"--data", "--threads"}) {
+    const auto at = std::find(run.words.begin(), run.words.end(), option);
+    if (at != run.words.end()) words.insert(words.end(), at, at + 2);
+  }
+  return words;
 }
 
 /// Returns a command line that a shell takes apart into these words.
@@ -239,7 +248,7 @@ size_t count_finished(const Known& figures) {
 void print_plan(const Sweep& sweep, const Known& figures) {
   for (size_t k = 0; k < sweep.runs.size(); ++k)
     std::printf("%s%s\n", figures[k] ? "# finished: " : "",
-                command_line(sweep.runs[k].words).c_str());
+                command_line(words_to_run(sweep.runs[k])).c_str());
   std::fprintf(stderr, "%zu runs, %zu of them finished\n", sweep.runs.size(),
                count_finished(figures));
 }
@@ -265,12 +274,13 @@ Words run_missing(const Sweep& sweep, const std::function<const Dataset&(const S
     std::vector<const SweepRun*> left;
     for (size_t other = k; other < n; ++other)
       if (!figures[other]) left.push_back(&sweep.runs[other]);
+    const Words words = words_to_run(run);
     std::fprintf(stderr, "\nrun %zu of %zu%s\n%s\n", k + 1, n, pace.left(left).c_str(),
-                 command_line(run.words).c_str());
+                 command_line(words).c_str());
     const auto start = std::chrono::steady_clock::now();
-    const bool succeeded = run_program(run.words);
+    run_program(words);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    if (succeeded) figures[k] = read_figures(run, data_of(run));
+    figures[k] = read_figures(run, data_of(run));
     if (stopped) end_by_signal(sweep, figures);
     if (figures[k])
       pace.add(run.options.model, taken.count());
