@@ -27,8 +27,8 @@ void print_end(const TrainResult& result, const Ops<float>& ops);
 /// Prints that the data set of this name is made up.
 void print_made_up(std::FILE* to, const std::string& name);
 
-/// Returns the model's published figures where `data` is Amazon's Baby, Sports or Electronics by its
-/// name and sizes, else null.
+/// Returns the model's published figures where `data` is Amazon's Baby, Sports or Electronics by
+/// its name and sizes, else null.
 const Published* published_figures(const Dataset& data, const ModelKind& model);
 
 /// Prints the table R@10 R@20 N@10 N@20, with the model's published row where there is one; for

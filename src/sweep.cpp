@@ -182,7 +182,7 @@ void run_program(const Words& words) {
   while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
   }
   child = 0;
-  if (WIFSIGNALED(status))
+  if (WIFSIGNALED(status) && !stopped)
     std::fprintf(stderr, "bm3: the run was ended by signal %d\n", WTERMSIG(status));
 }
 
@@ -255,7 +255,7 @@ void print_plan(const Sweep& sweep, const Known& figures) {
 
 /// Ends this program by the signal that came, after a run has ended by it.
 void end_by_signal(const Sweep& sweep, const Known& figures) {
-  std::fprintf(stderr, "bm3: stopped with %zu of %zu runs finished: the same line goes on\n",
+  std::fprintf(stderr, "\nbm3: stopped with %zu of %zu runs finished: the same line goes on\n",
                count_finished(figures), sweep.runs.size());
   std::signal(stopped, SIG_DFL);
   std::raise(stopped);
@@ -298,7 +298,8 @@ Sweep plan(const SweepOptions& options) {
   Sweep sweep;
   for (const Axis& axis : axes) {
     if (axis.option == "--model") models = axis.values;
-    if (is_column(axis)) sweep.columns.push_back(axis.option.substr(axis.option.find_first_not_of('-')));
+    if (is_column(axis))
+      sweep.columns.push_back(axis.option.substr(axis.option.find_first_not_of('-')));
   }
   if (models.empty())
     throw Error("--model stands without a value: expected the models' names");
