@@ -111,7 +111,7 @@ def draw_lines(sweep, figure, panel):
         panel.fill_between(x, [a - b for a, b in zip(y, spread)],
                            [a + b for a, b in zip(y, spread)], color=COLOURS[k % 8], alpha=0.2)
         if figure in sweep["published"].get(model, {}):
-            panel.axhline(sweep["published"][model][figure], color=COLOURS[k % 8], linewidth=0.8,
+            panel.axhline(sweep["published"][model][figure], color=COLOURS[k % 8], linestyle=":",
                           label=f"{model}, published")
         if min(x) > 0 and max(x) >= 100 * min(x):
             panel.set_xscale("log")
