@@ -144,6 +144,19 @@ void add_train(CLI::App& app, TrainOptions& options) {
       })->group(group);
 }
 
+void add_sweep(CLI::App& app, SweepOptions& options) {
+  app.add_option("NAME", options.name, "name of the data set")->option_text(" ")->required();
+  add_folder(app, "--data", options.data, "the data folder [data]");
+  add_folder(app, "--out", options.out, "folder for the runs' folders [runs/NAME-sweep]");
+  app.add_flag("--dry-run", options.dry_run, "print the runs' command lines, and run nothing");
+  app.allow_extras();
+  app.footer(
+      "\nThe other options are those of training (bm3 --model MODEL --help), each with one value\n"
+      "or several: --model bm3 bpr --layers 1 2 --seed 1 2 3. A model goes without an option that\n"
+      "only other models of the sweep have. Where the folder has a finished run it is not run\n"
+      "again: after an interruption the same line goes on.");
+}
+
 void add_synth(CLI::App& app, SynthOptions& options) {
   SyntheticSpec& spec = options.spec;
   app.add_option("NAME", options.name, "name of the new data set")->option_text(" ")->required();
@@ -164,19 +177,6 @@ void add_synth(CLI::App& app, SynthOptions& options) {
       ->option_text("NAME:DIM:NOISE ...");
   add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed),
             "seed of every random number"}, to(spec.seed));
-}
-
-void add_sweep(CLI::App& app, SweepOptions& options) {
-  app.add_option("NAME", options.name, "name of the data set")->option_text(" ")->required();
-  add_folder(app, "--data", options.data, "the data folder [data]");
-  add_folder(app, "--out", options.out, "folder for the runs' folders [runs/NAME-sweep]");
-  app.add_flag("--dry-run", options.dry_run, "print the runs' command lines, and run nothing");
-  app.allow_extras();
-  app.footer(
-      "\nThe other options are those of training (bm3 --model MODEL --help), each with one value\n"
-      "or several: --model bm3 bpr --layers 1 2 --seed 1 2 3. A model goes without an option that\n"
-      "only other models of the sweep have. Where the folder has a finished run it is not run\n"
-      "again: after an interruption the same line goes on.");
 }
 
 // ------------------------------------------------------------------------------------ errors
@@ -240,14 +240,14 @@ Command parse_command_line(int argc, const char* const* argv) {
   EvalOptions eval;
   SweepOptions sweep;
   add_train(app, train);
+  auto& of_sweep = *app.add_subcommand(
+      "sweep", "Train with every combination of several values, and compare");
+  add_sweep(of_sweep, sweep);
   auto& of_synth = *app.add_subcommand("synth", "Write a synthetic data set");
   auto& of_recommend =
       *app.add_subcommand("recommend", "Print a user's best items by a run's lists");
   auto& of_eval = *app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
-  auto& of_sweep = *app.add_subcommand(
-      "sweep", "Train with every combination of several values, and compare");
   add_synth(of_synth, synth);
-  add_sweep(of_sweep, sweep);
   add_folder(of_recommend, "RUN", recommend.run, "folder that a training run left")->required();
   add(of_recommend, {"user", whole_from_to(0, most_rows), "required", "the user's number"},
       to(recommend.user))->required();
@@ -263,17 +263,18 @@ Command parse_command_line(int argc, const char* const* argv) {
   const std::string help = parse_words(app, argc, argv);
   if (!help.empty()) return Help{help};
   for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
-  if (of_recommend) return recommend;
-  if (of_eval) return eval;
-  if (!of_synth && !of_sweep && train.name.empty())
-    throw Error("no data set: expected its NAME, as in `bm3 baby`");
-  check_name(of_synth ? synth.name : of_sweep ? sweep.name : train.name);
-  if (of_synth) return synth;
   if (of_sweep) {
+    check_name(sweep.name);
     sweep.words = of_sweep.remaining();
     if (sweep.out.empty()) sweep.out = "runs/" + sweep.name + "-sweep";
     return sweep;
   }
+  if (of_recommend) return recommend;
+  if (of_eval) return eval;
+  if (!of_synth && train.name.empty())
+    throw Error("no data set: expected its NAME, as in `bm3 baby`");
+  check_name(of_synth ? synth.name : train.name);
+  if (of_synth) return synth;
   check_distinct("--modalities", train.modalities);
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;
