@@ -245,12 +245,16 @@ size_t count_finished(const Known& figures) {
                                            [](const auto& known) { return known.has_value(); }));
 }
 
+void print_finished(const Sweep& sweep, const Known& figures) {
+  std::fprintf(stderr, "%zu of %zu runs are finished\n", count_finished(figures),
+               sweep.runs.size());
+}
+
 void print_plan(const Sweep& sweep, const Known& figures) {
   for (size_t k = 0; k < sweep.runs.size(); ++k)
     std::printf("%s%s\n", figures[k] ? "# finished: " : "",
                 command_line(words_to_run(sweep.runs[k])).c_str());
-  std::fprintf(stderr, "%zu runs, %zu of them finished\n", sweep.runs.size(),
-               count_finished(figures));
+  print_finished(sweep, figures);
 }
 
 /// Ends this program by the signal that came, after a run has ended by it.
@@ -265,7 +269,7 @@ void end_by_signal(const Sweep& sweep, const Known& figures) {
 Words run_missing(const Sweep& sweep, const std::function<const Dataset&(const SweepRun&)>& data_of,
                   Known& figures) {
   const size_t n = sweep.runs.size();
-  std::fprintf(stderr, "%zu runs, %zu of them finished\n", n, count_finished(figures));
+  print_finished(sweep, figures);
   Words failed;
   Pace pace;
   for (size_t k = 0; k < n; ++k) {

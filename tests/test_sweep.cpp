@@ -212,7 +212,7 @@ TEST_F(SweepCli, RunsWhatIsNotFinished) {
   EXPECT_EQ(lines_of(run(sweep("all", {"--dry-run"})).out)[0].substr(0, 12), "# finished: ");
   const Outcome again = run(sweep("all"));
   ASSERT_EQ(again.status, 0) << again.err;
-  EXPECT_TRUE(has(again.err, "3 runs, 2 of them finished\n\nrun 2 of 3\n")) << again.err;
+  EXPECT_TRUE(has(again.err, "2 of 3 runs are finished\n\nrun 2 of 3\n")) << again.err;
   EXPECT_FALSE(has(again.err, "run 3 of 3"));
   EXPECT_EQ(read_file(folder_ / "all/bm3_seed=2/log.csv"), read_file(folder_ / "away/log.csv"));
   expect_refused(sweep("all", {"--layers", "2"}),
@@ -269,6 +269,31 @@ TEST_F(SweepCli, GoesOnAfterAFailure) {
   EXPECT_TRUE(has(outcome.out, "\nbm3  2     ")) << outcome.out;
   fs::remove(folder_ / "s/bm3_seed=2");
   EXPECT_EQ(run(sweep("s")).status, 0);
+}
+
+/// Seconds and memory; what is damaged or was interrupted.
+TEST_F(SweepCli, ReadsWhatRunsLeft) {
+  const Words words = {"sweep", "toy", "--epochs", "2", "--device", "cpu", "--out", "s"};
+  ASSERT_EQ(run(words).status, 0);
+  const fs::path timing = folder_ / "s/bm3_seed=999/timing.csv";
+  const std::string columns = "epoch,train_seconds,valid_seconds,allocated_mib,process_mib";
+  write_file(timing, columns + "\n1,2,9,5,30\n2,4,9,600,20\n");
+  const Words lines = lines_of(run(words).out);
+  ASSERT_GE(lines.size(), 4U);
+  EXPECT_TRUE(has(lines[3], "  2       3.000    30")) << lines[3];
+  write_file(timing, columns + "\n1,2\n");
+  expect_refused(words, "s/bm3_seed=999/timing.csv is damaged: expected " + columns +
+                            " in each line");
+  fs::remove(timing);
+  const fs::path config = folder_ / "s/bm3_seed=999/config.json";
+  const std::string right = read_file(config);
+  write_file(config, "{\"ended\": \"interrupted\"}");
+  EXPECT_EQ(lines_of(run({"sweep", "toy", "--out", "s", "--dry-run"}).err).back(),
+            "0 of 1 runs are finished");
+  write_file(config, right.substr(9));
+  const Outcome outcome = run(words);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_TRUE(has(outcome.err, "bm3: s/bm3_seed=999/config.json is damaged: ")) << outcome.err;
 }
 
 /// Pictures of a run, of two, and of sweeps of every kind.
