@@ -1,4 +1,4 @@
-// The program `bm3`: train, synth, recommend, eval.
+// The program `bm3`: train, sweep, synth, recommend, eval.
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include "error.h"
 #include "report.h"
 #include "run_folder.h"
+#include "sweep.h"
 #include "text.h"
 
 namespace bm3 {
@@ -93,6 +94,8 @@ void run(TrainOptions options) {
   std::printf("results in %s\n", out.string().c_str());
   flush_output(" The results are in " + out.string());
 }
+
+void run(const SweepOptions& options) { run_sweep(options, find_dataset); }
 
 void run(const SynthOptions& options) {
   write_dataset(options.spec, options.name, options.data);

@@ -43,11 +43,20 @@ struct EvalOptions {
   DeviceChoice device{"run"};  // "run": that of the run
 };
 
+/// bm3 sweep NAME
+struct SweepOptions {
+  std::string name;
+  std::filesystem::path data, out;  // as for training; `out`: for the runs' folders
+  bool dry_run = false;
+  std::vector<std::string> words;   // options of training, each with its values
+};
+
 struct Help {
   std::string text;
 };
 
-using Command = std::variant<Help, TrainOptions, SynthOptions, RecommendOptions, EvalOptions>;
+using Command = std::variant<Help, TrainOptions, SynthOptions, RecommendOptions, EvalOptions,
+                             SweepOptions>;
 
 /// Reads argv [argc]. A setting has the value that was given, else the recipe's, else the data
 /// set's, else its fallback. Throws for an unknown option and an impossible value, with the option,
