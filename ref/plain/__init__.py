@@ -7,9 +7,10 @@ import argparse
 from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
+from plain.grcn import Grcn
 from plain.lightgcn import LightGcn
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "grcn": Grcn}
 
 
 def add_settings(parser):

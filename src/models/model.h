@@ -164,6 +164,7 @@ struct ModelKind {
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
+ModelKind grcn_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();
