@@ -68,8 +68,10 @@ TEST_F(Cli, ResumedRunsEndWithTheSameBytes) {
 
 TEST_F(Cli, RefusesWhatIsInTheWayOfARunThatWasStopped) {
   const pid_t child = start(long_run("run", "frozen"));
-  while (!has(read_file(streams_ / "err"), "epoch    2 "))
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const auto lines = [&] {
+    return fs::exists(streams_ / "err") ? lines_of(read_file(streams_ / "err")).size() : 0;
+  };
+  while (lines() < 20) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   kill(child, SIGTERM);
   expect_interrupted(finish(child), folder_ / "run");
   const std::string checkpoint = (fs::canonical(folder_.path()) / "run.checkpoint").string();
@@ -100,16 +102,17 @@ TEST_F(Cli, RefusesWhatIsInTheWayOfARunThatWasStopped) {
                      "stopped");
 }
 
-/// The loss of the second epoch overflows.
+/// A later epoch's loss overflows.
 TEST_F(Cli, ALossThatIsNotFiniteLeavesTheBestEpochSoFar) {
   const Outcome outcome = run({"toy", "--model", "bpr", "--lr", "1e18", "--out", "run"});
   EXPECT_EQ(outcome.status, 1);
-  EXPECT_EQ(lines_of(outcome.err).back(),
-            "bm3: the loss of epoch 2 is not finite: try a smaller --lr, or look at the features' "
-            "scale; the results are of the best epoch before it");
+  const std::string last = lines_of(outcome.err).back();
+  EXPECT_EQ(last.find("bm3: the loss of epoch "), 0U) << last;
+  EXPECT_TRUE(has(last, " is not finite: try a smaller --lr, or look at the features' scale; the "
+                        "results are of the best epoch before it")) << last;
   EXPECT_TRUE(has(outcome.out, "\nvalidation ")) << outcome.out;
   EXPECT_EQ(names_below(folder_ / "run"), run_files);
-  EXPECT_TRUE(has(read_file(folder_ / "run/config.json"), "\"ended\": \"the loss of epoch 2 is"));
+  EXPECT_TRUE(has(read_file(folder_ / "run/config.json"), "\"ended\": \"the loss of epoch "));
   EXPECT_FALSE(fs::exists(folder_ / "run.checkpoint"));
 }
 
@@ -133,7 +136,6 @@ TEST_F(Cli, TrainsWithoutValidationOrTest) {
       ASSERT_NE(at, outcome.out.npos) << outcome.out;
       EXPECT_EQ(has(outcome.out.substr(at, outcome.out.find('\n', at + 1) + 1 - at), none), !there);
     }
-    EXPECT_EQ(has(outcome.err, "R@20"), valid) << outcome.err;
     EXPECT_EQ(names_below(folder_ / "run"), run_files);
     const std::string line = lines_of(read_file(folder_ / "run/log.csv")).back();
     EXPECT_EQ(line.substr(line.size() - last.size()) == last, !valid) << line;
