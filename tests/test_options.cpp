@@ -169,8 +169,9 @@ using Entries = std::vector<std::pair<std::string, std::string>>;
 
 const Entries of_train = {
     {"NAME", ""}, {"--data", "[data]"}, {"--out", "[runs/NAME-MODEL-SEED-TIME-PROCESS]"},
-    {"--resume", "RUN"}, {"--modalities", "[all]"}, {"--threads", "[0]"}, {"--device", "[auto]"}, {"--tf32", "[off]"},
-    {"--spmm", "[own]"}, {"--model", "[bm3]"}, {"synth", ""}, {"recommend", ""}, {"eval", ""}};
+    {"--resume", "RUN"}, {"--modalities", "[all]"}, {"--threads", "[0]"}, {"--device", "[auto]"},
+    {"--tf32", "[off]"}, {"--spmm", "[own]"}, {"--model", "[bm3]"}, {"synth", ""},
+    {"recommend", ""}, {"eval", ""}};
 const std::pair<std::string, Entries> of_commands[] = {
     {"synth",
      {{"NAME", ""}, {"--data", "[data]"}, {"--users", "[19445]"}, {"--items", "[7050]"},

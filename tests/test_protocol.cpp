@@ -73,7 +73,8 @@ class Scripted final : public Model<float> {
   void backward(const Batch&) override {}
   std::vector<Trace> trace(const Batch&) override { return {}; }
   Embeddings<float> embeddings() override {
-    const Ranks& now = script.epochs[std::min<size_t>(epoch_.data()[0]++, script.epochs.size() - 1)];
+    const size_t last = script.epochs.size() - 1;
+    const Ranks& now = script.epochs[std::min<size_t>(epoch_.data()[0]++, last)];
     for (size_t u = 0; u < n_users; ++u) {
       user_.data()[u * n_users + u] = 1;
       for (size_t i = 0, rank = 0; i < n_items; ++i) {  // others fill the ranks that are left
