@@ -156,7 +156,13 @@ def named():
             ("lightgcn_squared_plain", 12, (9, 17, 2), [], [7, 12, 5],
              {**squared_plain, "dim": 3, "layers": 3, "degree_epsilon": 0.0}),
             ("lightgcn_repeats", 13, (5, 9, 2), [], [24, 24, 24],
-             {**bpr, "dim": 4, "layers": 4, "degree_epsilon": 1e-7, "lr": 0.01})]:
+             {**bpr, "dim": 4, "layers": 4, "degree_epsilon": 1e-7, "lr": 0.01}),
+            ("mmgcn", 14, (7, 16, 2), [6, 3], [8, 1, 9],
+             {"dim": 4, "latent": 3, "tables": "frozen", "reg": 0.01}),
+            ("mmgcn_trained", 15, (6, 17, 2), [3, 5, 2], [9, 6],
+             {"dim": 3, "latent": 5, "tables": "trained", "reg": 0.1}),
+            ("mmgcn_image", 16, (8, 16, 1), [7], [5, 12],
+             {"dim": 5, "latent": 4, "tables": "trained", "reg": 1.0, "lr": 0.01})]:
         out[name] = draw(name, np.random.default_rng(seed), *sizes, widths, batch_sizes, settings)
     out["bpr"] = with_difference(-24.0, *out["bpr"])  # sigma(x) is less than the epsilon
     out["bpr_plain_squared"] = with_difference(-100.0, *out["bpr_plain_squared"])  # exp(-x) is inf
@@ -171,7 +177,9 @@ def random_case(name, seed, index):
     if "layers" in settings:
         settings["layers"] = kind.choices["layers"][index % len(kind.choices["layers"])]
     n_modalities = (index + index // 4) % 4 if kind.has_features else 0
-    if kind.has_features and n_modalities == 0:
+    if kind.needs_features:
+        n_modalities = max(n_modalities, 1)
+    if "losses" in settings and n_modalities == 0:
         settings["losses"] = ALL  # align and mask alone would have nothing to add up
     return draw(
         name, rng, n_users=int(rng.integers(4, 31)), n_items=int(rng.integers(16, 71)),

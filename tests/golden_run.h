@@ -76,6 +76,22 @@ class MagnitudeOps final : public CpuOps<double> {
     Base::gather_rows(y, x, rows);
     factors_.push_back(y);
   }
+  void add(Matrix<T> y, double b, ConstMatrix<T> x, double a) override {
+    Base::add(y, b, x, a);
+    factors_.push_back(y);
+  }
+  void leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) override {
+    Base::leaky_relu_forward(y, x);
+    factors_.push_back(y);
+    std::vector<T>& slopes = slopes_[y.at];
+    slopes.clear();
+    for (size_t k = 0; k < y.size(); ++k) slopes.push_back(leaky_slope(y.at[k]));
+  }
+  void leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) override {
+    if (!backward_) return Base::leaky_relu_backward(d_x, d_y, y);
+    const std::vector<T>& slopes = slopes_.at(y.at);
+    for (size_t k = 0; k < y.size(); ++k) d_x.at[k] = d_y.at[k] * slopes[k];
+  }
   void normalise_forward(Matrix<T> y, ConstMatrix<T> x) override {
     Base::normalise_forward(y, x);
     factors_.push_back(y);
@@ -148,11 +164,13 @@ class MagnitudeOps final : public CpuOps<double> {
   void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                     double scale) override {
     Base::add_weighted(y, w, x, pairs, backward_ ? std::abs(scale) : scale);
+    factors_.push_back(y);
   }
 
  private:
   std::vector<Matrix<T>> factors_;        // what the forward pass wrote
   std::unordered_map<double*, T> terms_;  // by the place of the sum
+  std::unordered_map<const double*, std::vector<T>> slopes_;  // by the place of the values
   bool backward_ = false;
 };
 
@@ -189,6 +207,7 @@ class GoldenRun {
         values.push_back(static_cast<T>(x * (1 + (random.below(2) ? how.jitter : -how.jitter))));
       upload(ops, v.value, values);
     }
+    model_->begin_epoch(how.seed, 1);
     while (step_ < g.steps.size() && step()) ++step_;
     if (step_ == g.steps.size()) put_final();
     put_metrics();

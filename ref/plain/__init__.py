@@ -8,8 +8,9 @@ from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
 from plain.lightgcn import LightGcn
+from plain.mmgcn import Mmgcn
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn}
 
 
 def add_settings(parser):

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "error.h"
 #include "layers/batch.h"
 #include "layers/graph.h"
 #include "layers/parameters.h"
@@ -63,7 +64,8 @@ class Model {
         const std::vector<Loss>& losses);
   virtual ~Model() = default;
 
-  /// Draws what an epoch's steps take at random, keyed by (seed, epoch).
+  /// Draws what an epoch's steps take at random, keyed by (seed, epoch), and computes what they
+  /// take as a constant. The parameters have their values.
   virtual void begin_epoch(uint64_t, size_t) {}
   /// Draws what the next forward pass takes at random, keyed by (seed, *step).
   virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
@@ -76,8 +78,9 @@ class Model {
   /// Returns the vectors that rank, on the device, until the next call or forward pass.
   virtual Embeddings<T> embeddings() = 0;
 
-  /// Keeps the targets, which have no gradient, at their values in the last forward pass while the
-  /// parameters move: finite differences must not see them change.
+  /// Keeps the targets, which have no gradient, and the slopes of what is linear in pieces at their
+  /// values in the last forward pass while the parameters move: finite differences must not see
+  /// them change.
   virtual void hold_targets() {}
   /// Returns the masks that `draw` fills.
   virtual std::vector<Mask> masks(const Batch&) { return {}; }
@@ -153,18 +156,23 @@ struct ModelKind {
   std::unique_ptr<Model<float>> (*make_float)(const Setup<float>&);
   std::unique_ptr<Model<double>> (*make_double)(const Setup<double>&);
   std::map<std::string, std::string> training = {};  // other defaults of the training's settings
+  bool needs_features = false;  // of one modality at least
 };
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
+ModelKind mmgcn_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();
 /// Returns the model of this name. Throws where there is none, with those that there are.
 const ModelKind& model_kind(const std::string& name);
 
+/// Throws where the model needs features and there are none.
 template <class T>
 std::unique_ptr<Model<T>> make_model(const ModelKind& kind, const Setup<T>& setup) {
+  if (kind.needs_features && setup.modalities.empty())
+    throw Error("the model " + kind.name + " without features: expected one modality or more");
   if constexpr (sizeof(T) == sizeof(float))
     return kind.make_float(setup);
   else
