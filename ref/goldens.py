@@ -59,6 +59,7 @@ def draw_step(rng, model, size):
         batch["negatives"] = draw_negatives(rng, model, **batch)
     batch.update({f"mask.{name}": (rng.random(shape) >= model["dropout"]).astype(np.uint8)
                   for name, shape in model.masks().items()})
+    batch.update(model.draws(rng))
     return batch
 
 
@@ -75,7 +76,8 @@ def draw(name, rng, n_users, n_items, n_isolated, widths, batch_sizes, settings,
     init = {p: rng.normal(size=shape) / np.sqrt(shape[-1]) * scale
             for p, shape in model.shapes().items()}
     isolated = np.setdiff1d(np.arange(n_items), split["train"][:, 1])
-    init["item_embedding"][isolated] = init["item_embedding"][isolated[:1]]
+    if "item_embedding" in init:
+        init["item_embedding"][isolated] = init["item_embedding"][isolated[:1]]
     if not model.has_negatives and model["layers"] == 0:
         init["item_embedding"][split["train"][0, 1]] *= 1e-9
     return model, split, init, [draw_step(rng, model, size) for size in batch_sizes]
@@ -162,7 +164,16 @@ def named():
             ("mmgcn_trained", 15, (6, 17, 2), [3, 5, 2], [9, 6],
              {"dim": 3, "latent": 5, "tables": "trained", "reg": 0.1}),
             ("mmgcn_image", 16, (8, 16, 1), [7], [5, 12],
-             {"dim": 5, "latent": 4, "tables": "trained", "reg": 1.0, "lr": 0.01})]:
+             {"dim": 5, "latent": 4, "tables": "trained", "reg": 1.0, "lr": 0.01}),
+            ("dualgnn", 17, (8, 16, 2), [6, 3], [9, 1, 7],
+             {"dim": 4, "hidden": 5, "neighbours": 4, "fusion": "aliased", "reg": 0.1,
+              "degree_epsilon": 0.0}),
+            ("dualgnn_separate", 18, (9, 17, 1), [2, 5, 3], [8, 6],
+             {"dim": 3, "hidden": 4, "neighbours": 3, "fusion": "separate", "reg": 1.0,
+              "degree_epsilon": 1e-7}),
+            ("dualgnn_image", 19, (6, 16, 2), [7], [5, 11],
+             {"dim": 5, "hidden": 3, "neighbours": 9, "fusion": "aliased", "reg": 1e-3,
+              "degree_epsilon": 0.0, "lr": 0.01})]:
         out[name] = draw(name, np.random.default_rng(seed), *sizes, widths, batch_sizes, settings)
     out["bpr"] = with_difference(-24.0, *out["bpr"])  # sigma(x) is less than the epsilon
     out["bpr_plain_squared"] = with_difference(-100.0, *out["bpr_plain_squared"])  # exp(-x) is inf

@@ -41,6 +41,8 @@ inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_
     c.negatives.push_back((pair.item + 1 + random.below(items - 1)) % static_cast<int32_t>(items));
   c.settings.set("dim", std::to_string(2 + random.below(5)));
   if (c.settings.knows("features")) c.settings.set("features", "tuned");
+  if (c.settings.knows("neighbours")) c.settings.set("neighbours", "2");
+  if (c.settings.knows("hidden")) c.settings.set("hidden", "3");
   for (size_t m = 0; m < n_modalities; ++m)
     c.modalities.push_back({"m" + std::to_string(m), 1 + static_cast<size_t>(random.below(6))});
   return c;

@@ -7,10 +7,11 @@ import argparse
 from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
+from plain.dualgnn import DualGnn
 from plain.lightgcn import LightGcn
 from plain.mmgcn import Mmgcn
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn, "dualgnn": DualGnn}
 
 
 def add_settings(parser):

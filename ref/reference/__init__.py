@@ -8,8 +8,9 @@ mask.* to tensors; `out` collects intermediates under their names in a golden (R
 """
 from reference.bm3 import ALL, Bm3
 from reference.bpr import Bpr
+from reference.dualgnn import DualGnn
 from reference.lightgcn import LightGcn
 from reference.mmgcn import Mmgcn
 from reference.ranking import metrics, top_k_lists
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn, "dualgnn": DualGnn}

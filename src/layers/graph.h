@@ -15,18 +15,9 @@ template <class T>
 Graph<T> make_graph(Device& device, size_t n_users, size_t n_items,
                     const std::vector<Interaction>& train, double degree_epsilon = 0);
 
-/// Returns the graph's interactions, by user, then by item; blocks.
+/// Returns the graph's distinct interactions, by user, then by item; blocks.
 template <class T>
-std::vector<Interaction> interactions(const Graph<T>& graph) {
-  const std::vector<int64_t> begin = graph.begin.host();
-  const std::vector<int32_t> neighbour = graph.neighbour.host();
-  std::vector<Interaction> out;
-  for (size_t u = 0; u < graph.n_users; ++u)
-    for (int64_t k = begin[u]; k < begin[u + 1]; ++k)
-      out.push_back({static_cast<int32_t>(u),
-                     neighbour[static_cast<size_t>(k)] - static_cast<int32_t>(graph.n_users)});
-  return out;
-}
+std::vector<Interaction> edges_of(const Graph<T>& graph);
 
 /// H [n_nodes, d] = mean(H^0 .. H^L), plus residual * H^0 in the rows of items, with H^0 = E and
 /// H^{l+1} = D^-1/2 A D^-1/2 H^l. [Eq. 3, 4] `other` [n_nodes, d] is working memory, unused for

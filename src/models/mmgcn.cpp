@@ -9,10 +9,8 @@ namespace {
 enum : size_t { bpr, reg };
 constexpr size_t n_layers = 3;  // L, in the authors' code whatever its settings say
 
-/// Whether a modality's features pass a linear layer first: those of images, by their name.
-bool is_visual(const ModalityShape& m) { return m.name == "image"; }
-
-/// D_m, the width of a modality's network at its first layer.
+/// D_m, the width of a modality's network at its first layer. Images' features pass a linear layer
+/// first.
 size_t width(const ModalityShape& m, const Settings& settings) {
   return is_visual(m) ? settings.whole("latent") : m.dim;
 }
@@ -55,8 +53,7 @@ class Mmgcn final : public Model<T> {
       : Model<T>(s, shapes(s), pair_losses(s.settings)),
         trained(s.settings.has("tables", "trained")),
         M(make_sparse<T>(ops, graph.n_nodes(), graph.n_nodes(),
-                         adjacency(graph.n_users, graph.n_items, interactions(graph),
-                                   Scaling::mean))),
+                         adjacency(graph.n_users, graph.n_items, edges_of(graph), Scaling::mean))),
         pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size()) {
     const size_t N = graph.n_nodes();
     size_t size = 0, widest = d;

@@ -18,6 +18,10 @@ struct ModalityShape {
   size_t dim;  // d_m
 };
 
+/// Whether these are the features of images, to which the released code of some models gives
+/// another part than to the rest.
+inline bool is_visual(const ModalityShape& m) { return m.name == "image"; }
+
 /// What a model is made of. The loader bounds the rows of its batches.
 template <class T>
 struct Setup {
@@ -67,6 +71,11 @@ class Model {
   /// Draws what an epoch's steps take at random, keyed by (seed, epoch), and computes what they
   /// take as a constant. The parameters have their values.
   virtual void begin_epoch(uint64_t, size_t) {}
+  /// Returns k, the number of each user's neighbours that `begin_epoch` draws; 0 where it draws
+  /// none.
+  virtual size_t n_neighbours() const { return 0; }
+  /// Takes these neighbours [n_users, k] instead of those drawn.
+  virtual void set_neighbours(const std::vector<int32_t>&) {}
   /// Draws what the next forward pass takes at random, keyed by (seed, *step).
   virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
   /// Adds the batch's losses to the running sums and keeps what `backward` reads.
@@ -162,6 +171,7 @@ ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
 ModelKind mmgcn_kind();
+ModelKind dualgnn_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();
