@@ -126,6 +126,9 @@ void add_train(CLI::App& app, TrainOptions& options) {
   add_folder(app, "--data", options.data, "the data folder [data]");
   add_folder(app, "--out", options.out,
              "folder for the results; new or empty [runs/NAME-MODEL-SEED-TIME-PROCESS]");
+  add_folder(app, "--resume", options.out,
+             "go on with a run that was stopped, by the name of its folder")
+      ->option_text("RUN");
   app.add_option_function<std::string>(
          "--modalities",
          [&](const std::string& text) { options.modalities = split(text, ','); },
@@ -223,6 +226,15 @@ void check_device(const DeviceChoice& choice) {
                 std::string(" needs a GPU: expected it without --device cpu"));
 }
 
+/// Throws where an option stands beside --resume that the run has itself.
+void check_resume(const CLI::App& app) {
+  const std::vector<std::string> may = {"--resume", "--data", "--threads"};
+  for (const auto* option : app.get_options())
+    if (option->count() && !std::count(may.begin(), may.end(), option->get_name()))
+      throw Error(option->get_name() + " stands beside --resume: expected --data and --threads at "
+                  "most, for the run has all other options");
+}
+
 }  // namespace
 
 Command parse_command_line(int argc, const char* const* argv) {
@@ -271,6 +283,11 @@ Command parse_command_line(int argc, const char* const* argv) {
   }
   if (of_recommend) return recommend;
   if (of_eval) return eval;
+  train.resume = !of_synth && app.count("--resume") > 0;
+  if (train.resume) {
+    check_resume(app);
+    return train;
+  }
   if (!of_synth && train.name.empty())
     throw Error("no data set: expected its NAME, as in `bm3 baby`");
   check_name(of_synth ? synth.name : train.name);

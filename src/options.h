@@ -20,6 +20,7 @@ struct TrainOptions {
   const ModelKind* model;
   Settings settings;  // the model's and the training's
   DeviceChoice device;
+  bool resume = false;  // go on with the run `out`, which knows all but `data` and threads
 };
 
 /// bm3 synth NAME

@@ -58,11 +58,17 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
                                 ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
-  if (d_x.at)
+  if (d_x.at) {
+    shared_.resize(std::max(shared_.size(), W.size()));  // W^T
+    for_blocks(in, row_block, [&](size_t, size_t first, size_t last) {
+      for (size_t i = first; i < last; ++i)
+        for (size_t j = 0; j < out; ++j) shared_[j * in + i] = W.row(i)[j];
+    });
     for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
       multiply<T>(d_x.row(first), in, [&](size_t r) { return d_y.row(first + r); }, 1,
-                  {W.at, 1, out}, last - first, in, out, !d_b.at);
+                  {shared_.data(), in, 1}, last - first, in, out, !d_b.at);
     });
+  }
 
   // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their
   // sum.
