@@ -38,8 +38,8 @@ Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
 /// Returns the text of an .inter file with the three columns, part by part.
 std::string inter_text(const Interactions& data);
 
-/// Returns a number that other interactions, or the same in another order, most likely lack (Fowler,
-/// Noll and Vo's hash).
+/// Returns a number that other interactions, or the same in another order, most likely lack: a hash
+/// by Fowler, Noll and Vo.
 uint64_t checksum(const Interactions& data);
 
 /// Throws unless an int32_t can number all nodes of the graph, users and then items, by which the

@@ -45,8 +45,9 @@ class LineReader {
 using Fields = std::vector<std::string_view>;
 
 /// The records of a CSV or TSV file. Fields stand between tabs, commas or semicolons: the first of
-/// these that divides the first record. One that begins with a quotation mark may hold separators, line
-/// ends and, doubled, quotation marks. Lines end in \n or \r\n; blank ones are passed over.
+/// these that divides the first record. A field that begins with a quotation mark may hold
+/// separators, line ends and, doubled, quotation marks. Lines end in \n or \r\n; blank ones are
+/// passed over.
 class RecordReader {
  public:
   /// Throws as GzipFile does.
