@@ -3,7 +3,8 @@
 //   config.json          what was asked for and what came out
 //   log.csv              a line an epoch; losses are weighted as they enter L
 //   user_embedding.npy, item_embedding.npy   [n_users, w], [n_items, w] of the best epoch
-//   top_k.tsv            a line a user: the best items without those of the user's training
+//   top_k.tsv            a line a user: the best items without those of the user's training, with
+//                        original ids where the data set has maps
 // Nothing in it depends on the time of day, on speed or on the number of threads.
 #include "options.h"
 #include "train.h"
@@ -43,6 +44,9 @@ struct Run {
   uint64_t seed;
   int64_t n_users, n_items;
   size_t n_interactions;
+  uint64_t checksum;  // of the interactions; 0 in runs of earlier versions
+  std::vector<std::string> user_ids, item_ids;  // original ids by number, those of items that are
+                                                // in a list; empty: not known
   TrainResult result;  // without its epochs and what was allocated
 };
 
