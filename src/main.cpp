@@ -151,9 +151,9 @@ void run(TrainOptions options) {
   }
   if (options.resume) options = resumed_options(options);
   options.device = choose_device(options.device);
+  const Dataset data = find_dataset(options);
   if (options.out.empty()) options.out = default_run_folder(options);
   check_run_folder(options.out, options.resume);
-  const Dataset data = find_dataset(options);
   const auto ops = choose_ops(options.device);
   const TrainResult result = train_until_stopped(*ops, data, options);
   if (result.best_epoch > 0) report(options, data, result, *ops);

@@ -179,8 +179,8 @@ void print_end(const TrainResult& result, const Settings& settings, const Ops<fl
     why = std::to_string(patience) + " epochs brought no better validation R@20 (--patience)";
   else if (why == complete)
     why = "after the last of " + std::to_string(n) + " epochs (--epochs)";
-  std::fprintf(stderr, "\nstopped      %s\nbest epoch   %zu of %zu\nmost memory  %.1f MiB allocated, "
-               "%.0f MiB of the process\n",
+  std::fprintf(stderr, "\nstopped      %s\nbest epoch   %zu of %zu\nmost memory  %.1f MiB "
+               "allocated, %.0f MiB of the process\n",
                why.c_str(), result.best_epoch, n, mib(ops.most_allocated()),
                process_mib("VmHWM"));
 }

@@ -1,6 +1,7 @@
 # Names the tests to CTest when it starts, as "topics: Suite.Test": the topic is the program's, with
-# "gradient" and "protocol" where other programs' tests are about these, too. Reads programs, environment, has_cuda and, where CUDA runs on
-# the CPU, path and left_out, a filter of tests that would take too long there.
+# "gradient" and "protocol" where other programs' tests are about these, too. Reads programs,
+# environment, has_cuda and, where CUDA runs on the CPU, path and left_out, a filter of tests that
+# would take too long there.
 file(GLOB gpus /dev/nvidia[0-9]* /dev/dxg)
 set(n_left_out 0)
 foreach(program IN LISTS programs)

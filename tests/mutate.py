@@ -4,8 +4,8 @@
     python3 tests/mutate.py build-mutate --count 200 --seed 1
 
 Only objects in the build folder change. A line of BUILD/mutants.tsv is a mutant: file, line,
-outcome, the old and the new text. Outcomes: killed by a program, survived, and those not counted: skipped and
-invalid (do not compile), same (the object has the same bytes). A second call goes on
+outcome, the old and the new text. Outcomes: killed by a program, survived, and those not counted:
+skipped and invalid (do not compile), same (the object has the same bytes). A second call goes on
 after the last line."""
 import argparse
 import contextlib
@@ -54,7 +54,7 @@ def hopeless(old, new):
     """Whether a mutant cannot compile, or changes a comment: no compiler need be asked."""
     at = len(os.path.commonprefix([old, new]))
     bracket = old[at:at + 1] in "<>" and not (old[at - 1:at] == " " == old[at + 1:at + 2])
-    header = old.endswith("{") and not old.startswith(("for ", "if ", "while ", "} else", "switch "))
+    header = old.endswith("{") and not old.startswith(("for ", "if ", "while ", "} else"))
     return old.startswith(("//", "#", "template", "using", "namespace")) or bracket or header
 
 
