@@ -11,6 +11,7 @@
 #include "error.h"
 #include "layers/adam.h"
 #include "layers/negatives.h"
+#include "process_memory.h"
 
 namespace bm3 {
 namespace {
@@ -248,6 +249,8 @@ class Protocol {
     }
     epoch.train_seconds = seconds_since(start);
     evaluate(epoch);
+    epoch.allocated_mib = static_cast<double>(ops_.most_allocated()) / (1 << 20);
+    epoch.process_mib = process_mib("VmHWM");
     progress_.on_epoch(epoch);
     result().epochs.push_back(std::move(epoch));
     ++now_.epoch;
@@ -263,6 +266,7 @@ class Protocol {
     epoch.valid_seconds = seconds_since(start);
     epoch.best = result().best_epoch == 0 || valid_.n_users() == 0 ||
                  epoch.valid.recall[at20] > result().valid.recall[at20];
+    epoch.since_best = epoch.best ? 0 : epoch.number - result().best_epoch;
     if (!epoch.best) return;
     result().best_epoch = epoch.number;
     result().valid = epoch.valid;
@@ -355,7 +359,9 @@ std::vector<Setting> training_settings(const ModelKind& kind) {
       {"patience", whole_from_to(1, 1000000), "20",
        "stop after so many epochs without a better validation R@20", {}, {"stopping-step"}},
       {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
-       "seed of every random number"}};
+       "seed of every random number of the training"},
+      {"split-seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
+       "seed of the split of data that have none"}};
   for (Setting& setting : out)
     if (const auto own = kind.training.find(setting.name); own != kind.training.end())
       setting.fallback = own->second;
