@@ -156,7 +156,11 @@ def named():
             ("lightgcn_squared_plain", 12, (9, 17, 2), [], [7, 12, 5],
              {**squared_plain, "dim": 3, "layers": 3, "degree_epsilon": 0.0}),
             ("lightgcn_repeats", 13, (5, 9, 2), [], [24, 24, 24],
-             {**bpr, "dim": 4, "layers": 4, "degree_epsilon": 1e-7, "lr": 0.01})]:
+             {**bpr, "dim": 4, "layers": 4, "degree_epsilon": 1e-7, "lr": 0.01}),
+            ("vbpr", 14, (8, 17, 2), [7, 4], [9, 1, 12], {**bpr, "dim": 4}),
+            ("vbpr_plain_squared", 15, (7, 18, 2), [6], [11, 7, 5], {**squared_plain, "dim": 5}),
+            ("vbpr_three_modalities", 16, (9, 16, 1), [3, 8, 1], [7, 13],
+             {**bpr, "dim": 3, "lr": 0.01})]:
         out[name] = draw(name, np.random.default_rng(seed), *sizes, widths, batch_sizes, settings)
     out["bpr"] = with_difference(-24.0, *out["bpr"])  # sigma(x) is less than the epsilon
     out["bpr_plain_squared"] = with_difference(-100.0, *out["bpr_plain_squared"])  # exp(-x) is inf
@@ -171,7 +175,7 @@ def random_case(name, seed, index):
     if "layers" in settings:
         settings["layers"] = kind.choices["layers"][index % len(kind.choices["layers"])]
     n_modalities = (index + index // 4) % 4 if kind.has_features else 0
-    if kind.has_features and n_modalities == 0:
+    if "losses" in settings and n_modalities == 0:
         settings["losses"] = ALL  # align and mask alone would have nothing to add up
     return draw(
         name, rng, n_users=int(rng.integers(4, 31)), n_items=int(rng.integers(16, 71)),

@@ -8,8 +8,9 @@ from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
 from plain.lightgcn import LightGcn
+from plain.vbpr import Vbpr
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "vbpr": Vbpr}
 
 
 def add_settings(parser):

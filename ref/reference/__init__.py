@@ -10,5 +10,6 @@ from reference.bm3 import ALL, Bm3
 from reference.bpr import Bpr
 from reference.lightgcn import LightGcn
 from reference.ranking import metrics, top_k_lists
+from reference.vbpr import Vbpr
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "vbpr": Vbpr}

@@ -157,6 +157,7 @@ struct ModelKind {
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
+ModelKind vbpr_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();
