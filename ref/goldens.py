@@ -59,6 +59,7 @@ def draw_step(rng, model, size):
         batch["negatives"] = draw_negatives(rng, model, **batch)
     batch.update({f"mask.{name}": (rng.random(shape) >= model["dropout"]).astype(np.uint8)
                   for name, shape in model.masks().items()})
+    batch.update(model.draws(rng))
     return batch
 
 
@@ -160,7 +161,14 @@ def named():
             ("vbpr", 14, (8, 17, 2), [7, 4], [9, 1, 12], {**bpr, "dim": 4}),
             ("vbpr_plain_squared", 15, (7, 18, 2), [6], [11, 7, 5], {**squared_plain, "dim": 5}),
             ("vbpr_three_modalities", 16, (9, 16, 1), [3, 8, 1], [7, 13],
-             {**bpr, "dim": 3, "lr": 0.01})]:
+             {**bpr, "dim": 3, "lr": 0.01}),
+            ("buir", 17, (7, 17, 2), [], [9, 1, 12],
+             {"dim": 5, "layers": 3, "dropout": 0.0, "momentum": 0.995, "degree_epsilon": 0.0}),
+            ("buir_dropout", 18, (8, 16, 2), [], [11, 7, 5],
+             {"dim": 4, "layers": 2, "dropout": 1.0, "momentum": 0.9, "degree_epsilon": 1e-7}),
+            ("buir_id", 19, (6, 18, 1), [], [7, 13],
+             {"dim": 3, "layers": 0, "dropout": 0.2, "momentum": 0.5, "lr": 0.01,
+              "degree_epsilon": 0.0})]:
         out[name] = draw(name, np.random.default_rng(seed), *sizes, widths, batch_sizes, settings)
     out["bpr"] = with_difference(-24.0, *out["bpr"])  # sigma(x) is less than the epsilon
     out["bpr_plain_squared"] = with_difference(-100.0, *out["bpr_plain_squared"])  # exp(-x) is inf

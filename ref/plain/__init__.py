@@ -7,10 +7,11 @@ import argparse
 from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
+from plain.buir import Buir
 from plain.lightgcn import LightGcn
 from plain.vbpr import Vbpr
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "vbpr": Vbpr}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "buir": Buir, "vbpr": Vbpr}
 
 
 def add_settings(parser):

@@ -6,7 +6,7 @@ from plain.bpr import Bpr
 class Vbpr(Bpr):
     """`features`: e_m [n_items, d_m] for each modality, never tuned."""
     takes_features = True
-    defaults = {"dim": 64, "reg": 0.01}
+    defaults = {"dim": 64, "reg": 0.1}
     initialize = staticmethod(torch.nn.init.xavier_uniform_)
 
     def __init__(self, n_users, n_items, train, settings, features=(), tuned=False):

@@ -35,6 +35,10 @@ class Model:
         """{mask: shape} of the masks that a step draws; an entry is 0 with probability dropout."""
         return {}
 
+    def draws(self, rng):
+        """What else a step takes at random: {name in a golden: array}."""
+        return {}
+
     def trains(self, parameter):
         """Whether Adam updates it."""
         return not parameter.startswith("feature.") or self["features"] == "tuned"

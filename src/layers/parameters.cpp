@@ -48,7 +48,8 @@ template <class T>
 void Parameters<T>::initialise(uint64_t seed) {
   for (size_t k = 0; k < all_.size(); ++k) {
     std::vector<double> drawn(all_[k].value.size());
-    draw(drawn, all_[k].law, seed, k);
+    const Parameter<T>& drawn_as = all_[k].copy_of.empty() ? all_[k] : at(all_[k].copy_of);
+    draw(drawn, all_[k].law, seed, static_cast<size_t>(&drawn_as - all_.data()));
     const std::vector<T> cast(drawn.begin(), drawn.end());
     ops_.upload(all_[k].value.at, cast.data(), cast.size() * sizeof(T));
   }

@@ -24,6 +24,7 @@ struct ParameterShape {
   size_t rows, cols;
   Law law;
   bool frozen = false;  // has no gradient: Adam leaves it as it is
+  std::string copy_of = {};  // a parameter whose initial values it has
 };
 
 template <class T>
@@ -38,7 +39,8 @@ class Parameters {
   /// Values and gradients are 0.
   Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes);
 
-  /// Draws every value from its law, keyed by (seed, the parameter's place).
+  /// Draws every value from its law, keyed by (seed, the parameter's place); a copy's by the place
+  /// of what it is a copy of.
   void initialise(uint64_t seed);
   /// Returns the parameter of this name. Throws where there is none.
   const Parameter<T>& at(const std::string& name) const;

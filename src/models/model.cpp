@@ -103,7 +103,7 @@ RegForm reg_form(const Settings& settings) {
 
 const std::vector<ModelKind>& all_models() {
   static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind(),
-                                             vbpr_kind()};
+                                             buir_kind(), vbpr_kind()};
   return all;
 }
 

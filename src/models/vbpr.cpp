@@ -129,7 +129,7 @@ std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
 }  // namespace
 
 ModelKind vbpr_kind() {
-  return {"vbpr", "He and McAuley, AAAI 2016", pair_settings("0.01"),
+  return {"vbpr", "He and McAuley, AAAI 2016", pair_settings("0.1"),
           {{"baby", 0.0423, 0.0663, 0.0223, 0.0284},
            {"sports", 0.0558, 0.0856, 0.0307, 0.0384},
            {"elec", 0.0293, 0.0458, 0.0159, 0.0202}},
