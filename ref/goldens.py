@@ -168,7 +168,13 @@ def named():
              {"dim": 4, "layers": 2, "dropout": 1.0, "momentum": 0.9, "degree_epsilon": 1e-7}),
             ("buir_id", 19, (6, 18, 1), [], [7, 13],
              {"dim": 3, "layers": 0, "dropout": 0.2, "momentum": 0.5, "lr": 0.01,
-              "degree_epsilon": 0.0})]:
+              "degree_epsilon": 0.0}),
+            ("grcn_two_modalities", 14, (8, 17, 2), [7, 4], [11, 5],
+             {"dim": 5, "routing": 0, "reg": 0.1, "reg-users": "all"}),
+            ("grcn_routed", 15, (7, 16, 1), [3, 6, 2], [9, 12],
+             {"dim": 4, "routing": 3, "reg": 0.1, "reg-users": "batch", "lr": 0.01}),
+            ("grcn_one_modality", 16, (6, 18, 2), [5], [8, 1, 13],
+             {"dim": 7, "routing": 1, "reg": 1.0, "reg-users": "all"})]:
         out[name] = draw(name, np.random.default_rng(seed), *sizes, widths, batch_sizes, settings)
     out["bpr"] = with_difference(-24.0, *out["bpr"])  # sigma(x) is less than the epsilon
     out["bpr_plain_squared"] = with_difference(-100.0, *out["bpr_plain_squared"])  # exp(-x) is inf

@@ -52,6 +52,7 @@ Evaluator<T>::Evaluator(Ops<T>& ops, const std::vector<Interaction>& part, const
 
 template <class T>
 Metrics Evaluator<T>::metrics(Matrix<const int32_t> item) {
+  if (n_users() == 0) return {};
   ops_.metrics(sums_.data(), item, {n_users(), user_.data(), begin_.data(), item_.data()},
                ideal_.data());
   Metrics mean;

@@ -52,7 +52,8 @@ class Evaluator {
   Evaluator(Ops<T>& ops, const std::vector<Interaction>& part, const Interactions& all);
 
   size_t n_users() const { return user_.size(); }
-  /// Returns the metrics of these users in the lists item [all.n_users, k] on the device; blocks.
+  /// Returns the metrics of these users, perhaps none, in the lists item [all.n_users, k] on the
+  /// device; blocks.
   Metrics metrics(Matrix<const int32_t> item);
 
  private:

@@ -1,4 +1,4 @@
-// The program `bm3`: train, synth, recommend, eval.
+// The program `bm3`: train, sweep, synth, recommend, eval.
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,8 +10,10 @@
 #include <variant>
 
 #include "error.h"
+#include "interrupt.h"
 #include "report.h"
 #include "run_folder.h"
+#include "sweep.h"
 #include "text.h"
 
 namespace bm3 {
@@ -62,6 +64,18 @@ fs::path default_run_folder(const TrainOptions& options) {
                                  "-");
 }
 
+/// Prints figures, and what cannot be had for want of a split.
+void print_figures(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
+                   const ModelKind& model) {
+  const auto missing = std::stable_partition(
+      rows.begin(), rows.end(), [](const auto& row) { return row.second.n_users > 0; });
+  const std::vector<std::pair<std::string, Metrics>> none(missing, rows.end());
+  rows.erase(missing, rows.end());
+  print_results(rows, data, model);
+  for (const auto& row : none)
+    std::printf("%-34s none, the data have no such split\n", row.first.c_str());
+}
+
 /// Throws if standard output could not be flushed; `also` is appended.
 void flush_output(const std::string& also = "") {
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
@@ -70,29 +84,66 @@ void flush_output(const std::string& also = "") {
 
 void run(const Help& help) { std::fputs(help.text.c_str(), stdout); }
 
-void run(TrainOptions options) {
-  options.device = choose_device(options.device);
-  const fs::path out = options.out.empty() ? default_run_folder(options) : options.out;
-  check_run_folder(out);
-  const Dataset data = find_dataset(options);
-  const auto ops = choose_ops(options.device);
+/// Trains, noting the signals that ask for an end.
+TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const TrainOptions& options) {
   const auto print_start = [&](size_t n_parameters) {
     check_threads(options.device);
+    std::fprintf(stderr, "run          %s\n", options.out.c_str());
     print_data(data, *options.model);
-    print_setup(options, n_parameters, *ops);
+    print_setup(options, n_parameters, ops);
   };
-  const TrainResult result = train(*ops, data, *options.model, options.settings,
-                                   {print_start, print_progress, print_epoch});
-  print_end(result, *ops);
-  print_results({{"validation", result.valid},
+  Survival survival;
+  survival.file = checkpoint_path(options.out);
+  survival.about = about_run(options, data);
+  survival.resume = options.resume;
+  survival.stop = [] { return Interruption::signal() != 0; };
+  survival.not_saved = [](const std::string& why) {
+    std::fprintf(stderr, "bm3: %s; the training goes on\n", one_line(why).c_str());
+  };
+  const Interruption noting;
+  return train(ops, data, *options.model, options.settings,
+               {print_start, print_progress, print_epoch}, survival);
+}
+
+/// Prints a run's figures, and writes its folder: of the best epoch, or of the best so far.
+void report(const TrainOptions& options, const Dataset& data, const TrainResult& result,
+            const Ops<float>& ops) {
+  print_end(result, ops);
+  print_figures({{"validation", result.valid},
                  {"test", result.test},
                  {"by popularity, test", result.by_popularity}},
                 data, *options.model);
   std::fflush(stdout);  // a disk that is full must not take the figures
-  write_run(out, options, data, result);
-  std::printf("results in %s\n", out.string().c_str());
-  flush_output(" The results are in " + out.string());
+  write_run(options.out, options, data, result);
+  std::printf("results in %s\n", options.out.c_str());
+  flush_output(" The results are in " + options.out.string());
 }
+
+void run(TrainOptions options) {
+  if (options.resume && is_complete(options.out)) {
+    fs::remove(checkpoint_path(options.out));  // of a run that was killed just before it did this
+    std::printf("results in %s, complete\n", options.out.c_str());
+    return;
+  }
+  if (options.resume) options = resumed_options(options);
+  options.device = choose_device(options.device);
+  if (options.out.empty()) options.out = default_run_folder(options);
+  check_run_folder(options.out, options.resume);
+  const Dataset data = find_dataset(options);
+  const auto ops = choose_ops(options.device);
+  const TrainResult result = train_until_stopped(*ops, data, options);
+  if (result.best_epoch > 0) report(options, data, result, *ops);
+  if (result.ended == interrupted)
+    std::fprintf(stderr, "interrupted in epoch %zu; to go on: bm3 --resume %s\n",
+                 result.epochs.size() + 1, options.out.c_str());
+  else
+    fs::remove(checkpoint_path(options.out));
+  if (result.ended != interrupted && result.ended != complete)
+    throw Error(result.ended + "; the results are of the best epoch before it");
+  if (Interruption::signal() != 0) std::raise(Interruption::signal());
+}
+
+void run(const SweepOptions& options) { run_sweep(options, find_dataset); }
 
 void run(const SynthOptions& options) {
   write_dataset(options.spec, options.name, options.data);
@@ -132,7 +183,7 @@ Dataset data_of(const Run& past, const fs::path& folder) {
 }
 
 /// Ranks again by a run's embeddings. On the device they lie one after the other as in training: at
-/// other addresses a BLAS may sum in another order.
+/// other addresses cuBLAS may sum in another order.
 Array<int32_t> rank_again(Ops<float>& ops, const Interactions& x, const TrainResult& past) {
   const auto n_users = static_cast<size_t>(x.n_users), n_items = static_cast<size_t>(x.n_items);
   std::vector<float> all = past.user;
@@ -186,11 +237,12 @@ void run(const EvalOptions& options) {
   const auto items = lists.matrix(static_cast<size_t>(x.n_users), longest_list);
   const Metrics valid = Evaluator<float>(*ops, x.valid, x).metrics(items);
   const Metrics test = Evaluator<float>(*ops, x.test, x).metrics(items);
-  print_results({{"validation", valid}, {"test", test}}, data, *past.model);
+  print_figures({{"validation", valid}, {"test", test}}, data, *past.model);
   const double largest = std::max(difference(valid, past.result.valid, "validation"),
                                   difference(test, past.result.test, "test"));
   std::printf("figures: %s; lists: %zu of %zu users' differ\n",
-              largest == 0 ? "equal to the run's"
+              valid.n_users + test.n_users == 0 ? "none"
+              : largest == 0                    ? "equal to the run's"
                            : ("up to " + shortest(largest) + " from the run's").c_str(),
               count_different(lists.host(), past.result.lists), items.rows);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());

@@ -19,7 +19,7 @@ constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // user
 
 /// A data set's name becomes the name of a folder, and is not to be taken for a command.
 void check_name(const std::string& text) {
-  if (text == "synth" || text == "recommend" || text == "eval")
+  if (text == "synth" || text == "recommend" || text == "eval" || text == "sweep")
     throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
   if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos ||
       std::any_of(text.begin(), text.end(), is_control))
@@ -126,6 +126,9 @@ void add_train(CLI::App& app, TrainOptions& options) {
   add_folder(app, "--data", options.data, "the data folder [data]");
   add_folder(app, "--out", options.out,
              "folder for the results; new or empty [runs/NAME-MODEL-SEED-TIME-PROCESS]");
+  add_folder(app, "--resume", options.out,
+             "go on with a run that was stopped, by the name of its folder")
+      ->option_text("RUN");
   app.add_option_function<std::string>(
          "--modalities",
          [&](const std::string& text) { options.modalities = split(text, ','); },
@@ -142,6 +145,19 @@ void add_train(CLI::App& app, TrainOptions& options) {
       add(app, setting, [&options, name = setting.name](const std::string& text) {
         options.settings.set(name, text);
       })->group(group);
+}
+
+void add_sweep(CLI::App& app, SweepOptions& options) {
+  app.add_option("NAME", options.name, "name of the data set")->option_text(" ")->required();
+  add_folder(app, "--data", options.data, "the data folder [data]");
+  add_folder(app, "--out", options.out, "folder for the runs' folders [runs/NAME-sweep]");
+  app.add_flag("--dry-run", options.dry_run, "print the runs' command lines, and run nothing");
+  app.allow_extras();
+  app.footer(
+      "\nThe other options are those of training (bm3 --model MODEL --help), each with one value\n"
+      "or several: --model bm3 bpr --layers 1 2 --seed 1 2 3. A model goes without an option that\n"
+      "only other models of the sweep have. Where the folder has a finished run it is not run\n"
+      "again: after an interruption the same line goes on.");
 }
 
 void add_synth(CLI::App& app, SynthOptions& options) {
@@ -210,6 +226,15 @@ void check_device(const DeviceChoice& choice) {
                 std::string(" needs a GPU: expected it without --device cpu"));
 }
 
+/// Throws where an option stands beside --resume that the run has itself.
+void check_resume(const CLI::App& app) {
+  const std::vector<std::string> may = {"--resume", "--data", "--threads"};
+  for (const auto* option : app.get_options())
+    if (option->count() && !std::count(may.begin(), may.end(), option->get_name()))
+      throw Error(option->get_name() + " stands beside --resume: expected --data and --threads at "
+                  "most, for the run has all other options");
+}
+
 }  // namespace
 
 Command parse_command_line(int argc, const char* const* argv) {
@@ -225,7 +250,11 @@ Command parse_command_line(int argc, const char* const* argv) {
   SynthOptions synth;
   RecommendOptions recommend;
   EvalOptions eval;
+  SweepOptions sweep;
   add_train(app, train);
+  auto& of_sweep = *app.add_subcommand(
+      "sweep", "Train with every combination of several values, and compare");
+  add_sweep(of_sweep, sweep);
   auto& of_synth = *app.add_subcommand("synth", "Write a synthetic data set");
   auto& of_recommend =
       *app.add_subcommand("recommend", "Print a user's best items by a run's lists");
@@ -246,8 +275,19 @@ Command parse_command_line(int argc, const char* const* argv) {
   const std::string help = parse_words(app, argc, argv);
   if (!help.empty()) return Help{help};
   for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
+  if (of_sweep) {
+    check_name(sweep.name);
+    sweep.words = of_sweep.remaining();
+    if (sweep.out.empty()) sweep.out = "runs/" + sweep.name + "-sweep";
+    return sweep;
+  }
   if (of_recommend) return recommend;
   if (of_eval) return eval;
+  train.resume = !of_synth && app.count("--resume") > 0;
+  if (train.resume) {
+    check_resume(app);
+    return train;
+  }
   if (!of_synth && train.name.empty())
     throw Error("no data set: expected its NAME, as in `bm3 baby`");
   check_name(of_synth ? synth.name : train.name);

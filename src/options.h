@@ -20,6 +20,7 @@ struct TrainOptions {
   const ModelKind* model;
   Settings settings;  // the model's and the training's
   DeviceChoice device;
+  bool resume = false;  // go on with the run `out`, which knows all but `data` and threads
 };
 
 /// bm3 synth NAME
@@ -43,11 +44,20 @@ struct EvalOptions {
   DeviceChoice device{"run"};  // "run": that of the run
 };
 
+/// bm3 sweep NAME
+struct SweepOptions {
+  std::string name;
+  std::filesystem::path data, out;  // as for training; `out`: for the runs' folders
+  bool dry_run = false;
+  std::vector<std::string> words;   // options of training, each with its values
+};
+
 struct Help {
   std::string text;
 };
 
-using Command = std::variant<Help, TrainOptions, SynthOptions, RecommendOptions, EvalOptions>;
+using Command = std::variant<Help, TrainOptions, SynthOptions, RecommendOptions, EvalOptions,
+                             SweepOptions>;
 
 /// Reads argv [argc]. A setting has the value that was given, else the recipe's, else the data
 /// set's, else its fallback. Throws for an unknown option and an impossible value, with the option,

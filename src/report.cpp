@@ -19,17 +19,6 @@ constexpr Known known[] = {{"baby", 19445, 7050, 160792},
                            {"sports", 35598, 18357, 296337},
                            {"elec", 192403, 63001, 1689188}};
 
-void print_made_up(std::FILE* to, const std::string& name) {
-  const auto same_name = [&](const Known& x) { return name == x.name; };
-  if (std::any_of(std::begin(known), std::end(known), same_name))
-    std::fprintf(to, "This %s is a made-up stand-in, not Amazon's data: its figures say nothing "
-                 "about the paper's.\ndata/README.md tells how to get the real files.\n",
-                 name.c_str());
-  else
-    std::fprintf(to, "The data set %s is made up: its figures say nothing about real data.\n",
-                 name.c_str());
-}
-
 /// How many of the numbers below n stand in no pair.
 int64_t count_isolated(int64_t n, const std::vector<Interaction>& pairs,
                        int32_t Interaction::* number) {
@@ -50,6 +39,27 @@ double process_memory(const std::string& field) {
 }
 
 }  // namespace
+
+void print_made_up(std::FILE* to, const std::string& name) {
+  const auto same_name = [&](const Known& x) { return name == x.name; };
+  if (std::any_of(std::begin(known), std::end(known), same_name))
+    std::fprintf(to, "This %s is a made-up stand-in, not Amazon's data: its figures say nothing "
+                 "about the paper's.\ndata/README.md tells how to get the real files.\n",
+                 name.c_str());
+  else
+    std::fprintf(to, "The data set %s is made up: its figures say nothing about real data.\n",
+                 name.c_str());
+}
+
+const Published* published_figures(const Dataset& data, const ModelKind& model) {
+  const Interactions& x = data.interactions;
+  for (const Known& k : known)
+    for (const Published& p : model.published)
+      if (data.name == k.name && data.name == p.data && x.n_users == k.n_users &&
+          x.n_items == k.n_items && x.size() == k.n_interactions && !data.synthetic)
+        return &p;
+  return nullptr;
+}
 
 void print_data(const Dataset& data, const ModelKind& model) {
   const Interactions& x = data.interactions;
@@ -120,13 +130,9 @@ void print_end(const TrainResult& result, const Ops<float>& ops) {
 
 void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
                    const ModelKind& model) {
-  const Interactions& x = data.interactions;
-  for (const Known& k : known)
-    for (const Published& p : model.published)
-      if (data.name == k.name && data.name == p.data && x.n_users == k.n_users &&
-          x.n_items == k.n_items && x.size() == k.n_interactions && !data.synthetic)
-        rows.push_back({"the paper's " + model.name + ", test",
-                        {{0, p.recall10, p.recall20}, {0, p.ndcg10, p.ndcg20}}});
+  if (const Published* p = published_figures(data, model))
+    rows.push_back({"the paper's " + model.name + ", test",
+                    {{0, p->recall10, p->recall20}, {0, p->ndcg10, p->ndcg20}}});
   std::printf("%-34s %7s %7s %7s %7s\n", data.name.c_str(), "R@10", "R@20", "N@10", "N@20");
   for (const auto& [words, m] : rows)
     std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), m.recall[at10], m.recall[at20],

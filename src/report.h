@@ -1,5 +1,7 @@
 #pragma once
 // What a person sees of a run: progress and remarks on standard error, results on standard output.
+#include <cstdio>
+
 #include "options.h"
 #include "train.h"
 
@@ -22,8 +24,15 @@ void print_epoch(const Epoch& epoch);
 /// Prints which epoch was the best, and the most memory that was in use.
 void print_end(const TrainResult& result, const Ops<float>& ops);
 
-/// Prints the table R@10 R@20 N@10 N@20, with the model's published row where `data` is Amazon's
-/// Baby, Sports or Electronics by its name and sizes; for made-up data, that it is made up.
+/// Prints that the data set of this name is made up.
+void print_made_up(std::FILE* to, const std::string& name);
+
+/// Returns the model's published figures where `data` is Amazon's Baby, Sports or Electronics by
+/// its name and sizes, else null.
+const Published* published_figures(const Dataset& data, const ModelKind& model);
+
+/// Prints the table R@10 R@20 N@10 N@20, with the model's published row where there is one; for
+/// made-up data, that it is made up.
 void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
                    const ModelKind& model);
 

@@ -1,34 +1,22 @@
 #include "run_folder.h"
 
 #include <fstream>
-#include <nlohmann/json.hpp>
 
+#include "checkpoint.h"
 #include "data/files.h"
 #include "data/npy.h"
+#include "metrics_json.h"
 #include "text.h"
 
 namespace bm3 {
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr const char* format = "bm3-run-2";
 constexpr const char* a_run = "the folder that a run of bm3 left";
-
-Json to_json(const Metrics& metrics) {
-  Json out{{"users", metrics.n_users}};
-  for (const auto& [name, values] : named_metrics)
-    for (size_t c = 0; c < cutoffs.size(); ++c)
-      out[name + ("@" + std::to_string(cutoffs[c]))] = (metrics.*values)[c];
-  return out;
-}
-
-void read(const Json& json, Metrics& metrics) {
-  metrics.n_users = json.at("users");
-  for (const auto& [name, values] : named_metrics)
-    for (size_t c = 0; c < cutoffs.size(); ++c)
-      (metrics.*values)[c] = json.at(name + ("@" + std::to_string(cutoffs[c])));
-}
+// The last one tells what the folder is: it goes last where another run replaces the files.
+constexpr const char* run_files[] = {"log.csv", "user_embedding.npy", "item_embedding.npy",
+                                     "top_k.tsv", "config.json"};
 
 /// Every setting, as a number where it is one.
 Json to_json(const Settings& settings) {
@@ -61,6 +49,7 @@ Json config_of(const TrainOptions& options, const Dataset& data, const TrainResu
         {"tf32", options.device.tf32},
         {"spmm", options.device.cusparse ? "cusparse" : "own"}}},
       {"memory", {{"device_start_mib", static_cast<double>(result.allocated) / (1 << 20)}}},
+      {"ended", result.ended},
       {"best_epoch", result.best_epoch},
       {"valid", to_json(result.valid)},
       {"test", to_json(result.test)},
@@ -74,7 +63,8 @@ std::string log_text(const std::vector<Epoch>& epochs) {
   for (const Epoch& e : epochs) {
     out += std::to_string(e.number) + "," + shortest(total(e.losses));
     for (const Loss& loss : e.losses) out += "," + shortest(loss.weight * loss.value);
-    out += "," + shortest(e.valid.recall[at20]) + "," + shortest(e.valid.ndcg[at20]);
+    for (const auto& values : {e.valid.recall, e.valid.ndcg})
+      out += "," + (e.valid.n_users > 0 ? shortest(values[at20]) : "");
     out += e.best ? ",1\n" : ",0\n";
   }
   return out;
@@ -89,6 +79,24 @@ std::string top_k_text(const std::vector<int32_t>& lists) {
   }
   return out + "\n";
 }
+
+/// Gives config.json to `take`. Throws when that is no run's.
+template <class Take>
+void read_config(const fs::path& folder, const Take& take) {
+  const fs::path path = folder / "config.json";
+  std::ifstream file = open_file(path, a_run);
+  try {
+    const Json json = Json::parse(file);
+    if (json.at("format") != format)
+      throw Error(path.string() + " is of another version: expected " + format);
+    take(json);
+  } catch (const Json::exception& e) {
+    throw Error(path.string() + " is damaged: " + e.what() + ": expected it as the run left it");
+  }
+}
+
+/// Returns how a run ended; runs of earlier versions all came to their end.
+std::string ended(const Json& config) { return config.value("ended", std::string(complete)); }
 
 /// Reads what top_k_text wrote of the run's users.
 std::vector<int32_t> read_top_k(const fs::path& path, const Run& run) {
@@ -135,16 +143,29 @@ void write_embedding(const PartFolder& part, const std::string& name,
 
 }  // namespace
 
-void check_run_folder(const fs::path& out) {
+void check_run_folder(const fs::path& out, bool resume) {
+  const fs::path checkpoint = checkpoint_path(out);
   std::error_code status;
   if (fs::equivalent(out, ".", status))
     throw Error(out.string() + " is the folder that you are in: expected --out to be a new or " +
                 "empty folder elsewhere");
+  if (!resume && fs::exists(checkpoint, status))
+    throw Error(checkpoint.string() + " is there, of a run that was stopped: expected --resume " +
+                out.string() + ", or another --out");
+  if (resume && fs::exists(out / "config.json", status)) {
+    for (const fs::path& file : fs::directory_iterator(out))
+      if (!std::count(std::begin(run_files), std::end(run_files), file.filename()))
+        throw Error(file.string() + " is in the way of the results, which replace an interrupted " +
+                    "run's: expected it elsewhere");
+    return;
+  }
   PartFolder{out};
 }
 
 void write_run(const fs::path& out, const TrainOptions& options, const Dataset& data,
                const TrainResult& result) {
+  if (options.resume)
+    for (const char* file : run_files) fs::remove(out / file);
   PartFolder part(out);
   const Json config = config_of(options, data, result);
   part.append("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
@@ -155,14 +176,47 @@ void write_run(const fs::path& out, const TrainOptions& options, const Dataset& 
   part.rename_to_target();
 }
 
+fs::path checkpoint_path(const fs::path& out) { return absolute_path(out) += ".checkpoint"; }
+
+Texts about_run(const TrainOptions& options, const Dataset& data) {
+  const DeviceChoice& device = options.device;
+  return {{"name", data.name},
+          {"folder", data.folder.empty() ? "" : absolute_path(data.folder).string()},
+          {"modalities", join(options.modalities, ",")},
+          {"device", device.device},
+          {"tf32", device.tf32 ? "on" : "off"},
+          {"spmm", device.cusparse ? "cusparse" : "own"}};
+}
+
+TrainOptions resumed_options(const TrainOptions& given) {
+  const Checkpoint checkpoint(checkpoint_path(given.out));
+  TrainOptions options = given;
+  options.name = checkpoint.text("name");
+  if (given.data.empty()) options.data = checkpoint.text("folder");
+  options.modalities = split(checkpoint.text("modalities"), ',');
+  options.device.device = checkpoint.text("device");
+  options.device.tf32 = checkpoint.text("tf32") == "on";
+  options.device.cusparse = checkpoint.text("spmm") == "cusparse";
+  options.model = &model_kind(checkpoint.text("model"));
+  std::vector<Setting> known = options.model->settings;
+  for (const Setting& setting : training_settings(*options.model)) known.push_back(setting);
+  options.settings = Settings(known);
+  for (const Setting& setting : known)
+    options.settings.set(setting.name, checkpoint.text(option_name(setting.name)));
+  return options;
+}
+
+bool is_complete(const fs::path& out) {
+  std::error_code none;
+  bool done = false;
+  if (fs::exists(out / "config.json", none))
+    read_config(out, [&](const Json& json) { done = ended(json) == complete; });
+  return done;
+}
+
 Run read_run(const fs::path& folder) {
-  const fs::path path = folder / "config.json";
-  std::ifstream file = open_file(path, a_run);
   Run run;
-  try {
-    const Json json = Json::parse(file);
-    if (json.at("format") != format)
-      throw Error(path.string() + " is of another version: expected " + format);
+  read_config(folder, [&](const Json& json) {
     const Json &data = json.at("data"), &device = json.at("device");
     run.name = data.at("name");
     run.data = data.at("folder").get<std::string>();
@@ -173,12 +227,11 @@ Run read_run(const fs::path& folder) {
     run.seed = json.at("settings").at("seed");
     run.device = device.at("name");
     run.tf32 = device.at("tf32");
+    run.result.ended = ended(json);
     run.result.best_epoch = json.at("best_epoch");
-    read(json.at("valid"), run.result.valid);
-    read(json.at("test"), run.result.test);
-  } catch (const Json::exception& e) {
-    throw Error(path.string() + " is damaged: " + e.what() + ": expected it as the run left it");
-  }
+    run.result.valid = metrics_of(json.at("valid"));
+    run.result.test = metrics_of(json.at("test"));
+  });
   const auto read_part = [&](const char* name, int64_t rows) {
     return read_embedding(folder / name, rows, run.result.width);
   };

@@ -10,14 +10,28 @@
 
 namespace bm3 {
 
-/// Throws unless `out` can be created: a new or empty folder, and not the one that the program is
-/// in.
-void check_run_folder(const std::filesystem::path& out);
+/// Throws unless `out` can be created: a new or empty folder, without a checkpoint beside it, and
+/// not the one that the program is in. Where a run is resumed, its files may be there, and nothing
+/// else: `write_run` replaces them.
+void check_run_folder(const std::filesystem::path& out, bool resume = false);
 
 /// Writes the folder `out`; options.device is what choose_device returned. Throws when it cannot be
 /// written, or its name is taken by now; then nothing is left.
 void write_run(const std::filesystem::path& out, const TrainOptions& options, const Dataset& data,
                const TrainResult& result);
+
+/// Returns where the checkpoint of a run is: beside its folder.
+std::filesystem::path checkpoint_path(const std::filesystem::path& out);
+
+/// Returns what a checkpoint says of a run besides its model and settings.
+Texts about_run(const TrainOptions& options, const Dataset& data);
+
+/// Returns a run's options by its checkpoint, with the data folder and threads of `given` where it
+/// has some. Throws where there is no such checkpoint.
+TrainOptions resumed_options(const TrainOptions& given);
+
+/// Whether a run in this folder has come to its end.
+bool is_complete(const std::filesystem::path& out);
 
 /// What `recommend` and `eval` need of a run.
 struct Run {

@@ -51,6 +51,8 @@ class Settings {
   /// Whether a setting is this word, or a list that has it.
   bool has(const std::string& name, const std::string& word) const;
   bool knows(const std::string& name) const;
+  /// Whether `set` gave it its value.
+  bool was_set(const std::string& name) const { return set_[place(name)]; }
   const std::vector<Setting>& known() const { return known_; }
 
  private:

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "checkpoint.h"
 #include "error.h"
 #include "layers/adam.h"
 #include "layers/negatives.h"
@@ -53,7 +54,7 @@ void load_features(Ops<float>& ops, Model<float>& model, const Dataset& data) {
 Evaluator<float> evaluator(Ops<float>& ops, const Dataset& data,
                            const std::vector<Interaction>& part, const char* title) {
   Evaluator<float> out(ops, part, data.interactions);
-  if (out.n_users() == 0)
+  if (out.n_users() == 0 && !part.empty())
     throw Error("no user of " + data.name + "'s " + title +
                 " split is in its training split: expected some, for the figures");
   return out;
@@ -96,24 +97,46 @@ class Training {
   Model<float>& model() { return *model_; }
   const Graph<float>& graph() const { return graph_; }
 
-  /// Passes once over all interactions. Returns the mean losses of its batches.
-  std::vector<Loss> run_epoch(size_t epoch, const TrainProgress& progress) {
+  /// Passes once over all interactions but those of the first batches, which are done. Asks
+  /// goes_on(batches done) after each batch; false when that says no.
+  bool run_epoch(size_t epoch, size_t done, const std::function<bool(size_t)>& goes_on) {
     if (!next_order_.valid()) draw_order(epoch);
     order_ = next_order_.get();
     if (epoch < epochs_) draw_order(epoch + 1);
-    model_->begin_epoch(seed_, epoch);
-    for (size_t k = 0; k < batches(); ++k) {
+    if (done == 0) model_->begin_epoch(seed_, epoch);
+    for (size_t k = done; k < batches(); ++k) {
       const size_t first = k * batch_size_;
       const size_t size = std::min(batch_size_, order_.pairs.size() - first);
       const int32_t* negatives = negatives_ ? order_.negatives.data() + first : nullptr;
       step(loader_.load(order_.pairs.data() + first, negatives, size));
-      progress.on_batch(epoch, k + 1, batches());
+      if (!goes_on(k + 1)) return false;
     }
+    return true;
+  }
+
+  /// Returns the means of an epoch's losses.
+  std::vector<Loss> take_losses() {
     std::vector<Loss> losses = model_->take_losses();
     for (Loss& loss : losses) loss.value /= static_cast<double>(batches());
-    if (!std::isfinite(total(losses)))
-      throw Error("the loss of epoch " + std::to_string(epoch) + " is not finite" + what_to_try);
     return losses;
+  }
+
+  /// Returns all that a checkpoint needs of the device.
+  std::vector<SavedArray> saved() {
+    std::vector<SavedArray> out = model_->saved();
+    for (SavedArray& array : adam_.saved()) out.push_back(std::move(array));
+    return out;
+  }
+  /// Goes to this place of the training; the arrays are to be loaded then. The order of an epoch
+  /// follows from the seed. Throws where there is no such place.
+  void go_to(size_t epoch, size_t done) {
+    if (epoch == 0 || epoch > epochs_ + (done == 0) || done > batches())
+      throw Error("the checkpoint is of epoch " + std::to_string(epoch) + ", batch " +
+                  std::to_string(done) + ": expected at most " + std::to_string(epochs_) + ", " +
+                  std::to_string(batches()));
+    adam_.resume((epoch - 1) * batches() + done);
+    for (size_t e = 1; e < epoch; ++e) shuffle(order_.pairs, seed_, e);
+    if (done > 0) model_->begin_epoch(seed_, epoch);
   }
 
  private:
@@ -160,6 +183,167 @@ class Training {
   std::future<Order> next_order_;  // last: its thread reads the members above
 };
 
+/// The protocol of a training, epoch by epoch.
+class Protocol {
+ public:
+  Protocol(Ops<float>& ops, const Dataset& data, const ModelKind& kind, const Settings& settings,
+           const TrainProgress& progress, const Survival& survival)
+      : ops_(ops),
+        data_(data),
+        progress_(progress),
+        survival_(survival),
+        about_(identity(data, kind, settings)),
+        epochs_(settings.whole("epochs")),
+        patience_(settings.whole("patience")),
+        valid_(evaluator(ops, data, data.interactions.valid, "validation")),
+        test_(evaluator(ops, data, data.interactions.test, "test")),
+        training_(ops, data, kind, settings),
+        lists_(ops, training_.graph().n_users * longest_list),
+        best_lists_(ops, lists_.size()) {
+    result().allocated = ops.allocated();
+    progress.on_ready(training_.model().parameters().values().size());
+  }
+
+  TrainResult run() {
+    if (survival_.resume)
+      resume();
+    else
+      save({});
+    while (result().ended.empty()) {
+      if (now_.epoch > std::min(epochs_, result().best_epoch + patience_))
+        result().ended = complete;
+      else
+        run_epoch();
+    }
+    if (result().ended == complete || result().ended == interrupted) save(saved());
+    if (result().best_epoch > 0) finish();
+    if (result().best_epoch == 0 && result().ended != interrupted) fail(result().ended);
+    return std::move(result());
+  }
+
+ private:
+  TrainResult& result() { return now_.result; }
+  Matrix<int32_t> items() { return lists_.matrix(training_.graph().n_users, longest_list); }
+
+  /// Trains for an epoch, or what is left of it, and evaluates it, unless it is stopped.
+  void run_epoch() {
+    Epoch epoch;
+    epoch.number = now_.epoch;
+    const auto start = Clock::now();
+    const auto goes_on = [&](size_t done) {
+      now_.batches = done;
+      progress_.on_batch(now_.epoch, done, training_.batches());
+      if (seconds_since(saved_at_) >= survival_.period) save(saved());
+      return !survival_.stop();
+    };
+    if (!training_.run_epoch(now_.epoch, now_.batches, goes_on)) {
+      result().ended = interrupted;
+      return;
+    }
+    epoch.losses = training_.take_losses();
+    if (!std::isfinite(total(epoch.losses))) {
+      result().ended = "the loss of epoch " + std::to_string(epoch.number) + " is not finite" +
+                       what_to_try;
+      return;
+    }
+    epoch.train_seconds = seconds_since(start);
+    evaluate(epoch);
+    progress_.on_epoch(epoch);
+    result().epochs.push_back(std::move(epoch));
+    ++now_.epoch;
+    now_.batches = 0;
+  }
+
+  /// Ranks for both splits, and keeps the best.
+  void evaluate(Epoch& epoch) {
+    const auto start = Clock::now();
+    const Embeddings<float> h = training_.model().embeddings();
+    ops_.top_k(items(), h.user, h.item, {nullptr, items().rows}, training_.graph());
+    epoch.valid = valid_.metrics(items());
+    epoch.valid_seconds = seconds_since(start);
+    epoch.best = result().best_epoch == 0 || valid_.n_users() == 0 ||
+                 epoch.valid.recall[at20] > result().valid.recall[at20];
+    if (!epoch.best) return;
+    result().best_epoch = epoch.number;
+    result().valid = epoch.valid;
+    result().test = test_.metrics(items());
+    result().width = h.user.cols;
+    copy(ops_, best_user_, h.user);
+    copy(ops_, best_item_, h.item);
+    std::swap(lists_, best_lists_);
+  }
+
+  /// Brings the best epoch's vectors and lists to the host.
+  void finish() {
+    result().user = best_user_.host();
+    result().item = best_item_.host();
+    result().lists = best_lists_.host();
+    if (!all_finite(result().user) || !all_finite(result().item))
+      fail("the embeddings after epoch " + std::to_string(result().best_epoch) +
+           " are not finite" + what_to_try);
+    const Graph<float>& graph = training_.graph();
+    const auto popular = rank_by_popularity(ops_, data_.interactions, graph);
+    result().by_popularity = test_.metrics(popular.matrix(graph.n_users, longest_list));
+  }
+
+  /// Throws. A training that failed would fail again.
+  [[noreturn]] void fail(const std::string& message) {
+    std::error_code ignored;
+    std::filesystem::remove(survival_.file, ignored);
+    throw Error(message);
+  }
+
+  /// All that a checkpoint holds from the first batch on.
+  std::vector<SavedArray> saved() {
+    std::vector<SavedArray> out = training_.saved();
+    if (result().best_epoch == 0) return out;
+    const Graph<float>& graph = training_.graph();
+    const size_t width = result().width;
+    out.push_back(saved_array("best/user", best_user_.matrix(graph.n_users, width)));
+    out.push_back(saved_array("best/item", best_item_.matrix(graph.n_items, width)));
+    out.push_back(saved_array("best/lists", best_lists_.matrix(graph.n_users, longest_list)));
+    return out;
+  }
+
+  void save(const std::vector<SavedArray>& arrays) {
+    saved_at_ = Clock::now();
+    if (survival_.file.empty()) return;
+    Texts about = survival_.about;
+    about.insert(about_.begin(), about_.end());
+    try {
+      write_checkpoint(survival_.file, about, now_, ops_, arrays);
+    } catch (const Error& e) {
+      survival_.not_saved(e.what());  // a training is worth more than its checkpoint
+    }
+  }
+
+  void resume() {
+    Checkpoint checkpoint(survival_.file);
+    checkpoint.expect(about_);
+    const size_t allocated = result().allocated;
+    now_ = checkpoint.position();
+    result().allocated = allocated;
+    if (now_.epoch == 1 && now_.batches == 0) return;  // what the seed gives
+    training_.go_to(now_.epoch, now_.batches);
+    best_user_ = Array<float>(ops_, training_.graph().n_users * result().width);
+    best_item_ = Array<float>(ops_, training_.graph().n_items * result().width);
+    checkpoint.load(ops_, saved());
+  }
+
+  Ops<float>& ops_;
+  const Dataset& data_;
+  const TrainProgress& progress_;
+  const Survival& survival_;
+  const Texts about_;
+  const size_t epochs_, patience_;
+  Evaluator<float> valid_, test_;
+  Training training_;
+  Array<int32_t> lists_, best_lists_;
+  Array<float> best_user_, best_item_;
+  Position now_;
+  Clock::time_point saved_at_;
+};
+
 }  // namespace
 
 std::vector<Setting> training_settings(const ModelKind& kind) {
@@ -179,54 +363,12 @@ std::vector<Setting> training_settings(const ModelKind& kind) {
 }
 
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
-                  const Settings& settings, const TrainProgress& progress) {
-  Evaluator<float> valid = evaluator(ops, data, data.interactions.valid, "validation");
-  Evaluator<float> test = evaluator(ops, data, data.interactions.test, "test");
-  Training training(ops, data, kind, settings);
-  Model<float>& model = training.model();
-  const size_t n_users = training.graph().n_users;
-  Array<int32_t> lists(ops, n_users * longest_list), best_lists(ops, lists.size());
-  Array<float> best_user, best_item;
-  TrainResult result;
-  result.allocated = ops.allocated();
-  progress.on_ready(model.parameters().values().size());
-
-  const size_t epochs = settings.whole("epochs"), patience = settings.whole("patience");
-  for (size_t epoch = 1; epoch <= epochs && epoch <= result.best_epoch + patience; ++epoch) {
-    Epoch report;
-    report.number = epoch;
-    const auto start = Clock::now();
-    report.losses = training.run_epoch(epoch, progress);
-    report.train_seconds = seconds_since(start);
-    const auto valid_start = Clock::now();
-    const Embeddings<float> h = model.embeddings();
-    const Matrix<int32_t> items = lists.matrix(n_users, longest_list);
-    ops.top_k(items, h.user, h.item, {nullptr, n_users}, training.graph());  // for both splits
-    report.valid = valid.metrics(items);
-    report.valid_seconds = seconds_since(valid_start);
-    report.best = result.best_epoch == 0 || report.valid.recall[at20] > result.valid.recall[at20];
-    if (report.best) {
-      result.best_epoch = epoch;
-      result.valid = report.valid;
-      result.test = test.metrics(items);
-      result.width = h.user.cols;
-      copy(ops, best_user, h.user);
-      copy(ops, best_item, h.item);
-      std::swap(lists, best_lists);
-    }
-    progress.on_epoch(report);
-    result.epochs.push_back(std::move(report));
-  }
-  result.user = best_user.host();
-  result.item = best_item.host();
-  result.lists = best_lists.host();
-  if (!all_finite(result.user) || !all_finite(result.item))
-    throw Error("the embeddings after epoch " + std::to_string(result.best_epoch) +
-                " are not finite" + what_to_try);
-  result.by_popularity =
-      test.metrics(rank_by_popularity(ops, data.interactions, training.graph())
-                       .matrix(n_users, longest_list));
-  return result;
+                  const Settings& settings, const TrainProgress& progress,
+                  const Survival& survival) {
+  if (data.interactions.valid.empty() && !settings.was_set("epochs"))
+    throw Error(data.name + " has no validation split, which would end the training: expected "
+                "--epochs to say when");
+  return Protocol(ops, data, kind, settings, progress, survival).run();
 }
 
 }  // namespace bm3

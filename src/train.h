@@ -1,7 +1,10 @@
 #pragma once
 // Training by the paper's protocol (4.4): Adam on shuffled batches, validation after each epoch,
-// early stop, figures of the best validation epoch.
+// early stop, figures of the best validation epoch. Without validation every epoch is the best so
+// far: the last one counts.
+#include <filesystem>
 #include <functional>
+#include <map>
 
 #include "data/dataset.h"
 #include "evaluate.h"
@@ -24,9 +27,10 @@ struct Epoch {
 struct TrainResult {
   std::vector<Epoch> epochs;
   size_t allocated = 0;  // bytes on the device when the first epoch began
-  // Of the best epoch:
+  std::string ended;     // `complete`, `interrupted`, or what is not finite and what to try
+  // Of the best epoch; 0 where the first was interrupted:
   size_t best_epoch = 0;
-  Metrics valid, test;
+  Metrics valid, test;            // of 0 users where the data have no such split
   size_t width = 0;               // w
   std::vector<float> user, item;  // final vectors [n_users, w], [n_items, w]
   std::vector<int32_t> lists;     // best items [n_users, longest_list], as `rank` gives them
@@ -34,17 +38,37 @@ struct TrainResult {
   Metrics by_popularity;  // the test split's, by rank_by_popularity
 };
 
+constexpr const char *complete = "complete", *interrupted = "interrupted";
+
 struct TrainProgress {
   std::function<void(size_t n_parameters)> on_ready;  // everything is loaded and allocated
   std::function<void(size_t epoch, size_t batches_done, size_t batches)> on_batch;
   std::function<void(const Epoch&)> on_epoch;
 };
 
+using Texts = std::map<std::string, std::string>;
+
+/// How a training is saved, goes on, and is stopped.
+struct Survival {
+  std::filesystem::path file;  // of the checkpoint; empty: none is written
+  Texts about;                 // what the checkpoint says of the run, besides model and settings
+  bool resume = false;         // go on from the checkpoint
+  double period = 240;         // seconds; a batch or a validation of a minute may come on top
+  std::function<bool()> stop = [] { return false; };         // asked after each batch
+  std::function<void(const std::string&)> not_saved = [](const std::string&) {};  // and why
+};
+
 /// Trains a model on `data` by `settings`, the model's and the training's. The same seed on the
-/// same device gives the same result, whatever the number of threads. Throws where the validation
-/// or test split has no user of the training split, features are not finite, or a loss or the best
-/// epoch's vectors are not, with the epoch and what to try.
+/// same device gives the same result, whatever the number of threads, and wherever it was resumed.
+/// A checkpoint is written at the start, after each period, in the middle of an epoch too, and
+/// at the end, when whoever has kept the result removes it. Where a loss is no longer finite, or
+/// `stop` says so, the training ends with the best epoch so far. Throws where there is no
+/// validation and the number of epochs was not set, a validation or test split has no user of the
+/// training split, features are not finite, no epoch has ended before a loss that is not finite, or
+/// the best epoch's vectors are not; then no checkpoint is left. Throws as Checkpoint does where
+/// there is none of this training to resume.
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
-                  const Settings& settings, const TrainProgress& progress);
+                  const Settings& settings, const TrainProgress& progress,
+                  const Survival& survival = {});
 
 }  // namespace bm3

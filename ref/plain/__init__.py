@@ -8,10 +8,11 @@ from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
 from plain.buir import Buir
+from plain.grcn import Grcn
 from plain.lightgcn import LightGcn
 from plain.vbpr import Vbpr
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "buir": Buir, "vbpr": Vbpr}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "buir": Buir, "vbpr": Vbpr, "grcn": Grcn}
 
 
 def add_settings(parser):

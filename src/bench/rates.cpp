@@ -3,19 +3,24 @@
 #include <cblas.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "bench/tools.h"
 
+// OpenBLAS's own thread pool would fight with ours; other CBLAS libraries lack the call.
+extern "C" void openblas_set_num_threads(int) __attribute__((weak));
+
 namespace bm3 {
 namespace {
 
-/// Returns FLOPs a second of a large product on each thread.
-double cpu_flops(Ops<float>& ops, int threads) {
+/// Returns FLOPs a second of a large product by a CBLAS, on each thread.
+double blas_flops(Ops<float>& ops, int threads) {
   constexpr int n = 1024;
   constexpr size_t matrix = size_t{n} * n;
   const auto t = static_cast<size_t>(threads);
   std::vector<float> a(matrix, 1.0F), b(matrix, 1.0F), c(t * matrix);
+  if (openblas_set_num_threads) openblas_set_num_threads(1);
   const auto product = [&] {
 #pragma omp parallel num_threads(threads)
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n, b.data(), n, 0,
@@ -23,6 +28,17 @@ double cpu_flops(Ops<float>& ops, int threads) {
   };
   const double seconds = least(times(9, [&] { return ops.seconds_of(product); }));
   return static_cast<double>(t * 2 * matrix) * n / seconds;
+}
+
+/// Returns FLOPs a second of our own large product.
+double own_flops(Ops<float>& ops, size_t n) {
+  const Array<float> x(ops, n * n), W(ops, n * n), b(ops, n);
+  Array<float> y(ops, n * n);
+  const auto product = [&] {
+    ops.linear_forward(y.matrix(n, n), x.matrix(n, n), {}, W.matrix(n, n), b.matrix(1, n));
+  };
+  return 2.0 * static_cast<double>(n * n * n) /
+         least(times(21, [&] { return ops.seconds_of(product); }));
 }
 
 double cpu_bytes(Ops<float>& ops, int threads) {
@@ -33,16 +49,6 @@ double cpu_bytes(Ops<float>& ops, int threads) {
     for (size_t i = 0; i < n; ++i) to[i] = from[i];
   };
   return 2.0 * sizeof(float) * n / least(times(9, [&] { return ops.seconds_of(copy); }));
-}
-
-double gpu_flops(Ops<float>& ops) {
-  constexpr size_t n = 8192;
-  const Array<float> x(ops, n * n), W(ops, n * n), b(ops, n);
-  Array<float> y(ops, n * n);
-  const auto product = [&] {
-    ops.linear_forward(y.matrix(n, n), x.matrix(n, n), {}, W.matrix(n, n), b.matrix(1, n));
-  };
-  return 2.0 * n * n * n / least(times(21, [&] { return ops.seconds_of(product); }));
 }
 
 double gpu_bytes(Ops<float>& ops) {
@@ -57,7 +63,8 @@ double gpu_bytes(Ops<float>& ops) {
 
 Rates measure_rates(Ops<float>& ops, bool cuda, const DeviceChoice& choice) {
   const int threads = choice.threads > 0 ? choice.threads : omp_get_max_threads();
-  const Rates rates{cuda ? gpu_flops(ops) : cpu_flops(ops, threads),
+  const Rates rates{cuda ? own_flops(ops, 8192)
+                               : std::max(blas_flops(ops, threads), own_flops(ops, 2048)),
                     cuda ? gpu_bytes(ops) : cpu_bytes(ops, threads)};
   std::printf("%s: products %.1f GFLOP/s%s, copies %.1f GB/s (read + written)\n",
               ops.name().c_str(), rates.flops / 1e9,

@@ -6,17 +6,13 @@
 #include <cerrno>
 #include <csignal>
 
+#include "interrupt.h"
+
 namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
 volatile std::sig_atomic_t interrupt = 0;  // the signal that came, 0 for none
-
-/// A mask would hold for this thread alone. What is ignored, as under nohup, stays so.
-void handle_signals(void (*handler)(int)) {
-  for (int signal : {SIGINT, SIGTERM, SIGHUP})
-    if (std::signal(signal, handler) == SIG_IGN) std::signal(signal, SIG_IGN);
-}
 
 Error cannot_make(const fs::path& target, int error) {
   return Error("cannot make the folder " + target.string() + " (" +

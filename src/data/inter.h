@@ -28,8 +28,8 @@ struct Interactions {
 /// Throws, with the line: lines that end in \r alone; a column missing, there twice, or nearly
 /// named as one of the three; a blank line; a field too many or too few; what is no number, or
 /// negative; a number of 1000 + 10 * (number of interactions) or more (a slip that would allocate
-/// that many rows); another x_label; a pair that occurs twice. Throws for a split without
-/// interactions, and as `check_node_count` does.
+/// that many rows); another x_label; a pair that occurs twice. Throws where nothing is left to
+/// train on, and as `check_node_count` does.
 Interactions parse_inter(std::string_view text, const std::string& name, uint64_t seed);
 
 /// The same from a file. Throws when it cannot be read.

@@ -52,6 +52,30 @@ void Adam<T>::catch_up() {
     ops_.adam_replay(rows_of(state, {nullptr, state.features->value.rows}), time(), 0);
 }
 
+template <class T>
+std::vector<SavedArray> Adam<T>::saved() {
+  std::vector<SavedArray> out;
+  for (const auto& p : parameters_.all()) {
+    const auto first = static_cast<size_t>(p.value.at - parameters_.values().at);
+    for (auto* moment : {&m_, &v_})
+      out.push_back(saved_array((moment == &m_ ? "adam/m/" : "adam/v/") + p.name,
+                                Matrix<T>{moment->data() + first, p.value.rows, p.value.cols}));
+  }
+  for (State& state : states_) {
+    const auto [e, m, v, last, rows] = rows_of(state, {});
+    out.push_back(saved_array("adam/features/m/" + state.features->name, m));
+    out.push_back(saved_array("adam/features/v/" + state.features->name, v));
+    out.push_back(saved_array("adam/features/last/" + state.features->name,
+                              Matrix<uint32_t>{last, e.rows, 1}));
+  }
+  return out;
+}
+
+template <class T>
+void Adam<T>::resume(size_t t) {
+  step_.upload({static_cast<uint32_t>(t)});
+}
+
 template class Adam<float>;
 template class Adam<double>;
 

@@ -2,6 +2,7 @@
 // The optimiser: Adam over all parameters, exact and lazy over the rows of tuned features.
 #include "layers/batch.h"
 #include "layers/parameters.h"
+#include "layers/saved_array.h"
 
 namespace bm3 {
 
@@ -26,6 +27,10 @@ class Adam {
   void step(const Batch& batch);
   /// Replays every row of tuned features up to step t.
   void catch_up();
+  /// Returns the moments, and the last steps of rows of tuned features, for checkpoints.
+  std::vector<SavedArray> saved();
+  /// Sets t <= max_steps, where the arrays of `saved` have their values of that step.
+  void resume(size_t t);
   /// Returns t, on the device.
   const uint32_t* now() const { return step_.data(); }
 

@@ -37,6 +37,17 @@ std::vector<Loss> Model<T>::take_losses() {
 }
 
 template <class T>
+std::vector<SavedArray> Model<T>::saved() {
+  std::vector<SavedArray> out = state();
+  for (const auto& parameter : parameters_.all())
+    out.push_back(saved_array("parameter/" + parameter.name, parameter.value));
+  for (const auto* e : tuned_features())
+    out.push_back(saved_array("features/" + e->name, e->value));
+  out.push_back(saved_array("losses", sums_.matrix(1, sums_.size())));
+  return out;
+}
+
+template <class T>
 Trace Model<T>::look(const std::string& name, const std::string& equation, Matrix<const T> matrix,
                      const std::vector<size_t>& shape, Rows rows) const {
   Trace out{name, equation, shape, {}, {}};
@@ -103,7 +114,7 @@ RegForm reg_form(const Settings& settings) {
 
 const std::vector<ModelKind>& all_models() {
   static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind(),
-                                             buir_kind(), vbpr_kind()};
+                                             buir_kind(), vbpr_kind(), grcn_kind()};
   return all;
 }
 

@@ -8,6 +8,7 @@
 #include "layers/batch.h"
 #include "layers/graph.h"
 #include "layers/parameters.h"
+#include "layers/saved_array.h"
 #include "settings.h"
 
 namespace bm3 {
@@ -77,6 +78,10 @@ class Model {
   /// Returns the vectors that rank, on the device, until the next call or forward pass.
   virtual Embeddings<T> embeddings() = 0;
 
+  /// Returns what else outlasts a batch, for checkpoints: targets that follow by a moving average,
+  /// and what an epoch begins with unless (seed, epoch) alone decide it.
+  virtual std::vector<SavedArray> state() { return {}; }
+
   /// Keeps the targets, which have no gradient, at their values in the last forward pass while the
   /// parameters move: finite differences must not see them change.
   virtual void hold_targets() {}
@@ -93,6 +98,8 @@ class Model {
   const std::vector<Loss>& losses() const { return losses_; }
   /// Returns the sums since the last call; blocks.
   std::vector<Loss> take_losses();
+  /// Returns all that outlasts a batch: parameters, tuned features, sums of losses, `state()`.
+  std::vector<SavedArray> saved();
 
  protected:
   const Parameter<T>& parameter(const std::string& name) const { return parameters_.at(name); }
@@ -160,6 +167,7 @@ ModelKind bpr_kind();
 ModelKind lightgcn_kind();
 ModelKind buir_kind();
 ModelKind vbpr_kind();
+ModelKind grcn_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();

@@ -3,40 +3,16 @@
 #include <omp.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <mutex>
-#include <string_view>
 #include <thread>
-#include <vector>
 
 #include "error.h"
 #ifdef BM3_CUDA
 #include "ops/cuda/cuda.h"
 #endif
 
-extern "C" char* openblas_get_corename() __attribute__((weak));
-
 namespace bm3 {
-namespace {
-
-/// Warns where OpenBLAS took a processor with AVX-512 for an older one, and nobody has chosen its
-/// kernels: says what to set.
-void warn_of_old_blas_kernels() {
-#if defined(__x86_64__)
-  if (!openblas_get_corename || std::getenv("OPENBLAS_CORETYPE") ||
-      !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")))
-    return;
-  const std::string_view chosen = openblas_get_corename();
-  for (std::string_view older : {"Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen"})
-    if (chosen == older)
-      std::fprintf(stderr, "warning: OpenBLAS uses kernels for %s on a processor with AVX-512: "
-                   "OPENBLAS_CORETYPE=SkylakeX may be faster\n", older.data());
-#endif
-}
-
-}  // namespace
 
 DeviceChoice choose_device(DeviceChoice choice) {
   std::string why = "this build has no CUDA: expected nvcc where it was made";
@@ -56,7 +32,6 @@ std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& chosen) {
 #ifdef BM3_CUDA
   if (chosen.device == "cuda") return make_cuda_ops<float>(chosen.tf32, chosen.cusparse);
 #endif
-  warn_of_old_blas_kernels();
   return make_cpu_ops<float>(chosen.threads);
 }
 

@@ -6,15 +6,11 @@
 
 #include "error.h"
 
-// OpenBLAS's own thread pool would fight with ours; other CBLAS libraries lack the call.
-extern "C" void openblas_set_num_threads(int) __attribute__((weak));
-
 namespace bm3 {
 
 template <class T>
 CpuOps<T>::CpuOps(int threads) : threads_(threads > 0 ? threads : omp_get_max_threads()) {
   scratch_.resize(static_cast<size_t>(threads_));
-  if (openblas_set_num_threads) openblas_set_num_threads(1);
 }
 
 template <class T>

@@ -9,7 +9,7 @@
 
 namespace bm3 {
 
-constexpr size_t row_block = 128;    // rows of a product, and of its gathered copy
+constexpr size_t row_block = 126;    // rows of a product
 constexpr size_t sum_block = 512;    // rows whose sum is one partial sum
 constexpr size_t pair_block = 128;   // rows of pairs whose sum is one partial sum
 
@@ -21,9 +21,9 @@ T dot(const T* x, const T* y, size_t d) {
   return sum;
 }
 
-/// The operations with OpenMP and a CBLAS; see ops.h for what each computes. Work is cut into
-/// blocks of fixed sizes, each done by one thread with a single-threaded BLAS, and partial sums are
-/// added in block order: the number of threads changes no byte.
+/// The operations with OpenMP; see ops.h for what each computes. Work is cut into blocks of fixed
+/// sizes, each done by one thread, and partial sums are added in block order: the number of threads
+/// changes no byte.
 template <class T>
 class CpuOps : public Ops<T> {
  public:
@@ -65,6 +65,11 @@ class CpuOps : public Ops<T> {
                              const Pairs& pairs) override;
   void drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
                   const double* rate) override;
+  void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
+                            ConstMatrix<T> c, const Pairs& pairs) override;
+  void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
+                             Matrix<const int32_t> chosen, ConstMatrix<T> alpha, ConstMatrix<T> c,
+                             const Pairs& pairs) override;
   void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override;
   void draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) override;
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,

@@ -1,22 +1,35 @@
 // Linear layers [Eq. 1, 6]: blocks of rows forward, slices of columns backward.
-#include "ops/cpu/gemm.h"
+#include "ops/cpu/product.h"
 
 namespace bm3 {
 namespace {
 
-constexpr size_t column_slice = 128;  // columns of x whose part of d_W one thread computes
+constexpr size_t column_slice = 126;  // columns of x whose part of d_W one thread computes
+static_assert(2 * column_slice == depth_block);
 
-/// to [last - first, width] = columns column .. column + width of x[rows[first..last)].
+/// part [width, out] = x[rows first .. last]^T d_y in `width` columns of x. A block of rows at a
+/// time is copied into `copy` [depth_block, width], while the next one is fetched into cache.
 template <class T>
-void copy_rows(T* to, ConstMatrix<T> x, Rows rows, size_t first, size_t last, size_t column,
-               size_t width) {
-  for (size_t r = first; r < last; ++r, to += width) {
-    if (rows[r] < 0) {
-      std::fill(to, to + width, T(0));
-    } else {
-      const T* from = x.row(static_cast<size_t>(rows[r])) + column;
-      std::copy(from, from + width, to);
+void add_up_rows(T* part, T* copy, ConstMatrix<T> x, Rows rows, size_t column, size_t width,
+                 ConstMatrix<T> d_y, size_t first, size_t last) {
+  for (size_t r0 = first; r0 < last; r0 += depth_block) {
+    const size_t n = std::min(depth_block, last - r0);
+    for (size_t r = 0; r < n; ++r) {
+      const int64_t row = rows[r0 + r];
+      if (row < 0)
+        std::fill_n(copy + r * width, width, T(0));
+      else
+        std::copy_n(x.row(static_cast<size_t>(row)) + column, width, copy + r * width);
     }
+    const auto row_of_product = [&](size_t c) {
+      const size_t ahead = r0 + depth_block + 2 * c;
+      for (size_t r = ahead; r < std::min(last, ahead + 2); ++r)
+        for (size_t k = 0; rows[r] >= 0 && k < width; k += 64 / sizeof(T))
+          __builtin_prefetch(x.row(static_cast<size_t>(rows[r])) + column + k);
+      return copy + c;
+    };
+    multiply<T>(part, d_y.cols, row_of_product, width, {d_y.row(r0), d_y.cols, 1}, width, d_y.cols,
+                n, r0 > first);
   }
 }
 
@@ -27,16 +40,15 @@ template <class T>
 void CpuOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                                ConstMatrix<T> b) {
   shapes::linear(y, x, rows, W, b);
+  const std::vector<T> zeros(rows.at ? x.cols : 0);
   for_blocks(y.rows, row_block, [&](size_t, size_t first, size_t last) {
-    const T* X = x.row(first);
-    if (rows.at) {
-      T* copy = scratch(row_block * x.cols);
-      copy_rows<T>(copy, x, rows, first, last, 0, x.cols);
-      X = copy;
-    }
+    const auto row = [&](size_t r) {
+      const int64_t from = rows[first + r];
+      return from < 0 ? zeros.data() : x.row(static_cast<size_t>(from));
+    };
     for (size_t r = first; b.at && r < last; ++r) std::copy(b.at, b.at + b.cols, y.row(r));
-    gemm(CblasNoTrans, CblasNoTrans, last - first, y.cols, x.cols, X, x.cols, W.at, W.cols, T(1),
-         y.row(first), y.cols);
+    multiply<T>(y.row(first), y.cols, row, 1, {W.at, W.cols, 1}, last - first, y.cols, x.cols,
+                true);
   });
 }
 
@@ -46,11 +58,17 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
                                 ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
-  if (d_x.at)
-    for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
-      gemm(CblasNoTrans, CblasTrans, last - first, in, out, d_y.row(first), out, W.at, out,
-           d_b.at ? T(0) : T(1), d_x.row(first), in);
+  if (d_x.at) {
+    shared_.resize(std::max(shared_.size(), W.size()));  // W^T
+    for_blocks(in, row_block, [&](size_t, size_t first, size_t last) {
+      for (size_t i = first; i < last; ++i)
+        for (size_t j = 0; j < out; ++j) shared_[j * in + i] = W.row(i)[j];
     });
+    for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
+      multiply<T>(d_x.row(first), in, [&](size_t r) { return d_y.row(first + r); }, 1,
+                  {shared_.data(), in, 1}, last - first, in, out, !d_b.at);
+    });
+  }
 
   // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their
   // sum.
@@ -63,14 +81,8 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
     const size_t first = task / slices * rows_each, last = std::min(n, first + rows_each);
     const size_t column = task % slices * column_slice, width = std::min(column_slice, in - column);
     T* part = shared_.data() + task / slices * matrix;
-    const T* X = x.row(first) + column;
-    if (rows.at) {
-      T* copy = scratch((last - first) * width);
-      copy_rows<T>(copy, x, rows, first, last, column, width);
-      X = copy;
-    }
-    gemm(CblasTrans, CblasNoTrans, width, out, last - first, X, rows.at ? width : in,
-         d_y.row(first), out, T(0), part + column * out, out);
+    add_up_rows(part + column * out, scratch(depth_block * width), x, rows, column, width, d_y,
+                first, last);
     if (column > 0) return;
     T* sum = part + in * out;
     std::fill(sum, sum + out, T(0));

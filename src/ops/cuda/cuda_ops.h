@@ -68,6 +68,11 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
                              const Pairs& pairs) override;
   void drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
                   const double* rate) override;
+  void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
+                            ConstMatrix<T> c, const Pairs& pairs) override;
+  void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
+                             Matrix<const int32_t> chosen, ConstMatrix<T> alpha, ConstMatrix<T> c,
+                             const Pairs& pairs) override;
   void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override;
   void draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) override;
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,

@@ -1,0 +1,239 @@
+#include "checkpoint.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "data/files.h"
+#include "metrics_json.h"
+#include "text.h"
+
+namespace bm3 {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* format = "bm3-checkpoint-1";
+constexpr size_t piece = size_t{1} << 24;  // bytes that are on the host at a time
+
+// ---------------------------------------------------------------------------------- the position
+
+Json to_json(const Epoch& epoch) {
+  Json losses = Json::array();
+  for (const Loss& loss : epoch.losses) losses.push_back({loss.name, loss.weight, loss.value});
+  return {{"number", epoch.number},
+          {"losses", losses},
+          {"valid", to_json(epoch.valid)},
+          {"seconds", {epoch.train_seconds, epoch.valid_seconds}},
+          {"best", epoch.best}};
+}
+
+Epoch epoch_of(const Json& json) {
+  Epoch epoch;
+  epoch.number = json.at("number");
+  for (const Json& loss : json.at("losses"))
+    epoch.losses.push_back({loss.at(0), loss.at(1), loss.at(2)});
+  epoch.valid = metrics_of(json.at("valid"));
+  epoch.train_seconds = json.at("seconds").at(0);
+  epoch.valid_seconds = json.at("seconds").at(1);
+  epoch.best = json.at("best");
+  return epoch;
+}
+
+Json to_json(const Position& position) {
+  const TrainResult& result = position.result;
+  Json epochs = Json::array();
+  for (const Epoch& epoch : result.epochs) epochs.push_back(to_json(epoch));
+  return {{"epoch", position.epoch},
+          {"batches", position.batches},
+          {"best_epoch", result.best_epoch},
+          {"width", result.width},
+          {"valid", to_json(result.valid)},
+          {"test", to_json(result.test)},
+          {"epochs", epochs}};
+}
+
+Position position_of(const Json& json) {
+  Position position;
+  position.epoch = json.at("epoch");
+  position.batches = json.at("batches");
+  TrainResult& result = position.result;
+  result.best_epoch = json.at("best_epoch");
+  result.width = json.at("width");
+  result.valid = metrics_of(json.at("valid"));
+  result.test = metrics_of(json.at("test"));
+  for (const Json& epoch : json.at("epochs")) result.epochs.push_back(epoch_of(epoch));
+  return position;
+}
+
+// -------------------------------------------------------------------------------------- the file
+
+/// A file that takes its name when it is whole and on the disk; until then PATH.part.
+class WholeFile {
+ public:
+  explicit WholeFile(const fs::path& path)
+      : path_(path), part_(path.string() + ".part"), file_(std::fopen(part_.c_str(), "wb")) {
+    check(file_ != nullptr);
+  }
+  WholeFile(const WholeFile&) = delete;
+  WholeFile& operator=(const WholeFile&) = delete;
+  ~WholeFile() {
+    if (!file_) return;
+    std::fclose(file_);
+    std::remove(part_.c_str());
+  }
+  void write(const void* bytes, size_t n) { check(std::fwrite(bytes, 1, n, file_) == n); }
+  void finish() {
+    check(std::fflush(file_) == 0 && fsync(fileno(file_)) == 0);
+    check(std::rename(part_.c_str(), path_.c_str()) == 0);
+    std::fclose(std::exchange(file_, nullptr));
+    const int folder = open(path_.parent_path().c_str(), O_RDONLY | O_DIRECTORY);
+    if (folder < 0) return;  // the file has its name; whether that lasts is the system's affair
+    fsync(folder);
+    close(folder);
+  }
+
+ private:
+  void check(bool right) const {
+    if (!right)
+      throw Error("cannot write " + path_.string() + " (" +
+                  std::generic_category().message(errno) + "): expected room for a checkpoint");
+  }
+  fs::path path_;
+  std::string part_;
+  std::FILE* file_;
+};
+
+/// The header of a .safetensors file: its texts, and the arrays that follow one another.
+std::string header_text(const Texts& about, const Position& position,
+                        const std::vector<SavedArray>& arrays) {
+  Json header{{"__metadata__", about}};
+  header["__metadata__"]["format"] = format;
+  header["__metadata__"]["position"] = to_json(position).dump();
+  size_t end = 0;
+  for (const SavedArray& array : arrays) {
+    const size_t begin = std::exchange(end, end + array.bytes);
+    header[array.name] = {{"dtype", array.type},
+                          {"shape", {array.rows, array.cols}},
+                          {"data_offsets", {begin, end}}};
+  }
+  std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.append(7 - (text.size() + 7) % 8, ' ');  // arrays begin at a multiple of 8
+}
+
+}  // namespace
+
+Texts identity(const Dataset& data, const ModelKind& kind, const Settings& settings) {
+  Texts out{{"model", kind.name}};
+  for (const Setting& setting : settings.known())
+    out[option_name(setting.name)] = settings.text(setting.name);
+  const Interactions& x = data.interactions;
+  uint64_t hash = 14695981039346656037U;
+  std::string sizes = std::to_string(x.n_users) + " users, " + std::to_string(x.n_items) + " items";
+  for (const auto* part : {&x.train, &x.valid, &x.test}) {
+    sizes += ", " + std::to_string(part->size());
+    for (const auto& [user, item] : *part)
+      for (const int32_t number : {user, item})
+        hash = (hash ^ static_cast<uint32_t>(number)) * 1099511628211U;
+  }
+  out["data"] = sizes + " interactions, hash " + std::to_string(hash);
+  for (const auto& m : data.modalities)
+    out["data"] += ", " + m.name + " of " + std::to_string(m.dim);
+  return out;
+}
+
+void write_checkpoint(const fs::path& path, const Texts& about, const Position& position,
+                      Device& device, const std::vector<SavedArray>& arrays) {
+  WholeFile file(path);
+  const std::string text = header_text(about, position, arrays);
+  const uint64_t length = text.size();
+  file.write(&length, sizeof length);
+  file.write(text.data(), text.size());
+  std::vector<char> bytes(piece);
+  for (const SavedArray& array : arrays)
+    for (size_t at = 0; at < array.bytes; at += piece) {
+      const size_t n = std::min(piece, array.bytes - at);
+      device.download(bytes.data(), static_cast<const char*>(array.at) + at, n);
+      file.write(bytes.data(), n);
+    }
+  file.finish();
+}
+
+Checkpoint::Checkpoint(const fs::path& path)
+    : path_(path.string()), file_(open_file(path, "the checkpoint of a run that was stopped")) {
+  const uint64_t size = fs::file_size(path);
+  uint64_t length = 0;
+  file_.read(reinterpret_cast<char*>(&length), sizeof length);
+  if (!file_ || length > size - sizeof length)
+    throw Error(path_ + " has " + std::to_string(size) +
+                " bytes, fewer than its header: expected a whole checkpoint of bm3");
+  std::string text(length, '\0');
+  file_.read(text.data(), static_cast<std::streamsize>(length));
+  try {
+    read_header(text, size - sizeof length - length);
+  } catch (const Json::exception& e) {
+    throw Error(path_ + " is damaged or no checkpoint of bm3: " + e.what() +
+                ": expected it as a run left it");
+  }
+}
+
+void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
+  const Json header = Json::parse(text);
+  about_ = header.at("__metadata__").get<Texts>();
+  if (this->text("format") != format)
+    throw Error(path_ + " is of the format " + in_quotes(this->text("format")) + ": expected " +
+                format);
+  position_ = position_of(Json::parse(this->text("position")));
+  size_t end = 0;
+  for (const auto& [name, entry] : header.items()) {
+    if (name == "__metadata__") continue;
+    const Json &shape = entry.at("shape"), &offsets = entry.at("data_offsets");
+    const size_t begin = std::exchange(end, offsets.at(1).get<size_t>());
+    if (offsets.at(0) != begin || end < begin)
+      throw Error(path_ + " is damaged: expected " + in_quotes(name) + " to begin at byte " +
+                  std::to_string(begin) + " of the arrays");
+    entries_.push_back({name, entry.at("dtype"), shape.at(0), shape.at(1), end - begin});
+  }
+  if (end != data_bytes)
+    throw Error(path_ + " has " + std::to_string(data_bytes) + " bytes of arrays: expected " +
+                std::to_string(end) + " by its header");
+}
+
+const std::string& Checkpoint::text(const std::string& key) const {
+  const auto found = about_.find(key);
+  if (found == about_.end())
+    throw Error(path_ + " does not say its " + in_quotes(key) + ": expected a checkpoint of bm3");
+  return found->second;
+}
+
+void Checkpoint::expect(const Texts& about) const {
+  for (const auto& [key, value] : about)
+    if (text(key) != value)
+      throw Error(path_ + " is of another training, its " + key + " is " + text(key) +
+                  ": expected " + value);
+}
+
+void Checkpoint::load(Device& device, const std::vector<SavedArray>& arrays) {
+  const auto words = [](const auto& x) {
+    return x.name + " " + x.type + " " + std::to_string(x.rows) + " x " + std::to_string(x.cols);
+  };
+  std::vector<char> bytes(piece);
+  for (size_t k = 0; k < std::max(arrays.size(), entries_.size()); ++k) {
+    const std::string found = k < entries_.size() ? words(entries_[k]) : "nothing",
+                      expected = k < arrays.size() ? words(arrays[k]) : "nothing";
+    if (found != expected || entries_[k].bytes != arrays[k].bytes)
+      throw Error(path_ + " is of another training or damaged, it holds " + one_line(found) +
+                  ": expected " + expected);
+    for (size_t at = 0; at < arrays[k].bytes; at += piece) {
+      const size_t n = std::min(piece, arrays[k].bytes - at);
+      if (!file_.read(bytes.data(), static_cast<std::streamsize>(n)))
+        throw Error("cannot read " + path_ + ": did it change while it was open?");
+      device.upload(static_cast<char*>(arrays[k].at) + at, bytes.data(), n);
+    }
+  }
+}
+
+}  // namespace bm3

@@ -1,0 +1,57 @@
+#pragma once
+// Checkpoints: how far a training is, in one .safetensors file, written whole or not at all.
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "layers/saved_array.h"
+#include "train.h"
+
+namespace bm3 {
+
+/// Where a training is. `result` has no vectors or lists: they are arrays.
+struct Position {
+  size_t epoch = 1;    // that is next or under way
+  size_t batches = 0;  // of it that are done
+  TrainResult result;  // of the epochs before it
+};
+
+/// Returns what tells one training's checkpoint from another's: the model, every setting, and the
+/// data by their sizes and a hash of the interactions (Fowler, Noll and Vo's).
+Texts identity(const Dataset& data, const ModelKind& kind, const Settings& settings);
+
+/// Writes a checkpoint with these texts and arrays. An older one keeps its name until the new one is
+/// on the disk. Throws when it cannot be written.
+void write_checkpoint(const std::filesystem::path& path, const Texts& about,
+                      const Position& position, Device& device,
+                      const std::vector<SavedArray>& arrays);
+
+/// A checkpoint to read.
+class Checkpoint {
+ public:
+  /// Reads all but the arrays. Throws for a file that is missing, foreign, cut short or damaged.
+  explicit Checkpoint(const std::filesystem::path& path);
+  /// Returns one of the texts. Throws where there is none.
+  const std::string& text(const std::string& key) const;
+  const Position& position() const { return position_; }
+  /// Throws, with both values, unless the file has these texts.
+  void expect(const Texts& about) const;
+  /// Copies the arrays to the device. Throws unless they are these, in this order, each of its type
+  /// and sizes.
+  void load(Device& device, const std::vector<SavedArray>& arrays);
+
+ private:
+  struct Entry {
+    std::string name, type;
+    size_t rows, cols, bytes;
+  };
+  void read_header(const std::string& text, size_t data_bytes);
+
+  std::string path_;
+  std::ifstream file_;
+  Texts about_;
+  Position position_;
+  std::vector<Entry> entries_;  // in the order of their bytes
+};
+
+}  // namespace bm3

@@ -1,0 +1,116 @@
+#pragma once
+// Products of matrices in tiles that stay in registers: six rows by a few vectors of columns.
+#include <algorithm>
+#include <cstring>
+
+#include "ops/cpu/cpu_ops.h"
+
+namespace bm3 {
+
+#if defined(__AVX512F__)
+constexpr size_t vector_bytes = 64, tile_vectors = 4;
+#elif defined(__AVX__)
+constexpr size_t vector_bytes = 32, tile_vectors = 2;
+#else
+constexpr size_t vector_bytes = 16, tile_vectors = 2;
+#endif
+constexpr size_t tile_rows = 6;      // of tile_vectors sums: with their factors, all registers
+constexpr size_t depth_block = 252;  // factors of a sum that are read before the next tile's
+template <class T>
+constexpr size_t lanes = vector_bytes / sizeof(T);
+template <class T>
+constexpr size_t tile_columns = tile_vectors * lanes<T>;
+
+/// Neighbouring numbers that one instruction takes.
+template <class T>
+struct Lanes {
+  typedef T Vector __attribute__((vector_size(vector_bytes), aligned(sizeof(T)), may_alias));
+};
+
+/// The elements of a factor in memory: (i, k) lies at at[i * row + k * column].
+template <class T>
+struct Factor {
+  const T* at;
+  size_t row, column;
+};
+
+/// C [n_rows, width] = or += the sums over k < depth of a_r[k * step] B[k], with the rows
+/// B[k] [n_vectors * lanes] one after the other in `panel`. C's rows are c apart.
+template <size_t n_rows, size_t n_vectors, class T>
+void multiply_tile(T* C, size_t c, size_t width, const T* const* a, size_t step, const T* panel,
+                   size_t depth, bool adds) {
+  using V = typename Lanes<T>::Vector;
+  V sum[n_rows][n_vectors] = {};
+  for (size_t k = 0; k < depth; ++k) {
+    V b[n_vectors];
+    for (size_t j = 0; j < n_vectors; ++j)
+      b[j] = reinterpret_cast<const V*>(panel)[k * n_vectors + j];
+    for (size_t r = 0; r < n_rows; ++r)
+      for (size_t j = 0; j < n_vectors; ++j) sum[r][j] += a[r][k * step] * b[j];
+  }
+  for (size_t r = 0; r < n_rows; ++r) {
+    if (width == n_vectors * lanes<T>) {
+      V* const out = reinterpret_cast<V*>(C + r * c);
+      for (size_t j = 0; j < n_vectors; ++j) out[j] = adds ? out[j] + sum[r][j] : sum[r][j];
+    } else {
+      const T* const of_row = reinterpret_cast<const T*>(sum[r]);
+      for (size_t j = 0; j < width; ++j) C[r * c + j] = adds ? C[r * c + j] + of_row[j] : of_row[j];
+    }
+  }
+}
+
+/// The same for m rows, whose first factors lie at a(r).
+template <size_t n_vectors, class T, class RowOf>
+void multiply_panel(T* C, size_t c, size_t width, const RowOf& a, size_t step, const T* panel,
+                    size_t m, size_t depth, bool adds) {
+  const T* rows[tile_rows];
+  for (size_t r = 0; r < m;) {
+    const bool whole = r + tile_rows <= m;
+    for (size_t i = 0; i < (whole ? tile_rows : 1); ++i) rows[i] = a(r + i);
+    if (whole)
+      multiply_tile<tile_rows, n_vectors>(C + r * c, c, width, rows, step, panel, depth, adds);
+    else
+      multiply_tile<1, n_vectors>(C + r * c, c, width, rows, step, panel, depth, adds);
+    r += whole ? tile_rows : 1;
+  }
+}
+
+/// panel [depth, columns] = the first `width` columns of B, then zeros.
+template <class T>
+void copy_panel(T* panel, size_t columns, const Factor<T>& B, size_t width, size_t depth) {
+  for (size_t k = 0; k < depth; ++k, panel += columns) {
+    for (size_t j = 0; j < width; ++j) panel[j] = B.at[k * B.row + j * B.column];
+    std::fill(panel + width, panel + columns, T(0));
+  }
+}
+
+/// C [m, n] = A B or, when it `adds`, += A B, with C's rows c apart. The factors of row r of A
+/// [m, depth] lie `step` apart from a(r) on. A sum's order depends on `depth` alone.
+template <class T, class RowOf>
+void multiply(T* C, size_t c, const RowOf& a, size_t step, const Factor<T>& B, size_t m, size_t n,
+              size_t depth, bool adds) {
+  alignas(64) T copy[depth_block * tile_columns<T>];
+  for (size_t k = 0; k < std::max<size_t>(depth, 1); k += depth_block) {
+    const size_t some = std::min(depth_block, depth - k);
+    const auto of_block = [&](size_t r) { return a(r) + k * step; };
+    for (size_t j = 0; j < n; j += tile_columns<T>) {
+      const size_t width = std::min(tile_columns<T>, n - j);
+      const size_t columns = (width + lanes<T> - 1) / lanes<T> * lanes<T>;
+      const T* panel = B.at + k * B.row + j * B.column;
+      if (B.column != 1 || B.row != columns || width != columns) {
+        copy_panel<T>(copy, columns, {panel, B.row, B.column}, width, some);
+        panel = copy;
+      }
+      const auto go = [&](auto vectors) {
+        multiply_panel<vectors>(C + j, c, width, of_block, step, panel, m, some, adds || k > 0);
+      };
+      static_assert(tile_vectors == 2 || tile_vectors == 4);
+      if (columns == lanes<T>) go(std::integral_constant<size_t, 1>());
+      else if (columns == 2 * lanes<T>) go(std::integral_constant<size_t, 2>());
+      else if (columns == 3 * lanes<T>) go(std::integral_constant<size_t, 3>());
+      else go(std::integral_constant<size_t, 4>());
+    }
+  }
+}
+
+}  // namespace bm3

@@ -1,0 +1,346 @@
+#include "sweep.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <map>
+
+#include "error.h"
+#include "summary.h"
+#include "text.h"
+#include "train.h"
+
+namespace bm3 {
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+namespace {
+
+// -------------------------------------------------------------------------------------- plan
+
+/// An option with its values; none for a flag.
+struct Axis {
+  std::string option;  // by its first name: --layers
+  Words values;
+};
+
+/// Returns an option's first name where `option` is another name of a setting.
+std::string first_name(const std::string& option) {
+  for (const ModelKind& kind : all_models())
+    for (const auto& settings : {kind.settings, training_settings(kind)})
+      for (const Setting& setting : settings)
+        for (const auto& alias : setting.aliases)
+          if (option == option_name(alias)) return option_name(setting.name);
+  return option;
+}
+
+/// Takes words apart: each option is followed by its values. --seed becomes the last.
+std::vector<Axis> read_axes(const Words& words) {
+  std::vector<Axis> axes;
+  for (const auto& word : words) {
+    const bool option = word.size() > 1 && word[0] == '-' && !std::strchr(".0123456789", word[1]);
+    if (option) {
+      const size_t end = word.find('=');
+      axes.push_back({first_name(word.substr(0, end)), {}});
+      if (end != std::string::npos) axes.back().values.push_back(word.substr(end + 1));
+    } else if (axes.empty()) {
+      throw Error("the argument " + in_quotes(word) + " was not expected: `bm3 sweep` takes one " +
+                  "data set's NAME, and options with their values");
+    } else {
+      axes.back().values.push_back(word);
+    }
+  }
+  for (const Axis& axis : axes) {
+    check_distinct(axis.option, axis.values);
+    if (std::count_if(axes.begin(), axes.end(),
+                      [&](const Axis& other) { return other.option == axis.option; }) > 1)
+      throw Error(axis.option + " stands twice: expected all its values after one");
+  }
+  std::stable_partition(axes.begin(), axes.end(),
+                        [](const Axis& axis) { return axis.option != "--seed"; });
+  return axes;
+}
+
+bool has(const ModelKind& kind, const std::string& option) {
+  if (option == "--modalities") return kind.reads_features;
+  return std::any_of(kind.settings.begin(), kind.settings.end(),
+                     [&](const Setting& x) { return option_name(x.name) == option; });
+}
+
+/// Returns the axes of a model: without those that only other models of the sweep have.
+std::vector<Axis> axes_of(const ModelKind& kind, const std::vector<Axis>& axes,
+                          const Words& models) {
+  std::vector<Axis> out;
+  for (const Axis& axis : axes) {
+    const auto has_it = [&](const auto& model) { return has(model_kind(model), axis.option); };
+    if (axis.option != "--model" &&
+        (has(kind, axis.option) || std::none_of(models.begin(), models.end(), has_it)))
+      out.push_back(axis);
+  }
+  return out;
+}
+
+bool is_column(const Axis& axis) {
+  return axis.values.size() > 1 && axis.option != "--model" && axis.option != "--seed";
+}
+
+TrainOptions parse_run(const Words& words) {
+  std::vector<const char*> argv = {"bm3"};
+  for (const auto& word : words) argv.push_back(word.c_str());
+  return std::get<TrainOptions>(parse_command_line(static_cast<int>(argv.size()), argv.data()));
+}
+
+/// Returns the k-th run of a model, as its axes count, the last one fastest.
+SweepRun make_run(const SweepOptions& options, const std::string& model,
+                  const std::vector<Axis>& axes, const Words& columns, size_t k) {
+  Words words = {options.name, "--model", model}, chosen;
+  for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
+    const size_t n = std::max<size_t>(1, axis->values.size());
+    chosen.push_back(axis->values.empty() ? "" : axis->values[k % n]);
+    k /= n;
+  }
+  std::map<std::string, std::string> value_of;
+  for (const Axis& axis : axes) {
+    words.push_back(axis.option);
+    if (!axis.values.empty()) words.push_back(chosen.back());
+    value_of[axis.option] = chosen.back();
+    chosen.pop_back();
+  }
+  if (!options.data.empty()) words.insert(words.end(), {"--data", options.data.string()});
+  SweepRun run{parse_run(words), words, {}};
+  std::string folder = model;
+  for (const auto& column : columns) {
+    run.values.push_back(value_of[option_name(column)]);
+    if (!run.values.back().empty()) folder += "_" + column + "=" + run.values.back();
+  }
+  run.options.out = options.out / (folder + "_seed=" + run.options.settings.text("seed"));
+  run.words.insert(run.words.end(), {"--out", run.options.out.string()});
+  return run;
+}
+
+// --------------------------------------------------------------------------------------- run
+
+volatile std::sig_atomic_t child = 0;    // the run's process, 0 for none
+volatile std::sig_atomic_t stopped = 0;  // the signal that came, 0 for none
+
+/// A terminal gives its signals to the run, too; what a process sends is passed on.
+void handle_signal(int signal, siginfo_t* from, void*) {
+  stopped = signal;
+  if (from->si_code <= 0 && child > 0) kill(child, signal);
+}
+
+/// What is ignored, as under nohup, stays so.
+void handle_signals() {
+  struct sigaction handler {}, before;
+  handler.sa_sigaction = handle_signal;
+  handler.sa_flags = SA_SIGINFO | SA_RESTART;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+    if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
+      sigaction(signal, &handler, nullptr);
+}
+
+/// Makes the folder, and holds it until this program and the run that it has begun have ended.
+void lock_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  const int file = open(folder.c_str(), O_RDONLY | O_DIRECTORY);
+  if (file < 0)
+    throw Error("cannot make the folder " + folder.string() + " (" + std::strerror(errno) +
+                "): expected --out to be one where files can be written");
+  if (flock(file, LOCK_EX | LOCK_NB) != 0)
+    throw Error("another sweep, or a run that it began, works in " + folder.string() +
+                ": expected another --out, or its end");
+}
+
+/// Runs this program with other words, and waits. What it prints goes to standard error.
+void run_program(const Words& words) {
+  std::vector<char*> argv = {const_cast<char*>("bm3")};
+  for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  const pid_t parent = getpid();
+  const pid_t process = fork();
+  if (process < 0) throw Error(std::string("cannot start a run (") + std::strerror(errno) + ")");
+  if (process == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() == parent && dup2(STDERR_FILENO, STDOUT_FILENO) == STDOUT_FILENO)
+      execv("/proc/self/exe", argv.data());
+    _exit(127);
+  }
+  child = process;
+  if (stopped) kill(process, stopped);  // the signal came before there was a child
+  int status = 0;
+  while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
+  }
+  child = 0;
+  if (WIFSIGNALED(status) && !stopped)
+    std::fprintf(stderr, "bm3: the run was ended by signal %d\n", WTERMSIG(status));
+}
+
+/// Returns the words that go on with a run which left a checkpoint, else those of the run.
+Words words_to_run(const SweepRun& run) {
+  if (!fs::exists(run.options.out.string() + ".checkpoint")) return run.words;
+  Words words = {"--resume", run.options.out.string()};
+  for (const std::string option : {"--data", "--threads"}) {
+    const auto at = std::find(run.words.begin(), run.words.end(), option);
+    if (at != run.words.end()) words.insert(words.end(), at, at + 2);
+  }
+  return words;
+}
+
+/// Returns a command line that a shell takes apart into these words.
+std::string command_line(const Words& words) {
+  std::string out = "bm3";
+  for (std::string word : words) {
+    const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) || std::strchr("_-.,/=:+", c);
+    });
+    for (size_t at = 0; !plain && (at = word.find('\'', at)) != std::string::npos; at += 4)
+      word.replace(at, 1, "'\\''");
+    out += plain ? " " + word : " '" + word + "'";
+  }
+  return out;
+}
+
+/// Seconds that runs have taken in this sweep, by model.
+class Pace {
+ public:
+  void add(const ModelKind* model, double seconds) { taken_[model].push_back(seconds); }
+
+  /// Returns how long these runs will take by the mean of their model, else of all, in words;
+  /// "" before a run has ended.
+  std::string left(const std::vector<const SweepRun*>& runs) const {
+    std::vector<double> all;
+    for (const auto& [model, taken] : taken_) all.insert(all.end(), taken.begin(), taken.end());
+    if (all.empty()) return "";
+    double sum = 0;
+    for (const SweepRun* run : runs) {
+      const auto same = taken_.find(run->options.model);
+      sum += mean_of(same == taken_.end() ? all : same->second).mean;
+    }
+    const auto minutes = static_cast<long long>(sum / 60 + 0.5);
+    if (minutes < 2) return ", about " + std::to_string(std::llround(sum)) + " s left";
+    if (minutes < 120) return ", about " + std::to_string(minutes) + " min left";
+    return ", about " + std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) +
+           " min left";
+  }
+
+ private:
+  std::map<const ModelKind*, std::vector<double>> taken_;
+};
+
+using Known = std::vector<std::optional<Figures>>;  // of the runs in their order
+
+size_t count_finished(const Known& figures) {
+  return static_cast<size_t>(std::count_if(figures.begin(), figures.end(),
+                                           [](const auto& known) { return known.has_value(); }));
+}
+
+void print_finished(const Sweep& sweep, const Known& figures) {
+  std::fprintf(stderr, "%zu of %zu runs are finished\n", count_finished(figures),
+               sweep.runs.size());
+}
+
+void print_plan(const Sweep& sweep, const Known& figures) {
+  for (size_t k = 0; k < sweep.runs.size(); ++k)
+    std::printf("%s%s\n", figures[k] ? "# finished: " : "",
+                command_line(words_to_run(sweep.runs[k])).c_str());
+  print_finished(sweep, figures);
+}
+
+/// Ends this program by the signal that came, after a run has ended by it.
+void end_by_signal(const Sweep& sweep, const Known& figures) {
+  std::fprintf(stderr, "\nbm3: stopped with %zu of %zu runs finished: the same line goes on\n",
+               count_finished(figures), sweep.runs.size());
+  std::signal(stopped, SIG_DFL);
+  std::raise(stopped);
+}
+
+/// Runs what has no figures yet, and reads them. Returns the folders of the runs that failed.
+Words run_missing(const Sweep& sweep, const std::function<const Dataset&(const SweepRun&)>& data_of,
+                  Known& figures) {
+  const size_t n = sweep.runs.size();
+  print_finished(sweep, figures);
+  Words failed;
+  Pace pace;
+  for (size_t k = 0; k < n; ++k) {
+    if (figures[k]) continue;
+    const SweepRun& run = sweep.runs[k];
+    std::vector<const SweepRun*> left;
+    for (size_t other = k; other < n; ++other)
+      if (!figures[other]) left.push_back(&sweep.runs[other]);
+    const Words words = words_to_run(run);
+    std::fprintf(stderr, "\nrun %zu of %zu%s\n%s\n", k + 1, n, pace.left(left).c_str(),
+                 command_line(words).c_str());
+    const auto start = std::chrono::steady_clock::now();
+    run_program(words);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    figures[k] = read_figures(run, data_of(run));
+    if (stopped) end_by_signal(sweep, figures);
+    if (figures[k])
+      pace.add(run.options.model, taken.count());
+    else
+      failed.push_back(run.options.out.filename().string());
+  }
+  return failed;
+}
+
+}  // namespace
+
+Sweep plan(const SweepOptions& options) {
+  const std::vector<Axis> axes = read_axes(options.words);
+  Words models = {all_models().front().name};
+  Sweep sweep;
+  for (const Axis& axis : axes) {
+    if (axis.option == "--model") models = axis.values;
+    if (is_column(axis))
+      sweep.columns.push_back(axis.option.substr(axis.option.find_first_not_of('-')));
+  }
+  if (models.empty())
+    throw Error("--model stands without a value: expected the models' names");
+  for (const auto& model : models) {
+    const std::vector<Axis> own = axes_of(model_kind(model), axes, models);
+    size_t n = 1;
+    for (const Axis& axis : own) n *= std::max<size_t>(1, axis.values.size());
+    for (size_t k = 0; k < n; ++k)
+      sweep.runs.push_back(make_run(options, model, own, sweep.columns, k));
+  }
+  return sweep;
+}
+
+void run_sweep(const SweepOptions& options,
+               const std::function<Dataset(const TrainOptions&)>& find) {
+  const Sweep sweep = plan(options);
+  std::map<Words, Dataset> data;  // by the modalities that are used
+  for (const SweepRun& run : sweep.runs)
+    if (!data.count(run.options.modalities))
+      data.emplace(run.options.modalities, find(run.options));
+  const auto data_of = [&](const SweepRun& run) -> const Dataset& {
+    return data.at(run.options.modalities);
+  };
+  if (!options.dry_run) lock_folder(options.out);
+  Known figures;
+  for (const SweepRun& run : sweep.runs) figures.push_back(read_figures(run, data_of(run)));
+  if (options.dry_run) return print_plan(sweep, figures);
+  handle_signals();
+  const Words failed = run_missing(sweep, data_of, figures);
+  const std::vector<SummaryRow> rows = summarise(sweep, figures);
+  if (!rows.empty()) {
+    print_summary(sweep, rows, data.begin()->second);
+    write_summary(options.out, sweep, rows, data.begin()->second);
+  }
+  if (!failed.empty())
+    throw Error(std::to_string(failed.size()) + " of " + std::to_string(sweep.runs.size()) +
+                " runs failed (" + join(failed, ", ") + "): the same line tries them again");
+}
+
+}  // namespace bm3
