@@ -20,8 +20,8 @@ struct Position {
 /// data by their sizes and a hash of the interactions (Fowler, Noll and Vo's).
 Texts identity(const Dataset& data, const ModelKind& kind, const Settings& settings);
 
-/// Writes a checkpoint with these texts and arrays. An older one keeps its name until the new one is
-/// on the disk. Throws when it cannot be written.
+/// Writes a checkpoint with these texts and arrays. An older one keeps its name until the new one
+/// is on the disk. Throws when it cannot be written.
 void write_checkpoint(const std::filesystem::path& path, const Texts& about,
                       const Position& position, Device& device,
                       const std::vector<SavedArray>& arrays);

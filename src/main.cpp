@@ -116,12 +116,12 @@ void report(const TrainOptions& options, const Dataset& data, const TrainResult&
   std::fflush(stdout);  // a disk that is full must not take the figures
   write_run(options.out, options, data, result);
   std::printf("results in %s\n", options.out.c_str());
-  flush_output(" The results are in " + options.out.string());
 }
 
 void run(TrainOptions options) {
+  std::error_code ignored;
   if (options.resume && is_complete(options.out)) {
-    fs::remove(checkpoint_path(options.out));  // of a run that was killed just before it did this
+    fs::remove(checkpoint_path(options.out), ignored);  // which a kill has left
     std::printf("results in %s, complete\n", options.out.c_str());
     return;
   }
@@ -137,7 +137,8 @@ void run(TrainOptions options) {
     std::fprintf(stderr, "interrupted in epoch %zu; to go on: bm3 --resume %s\n",
                  result.epochs.size() + 1, options.out.c_str());
   else
-    fs::remove(checkpoint_path(options.out));
+    fs::remove(checkpoint_path(options.out), ignored);
+  flush_output(" The results are in " + options.out.string());
   if (result.ended != interrupted && result.ended != complete)
     throw Error(result.ended + "; the results are of the best epoch before it");
   if (Interruption::signal() != 0) std::raise(Interruption::signal());

@@ -23,7 +23,7 @@ void write_run(const std::filesystem::path& out, const TrainOptions& options, co
 /// Returns where the checkpoint of a run is: beside its folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& out);
 
-/// Returns what a checkpoint says of a run besides its model and settings.
+/// Returns what a run's checkpoint says besides the model, settings and data.
 Texts about_run(const TrainOptions& options, const Dataset& data);
 
 /// Returns a run's options by its checkpoint, with the data folder and threads of `given` where it

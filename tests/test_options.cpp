@@ -75,6 +75,10 @@ TEST(Options, WhatIsNoSetting) {
   EXPECT_EQ(some.modalities, (std::vector<std::string>{"image", "text"}));
   EXPECT_TRUE(some.device.tf32 && some.device.cusparse && some.device.threads == 3);
   EXPECT_EQ(some.device.device, "auto");
+  EXPECT_FALSE(some.resume);
+  const TrainOptions resumed = train("--resume R --data D --threads 3");
+  EXPECT_TRUE(resumed.resume && resumed.out == "R" && resumed.data == "D");
+  EXPECT_EQ(resumed.device.threads, 3);
   const auto eval = std::get<EvalOptions>(parse("eval R --device cpu --threads 2"));
   EXPECT_EQ(eval.device.device, "cpu");
   EXPECT_EQ(eval.device.threads, 2);
@@ -85,6 +89,8 @@ TEST(Options, WhatIsNoSetting) {
 const std::string folder = ": expected the name of a folder in the data folder (--data)";
 const std::string modality = ": expected NAME:DIM:NOISE, as in image:4096:3";
 const std::string once = " stands without a value, or twice: expected one value (bm3";
+const std::string resume =
+    ": expected --data and --threads at most, for the run has all other options";
 const std::string list = " --help lists what there is)";
 const std::string models = [] {
   std::vector<std::string> names;
@@ -117,6 +123,9 @@ const std::pair<const char*, std::string> refused[] = {
     {"synth a/b", "the data set's name is 'a/b'" + folder},
     {"synth eval", "the data set's name is 'eval', a command of bm3: expected another"},
     {"", "no data set: expected its NAME, as in `bm3 baby`"},
+    {"baby --resume R", "NAME stands beside --resume" + resume},
+    {"--resume R --data D --threads 2 --seed 999", "--seed stands beside --resume" + resume},
+    {"--out R --resume R", "--out stands beside --resume" + resume},
     {"synth x --users 0", "--users is '0': expected a whole number from 1 to 1073741823"},
     {"synth x --modality image:8", "--modality is 'image:8'" + modality},
     {"synth x --modality a/b:8:1", "--modality is 'a/b:8:1'" + modality},
@@ -165,8 +174,9 @@ using Entries = std::vector<std::pair<std::string, std::string>>;
 
 const Entries of_train = {
     {"NAME", ""}, {"--data", "[data]"}, {"--out", "[runs/NAME-MODEL-SEED-TIME-PROCESS]"},
-    {"--modalities", "[all]"}, {"--threads", "[0]"}, {"--device", "[auto]"}, {"--tf32", "[off]"},
-    {"--spmm", "[own]"}, {"--model", "[bm3]"}, {"synth", ""}, {"recommend", ""}, {"eval", ""}};
+    {"--resume", "RUN"}, {"--modalities", "[all]"}, {"--threads", "[0]"}, {"--device", "[auto]"},
+    {"--tf32", "[off]"}, {"--spmm", "[own]"}, {"--model", "[bm3]"}, {"synth", ""},
+    {"recommend", ""}, {"eval", ""}};
 const std::pair<std::string, Entries> of_commands[] = {
     {"synth",
      {{"NAME", ""}, {"--data", "[data]"}, {"--users", "[19445]"}, {"--items", "[7050]"},
