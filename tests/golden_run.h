@@ -249,7 +249,9 @@ class GoldenRun {
   static std::vector<double> doubles(const std::vector<E>& x) {
     return {x.begin(), x.end()};
   }
-  std::vector<int32_t> host_rows(Rows rows) { return host<int32_t>(ops_, {rows.at, 1, rows.n}); }
+  std::vector<int32_t> host_rows(Rows rows) {
+    return host<int32_t>(ops_, {rows.at, 1, rows.at ? rows.n : 0});
+  }
 
   /// Masks of a batch's rows out of the golden's whole ones; where it has none all is kept.
   void set_masks() {
@@ -261,6 +263,8 @@ class GoldenRun {
       std::vector<uint8_t> kept;
       for (double x : gather(whole, host_rows(m.rows), m.mask.cols)) kept.push_back(x != 0);
       upload(ops_, m.mask, kept);
+      if (m.rate)
+        upload(ops_, Matrix<double>{m.rate, 1, 1}, g_.at(now("rate." + m.name), {1}).values);
     }
   }
 

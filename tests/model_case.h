@@ -78,7 +78,7 @@ inline size_t for_each_case(const ModelKind& kind, const CheckCase& check) {
     const char *const dropouts[] = {"0", "0.3", "0.5"}, *const weights[] = {"0.1", "1", "0", "2"};
     for (const Setting& s : kind.settings)
       if (s.range.kind == Range::real)
-        c.settings.set(s.name, s.range.most < 1 ? dropouts[seed % 3] : weights[(seed + 1) % 4]);
+        c.settings.set(s.name, s.range.most <= 1 ? dropouts[seed % 3] : weights[(seed + 1) % 4]);
     if (c.settings.knows("features"))
       c.settings.set("features", seed % 7 ? "tuned" : "frozen");
     check(c, words + ", seed " + std::to_string(seed));

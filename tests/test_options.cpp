@@ -96,6 +96,11 @@ const std::string once = " stands without a value, or twice: expected one value 
 const std::string resume =
     ": expected --data and --threads at most, for the run has all other options";
 const std::string list = " --help lists what there is)";
+const std::string models = [] {
+  std::vector<std::string> names;
+  for (const ModelKind& kind : all_models()) names.push_back(kind.name);
+  return join(names, " or ");
+}();
 
 const std::pair<const char*, std::string> refused[] = {
     {"baby --dropout 1", "--dropout is '1': expected a number from 0 to below 1"},
@@ -111,7 +116,7 @@ const std::pair<const char*, std::string> refused[] = {
      "--seed is '18446744073709551616': expected a whole number from 0 to 18446744073709551615"},
     {"baby --batch 1\n2", "--batch is '1 2': expected a whole number from 1 to 1000000"},
     {"baby --recipe sports", "--recipe is 'sports': expected released or paper"},
-    {"baby --model vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn"},
+    {"baby --model nobody", "--model is 'nobody': expected " + models},
     {"baby --losses rec,ce", "--losses is 'ce': expected rec or align or mask"},
     {"baby --losses rec,rec", "--losses names 'rec' twice: expected different names"},
     {"baby --modalities a,b,a", "--modalities names 'a' twice: expected different names"},

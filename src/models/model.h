@@ -52,6 +52,7 @@ struct Mask {
   Rows rows;         // of the golden's whole mask, which has `height`
   size_t height;
   Matrix<uint8_t> mask;
+  double* rate = nullptr;  // on the device, if it is drawn, too; in a golden: rate.online
 };
 
 /// An intermediate result on the host, for goldens and for a reader of them.
@@ -177,6 +178,8 @@ struct ModelKind {
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
+ModelKind buir_kind();
+ModelKind vbpr_kind();
 ModelKind mmgcn_kind();
 ModelKind grcn_kind();
 ModelKind dualgnn_kind();

@@ -156,6 +156,10 @@ class Ops : public virtual Device {
   /// d_a_e = alpha_e (d_alpha_e - sum over the row's edges of alpha d_alpha). d_a may be d_alpha.
   virtual void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                                      const Pairs& pairs) = 0;
+  /// y = w * mask / (1 - *rate): the weights of the edges that are kept, so that a sum over a row's
+  /// edges keeps its mean. All [n, 1].
+  virtual void drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
+                          const double* rate) = 0;
   /// The weight of each edge e of row r: w_e = max(0, max over m of alpha_me c_rm), and chosen_e =
   /// the first m with this maximum, or -1 where w_e = 0. w and chosen [*, 1], alpha
   /// [n_modalities, *], c [n, n_modalities].
@@ -172,6 +176,11 @@ class Ops : public virtual Device {
   /// mask [n, d] = 0 where the entry (rows[k], column) is dropped, else 1: drawn with probability
   /// p in [0, 1) from Philox with the key (seed, stream, *step, row, column); rows below 2^30.
   virtual void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) = 0;
+  /// *rate = ratio times a uniform number in (0, 1), and mask [n, 1] = 0 where an edge is dropped,
+  /// with probability *rate, else 1: drawn from Philox with the key (seed, stream, *step). ratio in
+  /// [0, 1].
+  virtual void draw_edges(Matrix<uint8_t> mask, double* rate, double ratio,
+                          const DrawKey& key) = 0;
 
   // ------------------------------------------------------------------------ losses [Eq. 8-12]
 

@@ -42,9 +42,9 @@ __global__ void edge_softmax_forward_kernel(T* alpha, const T* a, Pairs pairs) {
   if (r >= pairs.n || pairs.begin[r] == pairs.begin[r + 1]) return;
   const int32_t lane = threadIdx.x % warp, begin = pairs.begin[r], end = pairs.begin[r + 1];
   T most = a[pairs.edge_of(begin)], sum = 0;
-  for (int32_t k = begin + lane; k < end; k += warp) most = max(most, a[pairs.edge_of(k)]);
+  for (int32_t k = begin + lane; k < end; k += warp) most = std::fmax(most, a[pairs.edge_of(k)]);
   for (unsigned other = warp / 2; other > 0; other /= 2)
-    most = max(most, __shfl_xor_sync(full_warp, most, other));
+    most = std::fmax(most, __shfl_xor_sync(full_warp, most, other));
   for (int32_t k = begin + lane; k < end; k += warp) {
     const size_t e = pairs.edge_of(k);
     alpha[e] = std::exp(a[e] - most);
@@ -72,6 +72,13 @@ __global__ void edge_softmax_backward_kernel(T* d_a, const T* d_alpha, const T* 
     const size_t e = pairs.edge_of(k);
     d_a[e] = alpha[e] * (d_alpha[e] - sum);
   }
+}
+
+template <class T>
+__global__ void drop_edges_kernel(Matrix<T> y, const T* w, const uint8_t* mask,
+                                  const double* rate) {
+  const size_t e = grid_thread();
+  if (e < y.rows) y.at[e] = view_entry(w[e], mask[e], edge_scale<T>(*rate));
 }
 
 /// A warp a row, its lanes side by side over the edges.
@@ -144,6 +151,15 @@ void CudaOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, Co
   BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
   launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
          edge_softmax_backward_kernel<T>, d_a.at, d_alpha.at, alpha.at, pairs);
+}
+
+// y = w mask / (1 - rate)
+template <class T>
+void CudaOps<T>::drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
+                            const double* rate) {
+  BM3_SHAPE(shapes::same(y, w) && shapes::same(y, mask) && y.cols == 1);
+  launch(stream(), blocks_of(y.rows, block_threads), block_threads, drop_edges_kernel<T>, y, w.at,
+         mask.at, rate);
 }
 
 // w = max(0, max over m of alpha_m c_m)
