@@ -59,6 +59,7 @@ def draw_step(rng, model, size):
         batch["negatives"] = draw_negatives(rng, model, **batch)
     batch.update({f"mask.{name}": (rng.random(shape) >= model["dropout"]).astype(np.uint8)
                   for name, shape in model.masks().items()})
+    batch.update(model.draws(rng))
     return batch
 
 
@@ -125,6 +126,8 @@ def named():
     """{name: inputs} of the committed goldens, which together cover what the models can do."""
     bm3 = {"dropout": 0.5, "reg": 0.1, "reg-form": "norm", "mm-weight": 2.0, "losses": ALL,
            "features": "frozen", "degree_epsilon": 0.0}
+    freedom = {"item-layers": 1, "neighbours": 3, "rho": 0.5, "image-weight": 0.1,
+               "mm-weight": 0.5, "features": "frozen", "degree_epsilon": 0.0}
     bpr = {"reg": 0.1, "reg-form": "norm", "pair-form": "epsilon"}
     squared_plain = {"reg": 0.01, "reg-form": "squared", "pair-form": "plain"}
     out = {"bm3_tiny": bm3_tiny(), "bpr_tiny": bpr_tiny()}
@@ -156,7 +159,13 @@ def named():
             ("lightgcn_squared_plain", 12, (9, 17, 2), [], [7, 12, 5],
              {**squared_plain, "dim": 3, "layers": 3, "degree_epsilon": 0.0}),
             ("lightgcn_repeats", 13, (5, 9, 2), [], [24, 24, 24],
-             {**bpr, "dim": 4, "layers": 4, "degree_epsilon": 1e-7, "lr": 0.01})]:
+             {**bpr, "dim": 4, "layers": 4, "degree_epsilon": 1e-7, "lr": 0.01}),
+            ("freedom", 14, (8, 18, 3), [6, 4], [10, 1, 13], {**freedom, "dim": 6, "layers": 2}),
+            ("freedom_tuned", 15, (9, 17, 2), [3, 5, 2], [7, 12, 5],
+             {**freedom, "dim": 5, "layers": 3, "item-layers": 2, "neighbours": 4, "rho": 0.3,
+              "features": "tuned", "degree_epsilon": 1e-7}),
+            ("freedom_one_modality", 16, (7, 16, 1), [1], [9, 4, 11],
+             {**freedom, "dim": 4, "layers": 1, "rho": 0.8, "mm-weight": 1e-3, "lr": 0.01})]:
         out[name] = draw(name, np.random.default_rng(seed), *sizes, widths, batch_sizes, settings)
     out["bpr"] = with_difference(-24.0, *out["bpr"])  # sigma(x) is less than the epsilon
     out["bpr_plain_squared"] = with_difference(-100.0, *out["bpr_plain_squared"])  # exp(-x) is inf
@@ -171,7 +180,7 @@ def random_case(name, seed, index):
     if "layers" in settings:
         settings["layers"] = kind.choices["layers"][index % len(kind.choices["layers"])]
     n_modalities = (index + index // 4) % 4 if kind.has_features else 0
-    if kind.has_features and n_modalities == 0:
+    if "losses" in settings and n_modalities == 0:
         settings["losses"] = ALL  # align and mask alone would have nothing to add up
     return draw(
         name, rng, n_users=int(rng.integers(4, 31)), n_items=int(rng.integers(16, 71)),

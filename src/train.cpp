@@ -91,6 +91,7 @@ class Training {
     if (kind.draws_negatives) negatives_.emplace(data.interactions);
     model_->parameters().initialise(seed_);
     load_features(ops, *model_, data);
+    model_->prepare();
   }
 
   size_t batches() const { return (order_.pairs.size() + batch_size_ - 1) / batch_size_; }

@@ -223,6 +223,8 @@ Golden::Step read_batch(const Golden& g, size_t s) {
   const auto items = read("items", users.size(), g.n_items());
   Golden::Step step;
   if (g.kind->draws_negatives) step.negatives = read("negatives", users.size(), g.n_items());
+  if (const std::string kept = in_step(s, "kept"); g.arrays.count(kept))
+    step.kept = pairs(g, kept, true);
   for (size_t k = 0; k < users.size(); ++k) step.pairs.push_back({users[k], items[k]});
   return step;
 }

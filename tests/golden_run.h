@@ -189,6 +189,7 @@ class GoldenRun {
         values.push_back(static_cast<T>(x * (1 + (random.below(2) ? how.jitter : -how.jitter))));
       upload(ops, v.value, values);
     }
+    model_->prepare();
     while (step_ < g.steps.size() && step()) ++step_;
     if (step_ == g.steps.size()) put_final();
     put_metrics();
@@ -199,8 +200,12 @@ class GoldenRun {
 
  private:
   bool step() {
-    const auto& [pairs, negatives] = g_.steps[step_];
+    const auto& [pairs, negatives, kept] = g_.steps[step_];
     batch_ = loader_.load(pairs.data(), negatives.data(), pairs.size());
+    if (const size_t n = model_->n_kept_edges()) {
+      g_.at(now("kept"), {n, 2});
+      model_->keep_edges(kept);
+    }
     adam_.begin_step(batch_);
     set_masks();
     if (magnitudes_) measure_terms();

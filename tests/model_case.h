@@ -41,6 +41,7 @@ inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_
     c.negatives.push_back((pair.item + 1 + random.below(items - 1)) % static_cast<int32_t>(items));
   c.settings.set("dim", std::to_string(2 + random.below(5)));
   if (c.settings.knows("features")) c.settings.set("features", "tuned");
+  if (c.settings.knows("neighbours")) c.settings.set("neighbours", "2");
   for (size_t m = 0; m < n_modalities; ++m)
     c.modalities.push_back({"m" + std::to_string(m), 1 + static_cast<size_t>(random.below(6))});
   return c;
@@ -75,7 +76,7 @@ inline size_t for_each_case(const ModelKind& kind, const CheckCase& check) {
     const char *const dropouts[] = {"0", "0.3", "0.5"}, *const weights[] = {"0.1", "1", "0", "2"};
     for (const Setting& s : kind.settings)
       if (s.range.kind == Range::real)
-        c.settings.set(s.name, s.range.most < 1 ? dropouts[seed % 3] : weights[(seed + 1) % 4]);
+        c.settings.set(s.name, s.range.most <= 1 ? dropouts[seed % 3] : weights[(seed + 1) % 4]);
     if (c.settings.knows("features"))
       c.settings.set("features", seed % 7 ? "tuned" : "frozen");
     check(c, words + ", seed " + std::to_string(seed));
@@ -134,6 +135,8 @@ struct CaseOnDevice {
     Random random(c.seed + 1);
     for (const auto& v : variables(ops, *model, batch))
       upload(ops, v.value, random.numbers<T>(v.value.size()));
+    model->prepare();
+    model->begin_epoch(seed, 1);
   }
   /// Forward pass with fresh draws, and backward pass. Returns the losses.
   std::vector<Loss> step() {

@@ -41,6 +41,7 @@ const Line lines[] = {
     {"elec --reg 0.5", {{"layers", "2"}, {"dropout", "0.3"}, {"reg", "0.5"}}},
     {"mine", {{"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"}}},
     {"paper", {{"recipe", "released"}, {"reg-form", "norm"}, {"mm-weight", "2"}}},
+    {"baby --model freedom", {{"layers", "2"}, {"rho", "0.8"}, {"mm-weight", "0.001"}}},
     {"sports --model=lightgcn", {{"layers", "4"}, {"reg", "0.01"}, {"pair-form", "epsilon"}}},
     // A recipe, and what is given explicitly: in any order.
     {"sports --recipe paper", {{"reg-form", "squared"}, {"reg", "0.01"}, {"mm-weight", "1"}}},
@@ -101,7 +102,7 @@ const std::pair<const char*, std::string> refused[] = {
      "--seed is '18446744073709551616': expected a whole number from 0 to 18446744073709551615"},
     {"baby --batch 1\n2", "--batch is '1 2': expected a whole number from 1 to 1000000"},
     {"baby --recipe sports", "--recipe is 'sports': expected released or paper"},
-    {"baby --model vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn"},
+    {"baby --model svd", "--model is 'svd': expected bm3 or bpr or lightgcn or freedom"},
     {"baby --losses rec,ce", "--losses is 'ce': expected rec or align or mask"},
     {"baby --losses rec,rec", "--losses names 'rec' twice: expected different names"},
     {"baby --modalities a,b,a", "--modalities names 'a' twice: expected different names"},

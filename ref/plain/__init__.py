@@ -7,9 +7,10 @@ import argparse
 from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
+from plain.freedom import Freedom
 from plain.lightgcn import LightGcn
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "freedom": Freedom}
 
 
 def add_settings(parser):

@@ -8,7 +8,8 @@ mask.* to tensors; `out` collects intermediates under their names in a golden (R
 """
 from reference.bm3 import ALL, Bm3
 from reference.bpr import Bpr
+from reference.freedom import Freedom
 from reference.lightgcn import LightGcn
 from reference.ranking import metrics, top_k_lists
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "freedom": Freedom}

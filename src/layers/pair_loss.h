@@ -20,13 +20,22 @@ class PairLoss {
   void forward(double* bpr, Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch,
                double weight = 1) {
     ops_.zero(d_f.nodes().at, d_f.nodes().size() * sizeof(T));
-    ops_.pair_loss(bpr, x(batch), c(batch), d_f.user(), f.user(), f.item(), batch.triples, form_,
+    add_forward(bpr, d_f.user(), f.user(), f.item(), batch, weight);
+  }
+  /// The same for vectors u of users and i of items: adds to d_u.
+  void add_forward(double* bpr, Matrix<T> d_u, ConstMatrix<T> u, ConstMatrix<T> i,
+                   const Batch& batch, double weight) {
+    ops_.pair_loss(bpr, x(batch), c(batch), d_u, u, i, batch.triples, form_,
                    1 / static_cast<double>(batch.size), weight);
   }
   /// d_f's rows of items: dx/df_p = f_u and dx/df_n = -f_u.
   void backward(Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch) {
-    ops_.add_weighted(d_f.item(), c(batch), f.user(), batch.by_item, 1);
-    ops_.add_weighted(d_f.item(), c(batch), f.user(), batch.by_negative, -1);
+    add_backward(d_f.item(), f.user(), batch);
+  }
+  /// The same after add_forward: adds to d_i.
+  void add_backward(Matrix<T> d_i, ConstMatrix<T> u, const Batch& batch) {
+    ops_.add_weighted(d_i, c(batch), u, batch.by_item, 1);
+    ops_.add_weighted(d_i, c(batch), u, batch.by_negative, -1);
   }
 
   /// Adds reg to *reg and keeps the norms.

@@ -113,7 +113,8 @@ RegForm reg_form(const Settings& settings) {
 }
 
 const std::vector<ModelKind>& all_models() {
-  static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind()};
+  static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind(),
+                                             freedom_kind()};
   return all;
 }
 

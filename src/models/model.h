@@ -64,6 +64,8 @@ class Model {
         const std::vector<Loss>& losses);
   virtual ~Model() = default;
 
+  /// Computes what follows from the features as they were loaded, before training changes them.
+  virtual void prepare() {}
   /// Draws what an epoch's steps take at random, keyed by (seed, epoch).
   virtual void begin_epoch(uint64_t, size_t) {}
   /// Draws what the next forward pass takes at random, keyed by (seed, *step).
@@ -86,6 +88,10 @@ class Model {
   virtual void hold_targets() {}
   /// Returns the masks that `draw` fills.
   virtual std::vector<Mask> masks(const Batch&) { return {}; }
+  /// Returns how many edges of the graph `begin_epoch` draws for its steps; 0 where it draws none.
+  virtual size_t n_kept_edges() const { return 0; }
+  /// Takes these edges, as many and distinct, instead of those drawn.
+  virtual void keep_edges(const std::vector<Interaction>&) {}
   /// Returns the intermediate results of the last forward pass, in the order of the equations.
   virtual std::vector<Trace> trace(const Batch& batch) = 0;
 
@@ -164,6 +170,7 @@ struct ModelKind {
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
+ModelKind freedom_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();

@@ -1,0 +1,23 @@
+#pragma once
+// Graphs of items that look alike, by the cosines of their features.
+#include <vector>
+
+#include "layers/parameters.h"
+#include "layers/sparse.h"
+
+namespace bm3 {
+
+/// Returns lists [n, min(k, n)]: for each row of x [n, d] the k rows with the largest cosines, best
+/// first, as a rule itself; rows of one direction by their numbers. Takes memory for two copies of x
+/// while it runs; blocks.
+template <class T>
+std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k);
+
+/// Returns the entries of sum_m alpha_m G_m [n_items, n_items], where G_m joins each item to the k
+/// items nearest by e_m, and its entry is 1/sqrt(r_i r_j) with the numbers r = k of the rows'
+/// entries, to which `epsilon` is added. Rows sum to 1 where the alpha_m do.
+template <class T>
+std::vector<Entry> alike(Ops<T>& ops, const std::vector<Features<T>>& e,
+                         const std::vector<double>& alpha, size_t k, double epsilon = 0);
+
+}  // namespace bm3
