@@ -26,7 +26,8 @@ class Freedom(Model):
         weights = [weight] + [(1 - weight) / (len(features) - 1)] * (len(features) - 1) \
             if len(features) > 1 else [1.0]
         graphs = [w * self.alike(e) for w, e in zip(weights, features)]
-        self.register_buffer("item_graph", sum(graphs[1:], graphs[0]).coalesce() if graphs else None)
+        mixed = sum(graphs[1:], graphs[0]).coalesce() if graphs else None
+        self.register_buffer("item_graph", mixed)
         self.begin_epoch()
 
     def alike(self, e):

@@ -73,12 +73,12 @@ class Freedom(Model):
         def x(rows):
             return (user[users] * (rows[items] - rows[negatives])).sum(dim=1)
         out["x"] = x(item)
-        mm = sum((pair_loss(x(out[f"projection.{m}"]), "plain") for m in self.widths),
-                 torch.zeros((), dtype=torch.float64))
-        return {"bpr": pair_loss(out["x"], "plain"), "mm": mm}
+        of_features = sum((pair_loss(x(out[f"projection.{m}"]), "plain") for m in self.widths),
+                          torch.zeros((), dtype=torch.float64))
+        return {"bpr": pair_loss(out["x"], "plain"), "features": of_features}
 
     def total(self, loss):
-        return loss["bpr"] + self["mm-weight"] * loss["mm"]
+        return loss["bpr"] + self["mm-weight"] * loss["features"]
 
     def embeddings(self, p, out):
         return out["F"][:self.n_users], out["F"][self.n_users:]

@@ -8,8 +8,8 @@
 namespace bm3 {
 
 /// Returns lists [n, min(k, n)]: for each row of x [n, d] the k rows with the largest cosines, best
-/// first, as a rule itself; rows of one direction by their numbers. Takes memory for two copies of x
-/// while it runs; blocks.
+/// first, as a rule itself; rows of one direction by their numbers. Needs memory for two copies of
+/// x; blocks.
 template <class T>
 std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k);
 

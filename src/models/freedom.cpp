@@ -10,7 +10,7 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, mm };
+enum : size_t { bpr, of_features };
 
 template <class T>
 std::vector<ParameterShape> shapes(const Setup<T>& s) {
@@ -41,7 +41,7 @@ template <class T>
 class Freedom final : public Model<T> {
  public:
   explicit Freedom(const Setup<T>& s)
-      : Model<T>(s, shapes(s), {{"bpr", 1}, {"mm", s.settings.real("mm-weight")}}),
+      : Model<T>(s, shapes(s), {{"bpr", 1}, {"features", s.settings.real("mm-weight")}}),
         n_layers(s.settings.whole("layers")),
         n_item_layers(s.settings.whole("item-layers")),
         k(s.settings.whole("neighbours")),
@@ -85,11 +85,11 @@ class Freedom final : public Model<T> {
           ops.gather_rows(f.nodes(), F(), batch.nodes);
         });
     ops.zero(d_f.all.at, d_f.all.size() * sizeof(T));
-    // L_bpr = mean of -ln sigma(f_u . (f_p - f_n)), and L_mm the same with each z_m as items
+    // L_bpr = mean of -ln sigma(f_u . (f_p - f_n)), and L_features the same with each z_m as items
     pair[0].add_forward(this->loss(bpr), d_f.user(), f.user(), f.item(), batch, 1);
     for (size_t m = 0; m < W.size(); ++m)
-      pair[1 + m].add_forward(this->loss(mm), d_f.user(), f.user(), f.modality(m), batch,
-                              this->losses()[mm].weight);
+      pair[1 + m].add_forward(this->loss(of_features), d_f.user(), f.user(), f.modality(m), batch,
+                              this->losses()[of_features].weight);
   }
 
   void backward(const Batch& batch) override {
