@@ -131,7 +131,8 @@ std::vector<Setting> general_settings() {
           {"beta1", probability(), "", "Adam's beta_1"},
           {"beta2", probability(), "", "Adam's beta_2"},
           {"eps", positive(), "", "Adam's epsilon"},
-          {"degree_epsilon", weight(), "0", "what is added to a node's degree"}};
+          {"degree_epsilon", weight(), "0", "what is added to a node's degree"},
+          {"epoch_steps", count, "2147483647", "the number of steps of an epoch"}};
 }
 
 std::string text_of(const json& metadata, const std::string& name, const std::string& words) {
@@ -150,7 +151,8 @@ void read_settings(Golden& g, const json& metadata) {
   all.insert(all.end(), g.kind->settings.begin(), g.kind->settings.end());
   g.settings = Settings(all);
   for (const Setting& s : all) {
-    const bool optional = s.name == recipe_setting().name || s.name == "degree_epsilon";
+    const bool optional = s.name == recipe_setting().name || s.name == "degree_epsilon" ||
+                          s.name == "epoch_steps";
     if (optional && member(metadata, s.name).is_null()) continue;
     const std::string text = text_of(metadata, s.name, s.words);
     check_value(s.name, s.range, text);

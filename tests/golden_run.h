@@ -148,6 +148,7 @@ class MagnitudeOps final : public CpuOps<double> {
   void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                     double scale) override {
     Base::add_weighted(y, w, x, pairs, backward_ ? std::abs(scale) : scale);
+    if (!backward_) factors_.push_back(y);
   }
 
  private:
@@ -202,11 +203,14 @@ class GoldenRun {
   bool step() {
     const auto& [pairs, negatives, kept] = g_.steps[step_];
     batch_ = loader_.load(pairs.data(), negatives.data(), pairs.size());
+    if (const size_t size = g_.settings.whole("epoch_steps"); step_ % size == 0)
+      model_->begin_epoch(0, 1 + step_ / size);
     if (const size_t n = model_->n_kept_edges()) {
       g_.at(now("kept"), {n, 2});
       model_->keep_edges(kept);
     }
-    adam_.begin_step(batch_);
+    const Rows feature_rows = model_->feature_rows(batch_);
+    adam_.begin_step(feature_rows);
     set_masks();
     if (magnitudes_) measure_terms();
     model_->forward(batch_);
@@ -214,7 +218,7 @@ class GoldenRun {
     model_->backward(batch_);
     for (const Result& r : losses_and_gradients()) put(r);
     if (!inject() && how_.float32) return false;
-    adam_.step(batch_);
+    adam_.step(feature_rows);
     model_->after_update();
     put_parameters();
     return true;
@@ -240,10 +244,11 @@ class GoldenRun {
     }
   }
 
-  /// Adds a result without its rows of padding, which come last.
+  /// Adds a result without its rows of padding, which come last; one stays where there is no other,
+  /// and agrees.
   void put(Result r) {
     g_.find(r.name, r.shape, r.name.rfind(now("loss."), 0) == 0);  // of losses it needs all
-    while (!r.rows.empty() && r.rows.back() < 0) r.rows.pop_back();
+    while (r.rows.size() > 1 && r.rows.back() < 0) r.rows.pop_back();
     if (!r.rows.empty()) r.values.resize(r.rows.size() * r.cols());
     results.push_back(std::move(r));
   }

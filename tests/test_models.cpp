@@ -137,7 +137,8 @@ TEST_P(ModelTest, InitialValuesFollowTheirLaws) {
     for (double value : x) squares += value * value;
     const double variance = p.law.spread * p.law.spread / (p.law.normal ? 1 : 3);
     const double kurtosis = p.law.normal ? 3 : 9.0 / 5, n = static_cast<double>(x.size());
-    EXPECT_LE(std::abs(squares / (n * variance) - 1), 5 * std::sqrt((kurtosis - 1) / n)) << p.name;
+    EXPECT_LE(std::abs(squares - n * variance), 5 * std::sqrt((kurtosis - 1) * n) * variance)
+        << p.name;
     EXPECT_TRUE(p.law.normal || largest_magnitude(x) <= p.law.spread) << p.name;
   }
   parameters.initialise(3);

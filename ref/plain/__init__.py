@@ -8,9 +8,11 @@ from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
 from plain.freedom import Freedom
+from plain.lattice import Lattice
 from plain.lightgcn import LightGcn
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "freedom": Freedom}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "lattice": Lattice,
+          "freedom": Freedom}
 
 
 def add_settings(parser):

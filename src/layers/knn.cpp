@@ -59,6 +59,13 @@ std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k) {
   return out;
 }
 
+std::vector<Entry> entries_of(const std::vector<int32_t>& lists, size_t n) {
+  std::vector<Entry> out;
+  for (size_t e = 0; e < lists.size(); ++e)
+    out.push_back({static_cast<int32_t>(e / (lists.size() / n)), lists[e], 0});
+  return out;
+}
+
 template <class T>
 std::vector<Entry> alike(Ops<T>& ops, const std::vector<Features<T>>& e,
                          const std::vector<double>& alpha, size_t k, double epsilon) {

@@ -11,9 +11,10 @@ namespace bm3 {
 template <class T>
 class PairLoss {
  public:
-  PairLoss(Ops<T>& ops, PairForm form, RegForm reg_form, size_t max_size)
-      : ops_(ops), form_(form), reg_form_(reg_form), x_(ops, max_size), c_(ops, max_size),
-        norms_(ops, 3) {}
+  /// With `divisor`, the regulariser is divided by it instead of B.
+  PairLoss(Ops<T>& ops, PairForm form, RegForm reg_form, size_t max_size, size_t divisor = 0)
+      : ops_(ops), form_(form), reg_form_(reg_form), divisor_(divisor), x_(ops, max_size),
+        c_(ops, max_size), norms_(ops, 3) {}
 
   /// Adds L_bpr to *bpr, keeps c = weight dL/dx and writes d_f's rows of users: each is a sum of
   /// c (f_p - f_n).
@@ -61,11 +62,13 @@ class PairLoss {
     return k == 0 ? batch.by_user : k == 1 ? batch.by_item : batch.by_negative;
   }
   double mean(const Batch& batch) const {
-    return (reg_form_ == RegForm::norm ? 1 : 0.5) / static_cast<double>(batch.size);
+    return (reg_form_ == RegForm::norm ? 1 : 0.5) /
+           static_cast<double>(divisor_ > 0 ? divisor_ : batch.size);
   }
   Ops<T>& ops_;
   PairForm form_;
   RegForm reg_form_;
+  size_t divisor_;
   Array<T> x_, c_;
   Array<double> norms_;  // |E_u|_F, |E_p|_F, |E_n|_F
 };

@@ -26,6 +26,7 @@ Law xavier_uniform(size_t rows, size_t cols) {
 }
 Law xavier_normal(size_t rows, size_t cols) { return {true, std::sqrt(2 / as_real(rows + cols))}; }
 Law of_fan_in(size_t fan_in) { return {false, 1 / std::sqrt(as_real(fan_in))}; }
+Law zeros() { return {false, 0}; }
 
 template <class T>
 Parameters<T>::Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes) : ops_(ops) {

@@ -17,6 +17,7 @@ struct Law {
 Law xavier_uniform(size_t rows, size_t cols);
 Law xavier_normal(size_t rows, size_t cols);
 Law of_fan_in(size_t fan_in);
+Law zeros();
 
 struct ParameterShape {
   std::string name;  // as in a golden: user_embedding, image.weight, predictor.bias, ...

@@ -60,8 +60,9 @@ struct Trace {
 template <class T>
 class Model {
  public:
+  /// Tuned features have gradients of at most `feature_rows` rows; 0: of a batch's items.
   Model(const Setup<T>& setup, const std::vector<ParameterShape>& parameters,
-        const std::vector<Loss>& losses);
+        const std::vector<Loss>& losses, size_t feature_rows = 0);
   virtual ~Model() = default;
 
   /// Computes what follows from the features as they were loaded, before training changes them.
@@ -70,6 +71,12 @@ class Model {
   virtual void begin_epoch(uint64_t, size_t) {}
   /// Draws what the next forward pass takes at random, keyed by (seed, *step).
   virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
+  /// Returns the rows of tuned features that the next step's gradient has; all others are 0 there.
+  virtual Rows feature_rows(const Batch& batch) const { return batch.items; }
+  /// Whether the next step is the same sequence of operations as others of its sizes.
+  virtual bool repeats() const { return true; }
+  /// Whether `embeddings` reads features.
+  virtual bool ranks_by_features() const { return false; }
   /// Adds the batch's losses to the running sums and keeps what `backward` reads.
   virtual void forward(const Batch& batch) = 0;
   /// Writes the gradient of L with respect to every parameter, and to the rows of tuned features.
@@ -170,6 +177,7 @@ struct ModelKind {
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
+ModelKind lattice_kind();
 ModelKind freedom_kind();
 
 /// All models, the default first.
