@@ -33,6 +33,11 @@ constexpr Planted planted[] = {
     {"pair_sign_of_negative", "pair.d_i", "negatives are added like positives"},
     {"pair_edge_ignored", "pair.d_i", "weights in the order of the items' pairs"},
     {"negatives_unweighted", "pair.d_i", "each weight of a negative is 1"},
+    {"edge_weights_alpha_scaled", "edges.d_x", "d_alpha is scaled"},
+    {"edge_weights_c_scaled", "edges.d_c", "d_c is scaled"},
+    {"edge_weights_all_chosen", "edges.d_c", "every modality of an edge has the gradient"},
+    {"edge_weights_pruned_too", "edges.d_c", "edges of weight 0 have a gradient, too"},
+    {"edge_weights_short", "edges.d_c", "the last edge of each row is missing in d_c"},
     {"norm_scaled", "norm.d_x", "d_x is scaled"},
     {"norm_of_other_half", "norm.d_x", "|H_i| for |H_u| and the reverse"},
     {"penalty_scaled", "penalty.d_i", "d_x is scaled"},
@@ -137,6 +142,26 @@ class FaultyOps : public CpuOps<double> {
     if (is("pair_edge_ignored")) of.edge = place.data();
     Base::add_weighted(
         y, w, x, of, negative && is("pair_sign_of_negative") ? -scale_of_w : scale_of_w);
+  }
+
+  void edge_weights_backward(Out d_alpha, Out d_c, In d_w, Matrix<const int32_t> chosen, In alpha,
+                             In c, const Pairs& pairs) override {
+    Base::edge_weights_backward(d_alpha, d_c, d_w, chosen, alpha, c, pairs);
+    if (is("edge_weights_alpha_scaled")) scale(d_alpha);
+    if (is("edge_weights_c_scaled")) scale(d_c);
+    for (size_t r = 0; r < pairs.n; ++r)
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+        const size_t e = pairs.edge_of(k);
+        for (size_t m = 0; m < c.cols; ++m) {
+          const double share = alpha.row(m)[e] * d_w.at[e];
+          const bool is_chosen = chosen.at[e] == static_cast<int32_t>(m);
+          if (is("edge_weights_all_chosen") && chosen.at[e] >= 0 && !is_chosen)
+            d_c.row(r)[m] += share;
+          if (is("edge_weights_pruned_too") && chosen.at[e] < 0) d_c.row(r)[m] += share;
+          if (is("edge_weights_short") && is_chosen && k + 1 == pairs.begin[r + 1])
+            d_c.row(r)[m] -= share;
+        }
+      }
   }
 
   void norm_backward(Out d_x, const double* norm, In x, double its_scale) override {

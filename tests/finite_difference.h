@@ -34,6 +34,20 @@ std::vector<double> central_differences(std::vector<double> x, const Loss& loss)
   return gradient;
 }
 
+/// Whether the loss has a kink so near to x_k that central_differences steps over it. Of a smooth
+/// loss, twice the step makes the second difference four times as large.
+template <class Loss>
+bool has_kink(std::vector<double> x, size_t k, const Loss& loss) {
+  const double at = x[k], h = std::ldexp(std::max(1.0, std::abs(at)), -12), middle = loss(x);
+  const auto even_part = [&](double step) {
+    x[k] = at + step;
+    const double up = loss(x);
+    x[k] = at - step;
+    return up + loss(x) - 2 * middle;
+  };
+  return std::abs(even_part(2 * h) - 4 * even_part(h)) > 1e-11 * std::max(1.0, std::abs(middle));
+}
+
 /// `gradient` against the central differences of `loss` at x.
 template <class Loss>
 Agreement check_gradient(const std::vector<double>& gradient, const std::vector<double>& x,

@@ -76,6 +76,23 @@ class MagnitudeOps final : public CpuOps<double> {
     Base::gather_rows(y, x, rows);
     factors_.push_back(y);
   }
+  void copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) override {
+    Base::copy_columns(y, to, x, from, n);
+    factors_.push_back(y);
+  }
+  void add(Matrix<T> y, double b, ConstMatrix<T> x, double a) override {
+    Base::add(y, b, x, a);
+    factors_.push_back(y);
+  }
+  /// The slopes are kept: magnitudes do not tell them.
+  void leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) override {
+    Base::leaky_relu_forward(y, x);
+    factors_.push_back(y);
+    for (size_t k = 0; k < y.size(); ++k) slopes_[y.at + k] = leaky_slope(y.at[k]);
+  }
+  void leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) override {
+    for (size_t k = 0; k < y.size(); ++k) d_x.at[k] = d_y.at[k] * slopes_.at(y.at + k);
+  }
   void normalise_forward(Matrix<T> y, ConstMatrix<T> x) override {
     Base::normalise_forward(y, x);
     factors_.push_back(y);
@@ -114,6 +131,11 @@ class MagnitudeOps final : public CpuOps<double> {
       }
     }
   }
+  void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
+                            ConstMatrix<T> c, const Pairs& pairs) override {
+    Base::edge_weights_forward(w, chosen, alpha, c, pairs);
+    factors_.push_back(w);
+  }
   /// 1 + C has terms of 1; dC/da = -(b/(|a||b|) - c a/|a|^2) has two, neither longer than 1/|a|.
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
                    const Pairs& pairs, double mean, double weight) override {
@@ -148,12 +170,13 @@ class MagnitudeOps final : public CpuOps<double> {
   void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                     double scale) override {
     Base::add_weighted(y, w, x, pairs, backward_ ? std::abs(scale) : scale);
-    if (!backward_) factors_.push_back(y);
+    factors_.push_back(y);
   }
 
  private:
   std::vector<Matrix<T>> factors_;        // what the forward pass wrote
   std::unordered_map<double*, T> terms_;  // by the place of the sum
+  std::unordered_map<const T*, T> slopes_;  // of leaky ReLU, by the place of y
   bool backward_ = false;
 };
 

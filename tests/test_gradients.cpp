@@ -7,6 +7,7 @@
 #include "finite_difference.h"
 #include "layers/graph.h"
 #include "layers/pair_loss.h"
+#include "layers/sparse.h"
 #include "random_pairs.h"
 
 namespace bm3::test {
@@ -231,6 +232,64 @@ Agreements check_triples(Ops<double>& ops, Random& random) {
   return result;
 }
 
+/// z = x + S x with the weights w of GRCN's edges, which softmaxes of the neighbours' products and
+/// c give, for two modalities. Edges lead both ways between random nodes, the last of which has
+/// none.
+Agreements check_edges(Ops<double>& ops, Random& random) {
+  const size_t n = random.one_of({4, 7, 12}), d = random.one_of({2, 3, 5}), modalities = 2;
+  std::vector<Entry> entries;
+  for (int32_t r = 0; r + 2 < static_cast<int32_t>(n); ++r)
+    for (int32_t c = r + 1; c + 1 < static_cast<int32_t>(n); ++c)
+      if (c == r + 1 || random.below(3) == 0) {
+        entries.push_back({r, c});
+        entries.push_back({c, r});
+      }
+  const auto S = make_sparse<double>(ops, n, n, entries);
+  const size_t size = modalities * n * d;  // of the x of all modalities
+  const Vector g = random.numbers<double>(n * d);
+  const Array<double> d_z(ops, g);
+  Array<double> alpha(ops, modalities * S.size()), d_alpha(ops, alpha.size()), z(ops, n * d);
+  Array<double> w(ops, S.size()), d_w(ops, S.size());
+  Array<int32_t> chosen(ops, S.size());
+  const auto x = [&](double* at, size_t m) { return Matrix<double>{at + m * n * d, n, d}; };
+  const auto c = [&](double* at) { return Matrix<double>{at + size, n, modalities}; };
+  const auto all = [&](Array<double>& shares) { return shares.matrix(modalities, S.size()); };
+  const auto of = [&](Array<double>& shares, size_t m) {
+    return Matrix<double>{shares.data() + m * S.size(), S.size(), 1};
+  };
+  const auto weights = [&](Array<double>& memory) { return memory.matrix(S.size(), 1); };
+  const auto forward = [&](double* at) {
+    ops.zero(alpha.data(), alpha.size() * sizeof(double));
+    for (size_t m = 0; m < modalities; ++m) {
+      ops.edge_dot(of(alpha, m), x(at, m), x(at, m), S.rows(), 1);
+      ops.edge_softmax_forward(of(alpha, m), of(alpha, m), S.rows());
+    }
+    ops.edge_weights_forward(weights(w), chosen.matrix(S.size(), 1), all(alpha), c(at),
+                             S.columns());
+    ops.gather_rows(z.matrix(n, d), x(at, 0), {nullptr, n});
+    ops.add_weighted(z.matrix(n, d), weights(w), x(at, 0), S.rows(), 1);
+    return dot(g, z.host());
+  };
+  return check_part(
+      ops, random, 1, {{"edges.d_x", size}, {"edges.d_c", n * modalities}}, forward,
+      [&](double* at, double* gradient) {
+        forward(at);
+        const Matrix<const double> g_z = d_z.matrix(n, d);
+        ops.zero(d_w.data(), d_w.size() * sizeof(double));
+        ops.gather_rows(x(gradient, 0), g_z, {nullptr, n});
+        ops.add_weighted(x(gradient, 0), weights(w), g_z, S.columns(), 1);
+        ops.edge_dot(weights(d_w), g_z, x(at, 0), S.rows(), 1);
+        ops.edge_weights_backward(all(d_alpha), c(gradient), weights(d_w),
+                                  chosen.matrix(S.size(), 1), all(alpha), c(at), S.columns());
+        for (size_t m = 0; m < modalities; ++m) {
+          const Matrix<double> d_a = of(d_alpha, m);
+          ops.edge_softmax_backward(d_a, d_a, of(alpha, m), S.rows());
+          ops.add_weighted(x(gradient, m), d_a, x(at, m), S.rows(), 1);
+          ops.add_weighted(x(gradient, m), d_a, x(at, m), S.columns(), 1);
+        }
+      });
+}
+
 constexpr uint64_t n_seeds = 40;
 
 void expect_right(Ops<double>& ops, Check check) {
@@ -263,8 +322,11 @@ TYPED_TEST(GradientTest, OfNorms) { expect_right(*this->ops, check_norm); }
 /// BPR's loss with respect to users and items, and its regulariser, each in both forms
 TYPED_TEST(GradientTest, OfTriples) { expect_right(*this->ops, check_triples); }
 
-constexpr Check all_checks[] = {check_linear, check_lightgcn, check_rows,
-                                check_cosine, check_norm,     check_triples};
+/// GRCN's weights of edges, with respect to what attention reads and to the confidence
+TYPED_TEST(GradientTest, OfWeightedEdges) { expect_right(*this->ops, check_edges); }
+
+constexpr Check all_checks[] = {check_linear, check_lightgcn, check_rows, check_cosine,
+                                check_norm,   check_triples,  check_edges};
 
 /// Each planted error lifts the error of its part above the bound.
 TEST(PlantedFault, IsCaught) {

@@ -8,10 +8,11 @@ from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
 from plain.freedom import Freedom
+from plain.grcn import Grcn
 from plain.lattice import Lattice
 from plain.lightgcn import LightGcn
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "lattice": Lattice,
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "grcn": Grcn, "lattice": Lattice,
           "freedom": Freedom}
 
 

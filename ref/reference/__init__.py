@@ -9,9 +9,10 @@ mask.* to tensors; `out` collects intermediates under their names in a golden (R
 from reference.bm3 import ALL, Bm3
 from reference.bpr import Bpr
 from reference.freedom import Freedom
+from reference.grcn import Grcn
 from reference.lattice import Lattice
 from reference.lightgcn import LightGcn
 from reference.ranking import metrics, top_k_lists
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "lattice": Lattice,
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "grcn": Grcn, "lattice": Lattice,
           "freedom": Freedom}

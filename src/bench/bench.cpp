@@ -36,14 +36,16 @@ struct Outcome {
   std::optional<ReferenceTimes> theirs;
 };
 
-/// Returns a model's cases: where it reads features, with each choice of its setting `features`,
-/// and without any.
+/// Returns a model's cases: where it reads features, with each choice of its setting `features` if
+/// it has one, and without any.
 std::vector<Case> cases_of(const ModelKind& kind, SyntheticSpec spec) {
   std::vector<Setting> known = kind.settings;
   for (Setting& setting : training_settings(kind)) known.push_back(std::move(setting));
   Settings settings(known);
   if (!kind.reads_features) return {{kind.name, kind, settings, spec}};
   std::vector<Case> out;
+  if (!settings.knows("features"))
+    out.push_back({kind.name + ", features", kind, settings, spec});
   for (const Setting& setting : known)
     for (const std::string& choice : setting.range.choices)
       if (setting.name == "features") {

@@ -136,6 +136,20 @@ class MeasuredOps final : public Ops<float> {
     measure("softmax of edges", 4 * has.pairs, 4 * (num(pairs.n) + 3 * has.pairs),
             [&] { ops_->edge_softmax_backward(d_a, d_alpha, alpha, pairs); });
   }
+  void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
+                            ConstMatrix<T> c, const Pairs& pairs) override {
+    const double shares = num(alpha.size());
+    measure("weights of edges", 2 * shares, 4 * (shares + num(c.size() + c.rows) + 3 * num(w.rows)),
+            [&] { ops_->edge_weights_forward(w, chosen, alpha, c, pairs); });
+  }
+  void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
+                             Matrix<const int32_t> chosen, ConstMatrix<T> alpha, ConstMatrix<T> c,
+                             const Pairs& pairs) override {
+    const double edges = num(d_w.rows);  // of alpha what was chosen
+    measure("weights of edges", 3 * edges,
+            4 * (num(alpha.size()) + num(2 * c.size() + c.rows) + 4 * edges),
+            [&] { ops_->edge_weights_backward(d_alpha, d_c, d_w, chosen, alpha, c, pairs); });
+  }
   void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override {
     // Philox is integer arithmetic: for 4 entries 10 rounds of 2 wide products, each worth two
     // instructions of a lane, and 4 exclusive ors; in such an instruction's time a lane can do the
@@ -233,7 +247,7 @@ class MeasuredOps final : public Ops<float> {
     if (!pairs.begin) return {num(pairs.n), num(pairs.n)};
     std::vector<int32_t> begin(pairs.n + 1);
     ops_->download(begin.data(), pairs.begin, begin.size() * sizeof(int32_t));
-    Count out{0, static_cast<double>(begin.back())};
+    Count out{0, static_cast<double>(begin.back() - begin.front())};
     for (size_t r = 0; r < pairs.n; ++r) out.rows += begin[r + 1] > begin[r] ? 1 : 0;
     return out;
   }

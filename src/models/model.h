@@ -177,6 +177,7 @@ struct ModelKind {
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
+ModelKind grcn_kind();
 ModelKind lattice_kind();
 ModelKind freedom_kind();
 

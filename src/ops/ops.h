@@ -158,6 +158,16 @@ class Ops : public virtual Device {
   /// d_a_e = alpha_e (d_alpha_e - sum over the row's edges of alpha d_alpha). d_a may be d_alpha.
   virtual void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                                      const Pairs& pairs) = 0;
+  /// The weight of each edge e of row r: w_e = max(0, max over m of alpha_me c_rm), and chosen_e =
+  /// the first m with this maximum, or -1 where w_e = 0. w and chosen [*, 1], alpha
+  /// [n_modalities, *], c [n, n_modalities].
+  virtual void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
+                                    ConstMatrix<T> c, const Pairs& pairs) = 0;
+  /// dw_e = c_rm dalpha_me + alpha_me dc_rm for m = chosen_e, so d_alpha_me = c_rm d_w_e there, else
+  /// 0, and d_c_rm = sum over the row's edges that chose m of alpha_me d_w_e.
+  virtual void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
+                                     Matrix<const int32_t> chosen, ConstMatrix<T> alpha,
+                                     ConstMatrix<T> c, const Pairs& pairs) = 0;
 
   // -------------------------------------------------------------------------- masks [Eq. 5]
 

@@ -101,6 +101,23 @@ BM3_HD T radial_part(T x_d_y, T length) {
   return length > T(length_floor) ? x_d_y / length / length / length : T(0);
 }
 
+// ----------------------------------------------------------------------------- weights of edges
+
+/// Returns max(0, max over m of alpha_m c_m) over n modalities, whose alpha_m lie `stride` apart;
+/// chosen = the first m with this maximum, or -1 where it is not above 0.
+template <class T>
+BM3_HD T largest_share(int32_t& chosen, const T* alpha, size_t stride, const T* c, size_t n) {
+  T most = 0;
+  chosen = -1;
+  for (size_t m = 0; m < n; ++m) {
+    const T share = alpha[m * stride] * c[m];
+    if (share <= most) continue;
+    most = share;
+    chosen = static_cast<int32_t>(m);
+  }
+  return most;
+}
+
 // ------------------------------------------------------------------------------------------- Adam
 
 /// Adam's constants, and what of step t does not depend on the element (Kingma & Ba, 2015).

@@ -72,6 +72,14 @@ void weighted(const Matrix<const T>& w, const Matrix<const T>& y, const Matrix<c
   BM3_SHAPE(y.cols == x.cols && w.cols == 1);
   BM3_SHAPE(pairs.n == y.rows && pairs.begin && pairs.target);
 }
+/// Weights w of the edges of the rows of c by alpha [n_modalities, number of edges].
+template <class T>
+void edge_weights(const Matrix<const T>& w, const Matrix<const int32_t>& chosen,
+                  const Matrix<const T>& alpha, const Matrix<const T>& c, const Pairs& pairs) {
+  BM3_SHAPE(same(w, chosen) && w.cols == 1);
+  BM3_SHAPE(alpha.rows == c.cols && alpha.cols == w.rows && c.cols > 0);
+  BM3_SHAPE(pairs.n == c.rows && pairs.begin);
+}
 template <class T>
 void penalty(const Matrix<T>& x, const Pairs& pairs) {
   BM3_SHAPE(pairs.n == x.rows);

@@ -63,6 +63,11 @@ class CpuOps : public Ops<T> {
   void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) override;
   void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                              const Pairs& pairs) override;
+  void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
+                            ConstMatrix<T> c, const Pairs& pairs) override;
+  void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
+                             Matrix<const int32_t> chosen, ConstMatrix<T> alpha, ConstMatrix<T> c,
+                             const Pairs& pairs) override;
   void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override;
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
                    const Pairs& pairs, double mean, double weight) override;

@@ -104,6 +104,41 @@ void CpuOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, Con
   });
 }
 
+// w = max(0, max over m of alpha_m c_m)
+template <class T>
+void CpuOps<T>::edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
+                                     ConstMatrix<T> c, const Pairs& pairs) {
+  shapes::edge_weights<T>(w, chosen, alpha, c, pairs);
+  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
+    for (size_t r = first; r < last; ++r)
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+        const size_t e = pairs.edge_of(k);
+        w.at[e] = largest_share(chosen.at[e], alpha.at + e, alpha.cols, c.row(r), c.cols);
+      }
+  });
+}
+
+// d_alpha_m = c_m d_w and d_c_m += alpha_m d_w for the m that was chosen
+template <class T>
+void CpuOps<T>::edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
+                                      Matrix<const int32_t> chosen, ConstMatrix<T> alpha,
+                                      ConstMatrix<T> c, const Pairs& pairs) {
+  shapes::edge_weights<T>(d_w, chosen, alpha, c, pairs);
+  BM3_SHAPE(shapes::same(d_alpha, alpha) && shapes::same(d_c, c));
+  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
+    std::fill(d_c.row(first), d_c.row(last), T(0));
+    for (size_t r = first; r < last; ++r)
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+        const size_t e = pairs.edge_of(k);
+        for (size_t m = 0; m < c.cols; ++m) d_alpha.row(m)[e] = T(0);
+        if (chosen.at[e] < 0) continue;
+        const auto m = static_cast<size_t>(chosen.at[e]);
+        d_alpha.row(m)[e] = c.row(r)[m] * d_w.at[e];
+        d_c.row(r)[m] += alpha.row(m)[e] * d_w.at[e];
+      }
+  });
+}
+
 template class CpuOps<float>;
 template class CpuOps<double>;
 

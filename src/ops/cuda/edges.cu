@@ -74,6 +74,41 @@ __global__ void edge_softmax_backward_kernel(T* d_a, const T* d_alpha, const T* 
   }
 }
 
+/// A warp a row, its lanes side by side over the edges.
+template <class T>
+__global__ void edge_weights_forward_kernel(T* w, int32_t* chosen, Matrix<const T> alpha,
+                                            Matrix<const T> c, Pairs pairs) {
+  const size_t r = grid_warp();
+  if (r >= pairs.n) return;
+  const int32_t lane = threadIdx.x % warp;
+  for (int32_t k = pairs.begin[r] + lane; k < pairs.begin[r + 1]; k += warp) {
+    const size_t e = pairs.edge_of(k);
+    w[e] = largest_share(chosen[e], alpha.at + e, alpha.cols, c.row(r), c.cols);
+  }
+}
+
+/// Likewise, once for each modality: its edges' d_alpha, and one sum of them all.
+template <class T>
+__global__ void edge_weights_backward_kernel(Matrix<T> d_alpha, Matrix<T> d_c, const T* d_w,
+                                             const int32_t* chosen, Matrix<const T> alpha,
+                                             Matrix<const T> c, Pairs pairs) {
+  const size_t r = grid_warp();
+  if (r >= pairs.n) return;
+  const int32_t lane = threadIdx.x % warp;
+  for (size_t m = 0; m < c.cols; ++m) {
+    const T c_m = c.row(r)[m];
+    T sum = 0;
+    for (int32_t k = pairs.begin[r] + lane; k < pairs.begin[r + 1]; k += warp) {
+      const size_t e = pairs.edge_of(k);
+      const T d_share = chosen[e] == static_cast<int32_t>(m) ? d_w[e] : T(0);
+      d_alpha.row(m)[e] = c_m * d_share;
+      sum += alpha.row(m)[e] * d_share;
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) d_c.row(r)[m] = sum;
+  }
+}
+
 }  // namespace
 
 // y += scale * sum over pairs of w_edge x_target
@@ -109,6 +144,26 @@ void CudaOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, Co
   BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
   launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
          edge_softmax_backward_kernel<T>, d_a.at, d_alpha.at, alpha.at, pairs);
+}
+
+// w = max(0, max over m of alpha_m c_m)
+template <class T>
+void CudaOps<T>::edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
+                                      ConstMatrix<T> c, const Pairs& pairs) {
+  shapes::edge_weights<T>(w, chosen, alpha, c, pairs);
+  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
+         edge_weights_forward_kernel<T>, w.at, chosen.at, alpha, c, pairs);
+}
+
+// d_alpha_m = c_m d_w and d_c_m += alpha_m d_w for the m that was chosen
+template <class T>
+void CudaOps<T>::edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
+                                       Matrix<const int32_t> chosen, ConstMatrix<T> alpha,
+                                       ConstMatrix<T> c, const Pairs& pairs) {
+  shapes::edge_weights<T>(d_w, chosen, alpha, c, pairs);
+  BM3_SHAPE(shapes::same(d_alpha, alpha) && shapes::same(d_c, c));
+  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
+         edge_weights_backward_kernel<T>, d_alpha, d_c, d_w.at, chosen.at, alpha, c, pairs);
 }
 
 template class CudaOps<float>;

@@ -1,0 +1,146 @@
+// Products of edges, their softmax and their weights, each against a plain loop.
+// Outputs that are added to hold numbers before the call, those that are overwritten hold NaN.
+#include "backends.h"
+#include "random_pairs.h"
+#include "rounding.h"
+
+namespace bm3::test {
+namespace {
+
+constexpr std::array<size_t, 3> shapes[] = {  // n, targets, d
+    {0, 1, 3},    {1, 1, 1},       {1, 3, 64},    {2, 2, 2},     {5, 4, 17},  {64, 64, 64},
+    {63, 5, 100}, {130, 200, 3},   {257, 33, 31}, {900, 300, 64}, {70, 11, 300}, {60000, 900, 2}};
+
+template <class Backend>
+class EdgeTest : public OnBackend<Backend> {};
+TYPED_TEST_SUITE(EdgeTest, Backends, BackendName);
+
+/// w_edge += scale * y_r . x_target
+TYPED_TEST(EdgeTest, ProductsArePlainSums) {
+  using T = typename TypeParam::Real;
+  Random random(1);
+  this->for_each(shapes, [&](size_t n, size_t targets, size_t d) {
+    const RandomPairs pairs(random, n, targets);
+    const auto y = random.numbers<T>(n * d), x = random.numbers<T>(targets * d);
+    const auto w = random.numbers<T>(pairs.target.size());
+    for (double scale : {1.0, -0.3}) {
+      std::vector<Sum> sums = sums_from(w);
+      pairs.for_each([&](size_t r, size_t target, size_t edge) {
+        for (size_t k = 0; k < d; ++k)
+          sums[edge] += scale * static_cast<double>(y[r * d + k]) *
+                        static_cast<double>(x[target * d + k]);
+      });
+      const auto [got] = this->same_bytes([&] {
+        const PairsOnDevice on(*this->ops, pairs);
+        auto to = this->device(w);
+        this->ops->edge_dot(to.matrix(w.size(), 1), this->device(y).matrix(n, d),
+                            this->device(x).matrix(targets, d), on.pairs(), scale);
+        return std::tuple(to.host());
+      });
+      EXPECT_SUMS(got, sums, d + 4);
+    }
+  });
+}
+
+/// alpha = exp(a - max) / (sum + 1e-16) over each row's edges, and d_a = alpha (d_alpha - sum of
+/// alpha d_alpha), both in place, too; arguments up to 600, where exp(a) alone has no value.
+TYPED_TEST(EdgeTest, SoftmaxAndItsGradientArePlainLoops) {
+  using T = typename TypeParam::Real;
+  Random random(2);
+  this->for_each(shapes, [&](size_t n, size_t targets, size_t) {
+    const RandomPairs pairs(random, n, targets);
+    const size_t size = pairs.target.size();
+    auto a = random.numbers<T>(size, 3);
+    for (size_t k = 0; k < size; k += 7) a[k] *= T(200);
+    const auto d_alpha = random.numbers<T>(size);
+    const auto [alpha, again, d_a, d_again] = this->same_bytes([&] {
+      const PairsOnDevice on(*this->ops, pairs);
+      auto in = this->device(a), to = this->garbage(size), d_in = this->device(d_alpha),
+           d_to = this->garbage(size);
+      const auto column = [&](auto& memory) { return memory.matrix(size, 1); };
+      this->ops->edge_softmax_forward(column(to), column(in), on.pairs());
+      this->ops->edge_softmax_forward(column(in), column(in), on.pairs());
+      this->ops->edge_softmax_backward(column(d_to), column(d_in), column(to), on.pairs());
+      this->ops->edge_softmax_backward(column(d_in), column(d_in), column(to), on.pairs());
+      return std::tuple(to.host(), in.host(), d_to.host(), d_in.host());
+    });
+    EXPECT_SAME(again, alpha);
+    EXPECT_SAME(d_again, d_a);
+    std::vector<Sum> shares(size), gradient(size);
+    std::vector<double> most(n, -1e300), sum(n), mean(n), about(n);
+    const auto exp_of = [&](size_t r, size_t e) {
+      return std::exp(static_cast<double>(a[e]) - most[r]);
+    };
+    pairs.for_each([&](size_t r, size_t, size_t e) {
+      most[r] = std::max(most[r], static_cast<double>(a[e]));
+    });
+    pairs.for_each([&](size_t r, size_t, size_t e) { sum[r] += exp_of(r, e); });
+    pairs.for_each([&](size_t r, size_t, size_t e) {
+      const double share = exp_of(r, e) / (sum[r] + 1e-16);
+      shares[e].add(share, share * (1 + std::abs(static_cast<double>(a[e]) - most[r])) + 1e-30);
+      const double part = static_cast<double>(alpha[e]) * static_cast<double>(d_alpha[e]);
+      mean[r] += part;
+      about[r] += std::abs(part);
+    });
+    pairs.for_each([&](size_t r, size_t, size_t e) {
+      const auto share = static_cast<double>(alpha[e]), d = static_cast<double>(d_alpha[e]);
+      gradient[e].add(share * (d - mean[r]), share * (std::abs(d) + about[r]) + 1e-30);
+    });
+    EXPECT_SUMS(alpha, shares, pairs.most());
+    EXPECT_SUMS(d_a, gradient, pairs.most());
+  });
+}
+
+/// w = max(0, max over m of alpha_m c_m), the choice of m, the first of equal ones, and what both
+/// leave of d_w: for alpha, and for c, whose sum is over a row's edges.
+TYPED_TEST(EdgeTest, WeightsAndTheirGradientsArePlainLoops) {
+  using T = typename TypeParam::Real;
+  Random random(3);
+  this->for_each(shapes, [&](size_t n, size_t targets, size_t d) {
+    const RandomPairs pairs(random, n, targets);
+    const size_t size = pairs.target.size(), modalities = 1 + d % 4;
+    const auto alpha = random.numbers<T>(modalities * size), d_w = random.numbers<T>(size);
+    auto c = random.numbers<T>(n * modalities);
+    for (size_t k = 0; k < c.size(); k += 5) c[k] = T(0);  // equal shares, of 0
+    const auto [w, chosen, d_alpha, d_c] = this->same_bytes([&] {
+      const PairsOnDevice on(*this->ops, pairs);
+      auto to = this->garbage(size), d_shares = this->garbage(modalities * size),
+           d_to = this->garbage(n * modalities);
+      Array<int32_t> choice = this->device(std::vector<int32_t>(size, -7));
+      const auto shares = this->device(alpha);
+      const auto of = [&](auto& memory, size_t rows, size_t cols) {
+        return memory.matrix(rows, cols);
+      };
+      this->ops->edge_weights_forward(of(to, size, 1), of(choice, size, 1),
+                                      of(shares, modalities, size),
+                                      this->device(c).matrix(n, modalities), on.pairs());
+      this->ops->edge_weights_backward(of(d_shares, modalities, size), of(d_to, n, modalities),
+                                       this->device(d_w).matrix(size, 1), of(choice, size, 1),
+                                       of(shares, modalities, size),
+                                       this->device(c).matrix(n, modalities), on.pairs());
+      return std::tuple(to.host(), choice.host(), d_shares.host(), d_to.host());
+    });
+    std::vector<T> want_w(size), want_d(modalities * size);
+    std::vector<int32_t> want_choice(size, -1);
+    std::vector<Sum> sums(n * modalities);
+    pairs.for_each([&](size_t r, size_t, size_t e) {
+      for (size_t m = 0; m < modalities; ++m)
+        if (const T share = alpha[m * size + e] * c[r * modalities + m]; share > want_w[e]) {
+          want_w[e] = share;
+          want_choice[e] = static_cast<int32_t>(m);
+        }
+      if (want_choice[e] < 0) return;
+      const auto m = static_cast<size_t>(want_choice[e]);
+      want_d[m * size + e] = c[r * modalities + m] * d_w[e];
+      sums[r * modalities + m] +=
+          static_cast<double>(alpha[m * size + e]) * static_cast<double>(d_w[e]);
+    });
+    EXPECT_SAME(w, want_w);
+    EXPECT_SAME(chosen, want_choice);
+    EXPECT_EQ(d_alpha, want_d);  // 0 of either sign
+    EXPECT_SUMS(d_c, sums, pairs.most());
+  });
+}
+
+}  // namespace
+}  // namespace bm3::test
