@@ -227,6 +227,8 @@ Golden::Step read_batch(const Golden& g, size_t s) {
   if (g.kind->draws_negatives) step.negatives = read("negatives", users.size(), g.n_items());
   if (const std::string kept = in_step(s, "kept"); g.arrays.count(kept))
     step.kept = pairs(g, kept, true);
+  if (const std::string drawn = in_step(s, "neighbours"); g.find(drawn))
+    step.neighbours = numbers(g, drawn, {g.n_users(), any}, {g.n_users()});
   for (size_t k = 0; k < users.size(); ++k) step.pairs.push_back({users[k], items[k]});
   return step;
 }

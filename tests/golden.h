@@ -27,7 +27,7 @@ std::string shape_words(const Shape& shape);
 struct Golden {
   struct Step {
     std::vector<Interaction> pairs;
-    std::vector<int32_t> negatives;
+    std::vector<int32_t> negatives, neighbours;
     std::vector<Interaction> kept;  // edges of the graph, of a model that draws them
   };
   const ModelKind* kind = nullptr;

@@ -7,13 +7,15 @@ import argparse
 from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
+from plain.dualgnn import DualGnn
 from plain.freedom import Freedom
 from plain.grcn import Grcn
 from plain.lattice import Lattice
 from plain.lightgcn import LightGcn
+from plain.mmgcn import Mmgcn
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "grcn": Grcn, "lattice": Lattice,
-          "freedom": Freedom}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn, "grcn": Grcn,
+          "dualgnn": DualGnn, "lattice": Lattice, "freedom": Freedom}
 
 
 def add_settings(parser):

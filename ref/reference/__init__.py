@@ -8,11 +8,13 @@ mask.* to tensors; `out` collects intermediates under their names in a golden (R
 """
 from reference.bm3 import ALL, Bm3
 from reference.bpr import Bpr
+from reference.dualgnn import DualGnn
 from reference.freedom import Freedom
 from reference.grcn import Grcn
 from reference.lattice import Lattice
 from reference.lightgcn import LightGcn
+from reference.mmgcn import Mmgcn
 from reference.ranking import metrics, top_k_lists
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "grcn": Grcn, "lattice": Lattice,
-          "freedom": Freedom}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn, "grcn": Grcn,
+          "dualgnn": DualGnn, "lattice": Lattice, "freedom": Freedom}

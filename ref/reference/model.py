@@ -18,6 +18,7 @@ class Model:
     """
     has_negatives = True  # a batch has negative items
     has_features = False  # items have features e_m [n_items, widths[m]] of each modality m
+    needs_features = False  # of one modality at least
 
     def __init__(self, settings, n_users, n_items, widths, train):
         self.settings, self.n_users, self.n_items = settings, n_users, n_items
