@@ -424,7 +424,7 @@ Command parse_command_line(int argc, const char* const* argv) {
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;
   if (!std::count(recipes.begin(), recipes.end(), train.name)) train.settings.suit(train.name);
-  train.settings.suit(train.settings.text("recipe"));
+  if (train.settings.knows("recipe")) train.settings.suit(train.settings.text("recipe"));
   return train;
 }
 

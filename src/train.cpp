@@ -87,11 +87,12 @@ class Training {
                                  static_cast<size_t>(data.interactions.n_items), order_.pairs)),
         loader_(ops, graph_.n_users, graph_.n_items, batch_size_, kind.draws_negatives),
         model_(make_model<float>(kind, {ops, graph_, settings, shapes(data, kind), loader_})),
-        adam_(ops, model_->parameters(), model_->tuned_features(), {settings.real("lr")},
+        adam_(ops, model_->parameters(), model_->tuned_features(), adam_config(settings),
               epochs_ * batches()) {
     if (kind.draws_negatives) negatives_.emplace(data.interactions);
     model_->parameters().initialise(seed_);
     load_features(ops, *model_, data);
+    model_->prepare();
   }
 
   size_t batches() const { return (order_.pairs.size() + batch_size_ - 1) / batch_size_; }
@@ -137,7 +138,15 @@ class Training {
                   std::to_string(batches()));
     adam_.resume((epoch - 1) * batches() + done);
     for (size_t e = 1; e < epoch; ++e) shuffle(order_.pairs, seed_, e);
-    if (done > 0) model_->begin_epoch(seed_, epoch);
+    if (done == 0) return;
+    model_->begin_epoch(seed_, epoch);
+    model_->after_update();
+  }
+
+  /// Returns the vectors that rank.
+  Embeddings<float> embeddings() {
+    if (model_->ranks_by_features()) adam_.catch_up();
+    return model_->embeddings();
   }
 
  private:
@@ -146,6 +155,14 @@ class Training {
     std::vector<Interaction> pairs;
     std::vector<int32_t> negatives;
   };
+
+  AdamConfig adam_config(const Settings& settings) const {
+    AdamConfig out;
+    out.lr = settings.real("lr");
+    out.decay = settings.real("lr-decay");
+    out.epoch_steps = batches();
+    return out;
+  }
 
   /// Draws an epoch's order from the previous one's, on a thread of its own: until it is taken,
   /// order_ is only read.
@@ -162,14 +179,19 @@ class Training {
 
   void step(const Batch& batch) {
     const uint64_t key = batch.size | batch.users.n << 21 | batch.items.n << 42;
-    ops_.replay(key, [&] {
-      adam_.begin_step(batch);
+    const auto work = [&] {
+      const Rows rows = model_->feature_rows(batch);
+      adam_.begin_step(rows);
       model_->draw(batch, seed_, adam_.now());
       model_->forward(batch);
       model_->backward(batch);
-      adam_.step(batch);
+      adam_.step(rows);
       model_->after_update();
-    });
+    };
+    if (model_->repeats())
+      ops_.replay(key, work);
+    else
+      work();
   }
 
   Ops<float>& ops_;
@@ -260,7 +282,7 @@ class Protocol {
   /// Ranks for both splits, and keeps the best.
   void evaluate(Epoch& epoch) {
     const auto start = Clock::now();
-    const Embeddings<float> h = training_.model().embeddings();
+    const Embeddings<float> h = training_.embeddings();
     ops_.top_k(items(), h.user, h.item, {nullptr, items().rows}, training_.graph());
     epoch.valid = valid_.metrics(items());
     epoch.valid_seconds = seconds_since(start);
@@ -353,6 +375,7 @@ class Protocol {
 std::vector<Setting> training_settings(const ModelKind& kind) {
   std::vector<Setting> out = {
       {"lr", positive(), "0.001", "Adam's learning rate", {}, {"learning-rate"}},
+      {"lr-decay", positive(), "1", "q: the rate of epoch e, from 0, is lr q^(e/50)"},
       {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch", {},
            {"train-batch-size"}},
       {"epochs", whole_from_to(1, 1000000), "1000", "epochs at most"},

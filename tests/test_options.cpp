@@ -41,6 +41,7 @@ const Line lines[] = {
     {"elec --reg 0.5", {{"layers", "2"}, {"dropout", "0.3"}, {"reg", "0.5"}}},
     {"mine", {{"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"}}},
     {"paper", {{"recipe", "released"}, {"reg-form", "norm"}, {"mm-weight", "2"}}},
+    {"baby --model freedom", {{"layers", "2"}, {"rho", "0.8"}, {"mm-weight", "0.001"}}},
     {"sports --model=lightgcn", {{"layers", "4"}, {"reg", "0.01"}, {"pair-form", "epsilon"}}},
     // A recipe, and what is given explicitly: in any order.
     {"sports --recipe paper", {{"reg-form", "squared"}, {"reg", "0.01"}, {"mm-weight", "1"}}},
