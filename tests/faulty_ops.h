@@ -35,8 +35,7 @@ constexpr Planted planted[] = {
     {"negatives_unweighted", "pair.d_i", "each weight of a negative is 1"},
     {"edge_weights_alpha_scaled", "edges.d_x", "d_alpha is scaled"},
     {"edge_weights_c_scaled", "edges.d_c", "d_c is scaled"},
-    {"edge_weights_all_chosen", "edges.d_c", "every modality of an edge has the gradient"},
-    {"edge_weights_pruned_too", "edges.d_c", "edges of weight 0 have a gradient, too"},
+    {"edge_weights_all_chosen", "edges.d_c", "as if an edge's weight were the sum of its shares"},
     {"edge_weights_short", "edges.d_c", "the last edge of each row is missing in d_c"},
     {"norm_scaled", "norm.d_x", "d_x is scaled"},
     {"norm_of_other_half", "norm.d_x", "|H_i| for |H_u| and the reverse"},
@@ -155,9 +154,7 @@ class FaultyOps : public CpuOps<double> {
         for (size_t m = 0; m < c.cols; ++m) {
           const double share = alpha.row(m)[e] * d_w.at[e];
           const bool is_chosen = chosen.at[e] == static_cast<int32_t>(m);
-          if (is("edge_weights_all_chosen") && chosen.at[e] >= 0 && !is_chosen)
-            d_c.row(r)[m] += share;
-          if (is("edge_weights_pruned_too") && chosen.at[e] < 0) d_c.row(r)[m] += share;
+          if (is("edge_weights_all_chosen") && !is_chosen) d_c.row(r)[m] += share;
           if (is("edge_weights_short") && is_chosen && k + 1 == pairs.begin[r + 1])
             d_c.row(r)[m] -= share;
         }

@@ -101,7 +101,7 @@ const std::pair<const char*, std::string> refused[] = {
      "--seed is '18446744073709551616': expected a whole number from 0 to 18446744073709551615"},
     {"baby --batch 1\n2", "--batch is '1 2': expected a whole number from 1 to 1000000"},
     {"baby --recipe sports", "--recipe is 'sports': expected released or paper"},
-    {"baby --model vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn"},
+    {"baby --model vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn or grcn"},
     {"baby --losses rec,ce", "--losses is 'ce': expected rec or align or mask"},
     {"baby --losses rec,rec", "--losses names 'rec' twice: expected different names"},
     {"baby --modalities a,b,a", "--modalities names 'a' twice: expected different names"},
