@@ -172,8 +172,8 @@ const std::pair<const char*, std::string> refused[] = {
     {"synth x --model bpr", "there is no option '--model' (bm3 synth" + list},
     {"eval R --spmm own", "there is no option '--spmm' (bm3 eval" + list},
     {"train baby",
-     "there is no command 'train': expected one of synth, recommend, eval, or one data set, as in "
-     "`bm3 baby`"},
+     "there is no command 'train': expected one of sweep, synth, import, recommend, eval, or one "
+     "data set, as in `bm3 baby`"},
     {"sinth x", "there is no command 'sinth': did you mean synth?"},
     {"eval R S", "the argument 'S' was not expected (bm3 eval" + list},
     {"baby --layer 2", "there is no option '--layer': did you mean --layers?"},
