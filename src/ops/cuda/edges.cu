@@ -42,9 +42,9 @@ __global__ void edge_softmax_forward_kernel(T* alpha, const T* a, Pairs pairs) {
   if (r >= pairs.n || pairs.begin[r] == pairs.begin[r + 1]) return;
   const int32_t lane = threadIdx.x % warp, begin = pairs.begin[r], end = pairs.begin[r + 1];
   T most = a[pairs.edge_of(begin)], sum = 0;
-  for (int32_t k = begin + lane; k < end; k += warp) most = max(most, a[pairs.edge_of(k)]);
+  for (int32_t k = begin + lane; k < end; k += warp) most = std::fmax(most, a[pairs.edge_of(k)]);
   for (unsigned other = warp / 2; other > 0; other /= 2)
-    most = max(most, __shfl_xor_sync(full_warp, most, other));
+    most = std::fmax(most, __shfl_xor_sync(full_warp, most, other));
   for (int32_t k = begin + lane; k < end; k += warp) {
     const size_t e = pairs.edge_of(k);
     alpha[e] = std::exp(a[e] - most);
