@@ -6,6 +6,15 @@ namespace {
 
 constexpr int32_t ahead = 32;  // edges between the fetch of a row into cache and its use
 
+/// Fetches x[0..width) of the k-th pair's row, which is of this row or of one to come, into cache;
+/// rows of x lie d apart.
+template <class T>
+void fetch(const T* x, const Pairs& pairs, int32_t k, int32_t n_pairs, size_t width, size_t d) {
+  if (k >= n_pairs) return;
+  const T* x_k = x + static_cast<size_t>(pairs.target[k]) * d;
+  for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_k + c);
+}
+
 /// y[0..width) += scale * sum of w_k x_k over the pairs begin .. end: one tile of columns; x and y
 /// point to its first column, d apart from row to row of x.
 template <size_t width, class T>
@@ -13,10 +22,7 @@ void add_row(T* y, const T* w, const T* x, const Pairs& pairs, int32_t begin, in
              int32_t n_pairs, T scale, size_t d) {
   T sum[width] = {};
   for (int32_t k = begin; k < end; ++k) {
-    if (k + ahead < n_pairs) {  // of this row or of one to come
-      const T* x_ahead = x + static_cast<size_t>(pairs.target[k + ahead]) * d;
-      for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_ahead + c);
-    }
+    fetch(x, pairs, k + ahead, n_pairs, width, d);
     const T w_k = w[pairs.edge_of(k)];
     const T* const x_k = x + static_cast<size_t>(pairs.target[k]) * d;
 #pragma omp simd
@@ -56,11 +62,14 @@ void CpuOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const 
                          double scale) {
   shapes::weighted<T>(w, y, x, pairs);
   for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
+    const int32_t n_pairs = pairs.begin[pairs.n];
     for (size_t r = first; r < last; ++r)
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
+      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+        fetch(x.at, pairs, k + ahead, n_pairs, x.cols, x.cols);
         w.at[pairs.edge_of(k)] += static_cast<T>(scale) *
                                    dot(y.row(r), x.row(static_cast<size_t>(pairs.target[k])),
                                        x.cols);
+      }
   });
 }
 
