@@ -3,7 +3,7 @@ BUILD := build
 WERROR ?= OFF
 CONFIGURE := cmake -S . -DBM3_WERROR=$(WERROR) -B
 JOBS := $(shell nproc)
-PACKAGES := g++ cmake libopenblas-dev libcli11-dev nlohmann-json3-dev libgtest-dev
+PACKAGES := g++ cmake libopenblas-dev libcli11-dev nlohmann-json3-dev libgtest-dev zlib1g-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: all deps tests test sanitize sanitize-gpu fuzz bench goldens clean help

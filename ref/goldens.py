@@ -59,6 +59,7 @@ def draw_step(rng, model, size):
         batch["negatives"] = draw_negatives(rng, model, **batch)
     batch.update({f"mask.{name}": (rng.random(shape) >= model["dropout"]).astype(np.uint8)
                   for name, shape in model.masks().items()})
+    batch.update(model.draws(rng))
     return batch
 
 
@@ -75,7 +76,8 @@ def draw(name, rng, n_users, n_items, n_isolated, widths, batch_sizes, settings,
     init = {p: rng.normal(size=shape) / np.sqrt(shape[-1]) * scale
             for p, shape in model.shapes().items()}
     isolated = np.setdiff1d(np.arange(n_items), split["train"][:, 1])
-    init["item_embedding"][isolated] = init["item_embedding"][isolated[:1]]
+    if "item_embedding" in init:
+        init["item_embedding"][isolated] = init["item_embedding"][isolated[:1]]
     if not model.has_negatives and model["layers"] == 0:
         init["item_embedding"][split["train"][0, 1]] *= 1e-9
     return model, split, init, [draw_step(rng, model, size) for size in batch_sizes]
@@ -157,6 +159,21 @@ def named():
              {**squared_plain, "dim": 3, "layers": 3, "degree_epsilon": 0.0}),
             ("lightgcn_repeats", 13, (5, 9, 2), [], [24, 24, 24],
              {**bpr, "dim": 4, "layers": 4, "degree_epsilon": 1e-7, "lr": 0.01}),
+            ("mmgcn", 14, (7, 16, 2), [6, 3], [8, 1, 9],
+             {"dim": 4, "latent": 3, "tables": "frozen", "reg": 0.01}),
+            ("mmgcn_trained", 15, (6, 17, 2), [3, 5, 2], [9, 6],
+             {"dim": 3, "latent": 5, "tables": "trained", "reg": 0.1}),
+            ("mmgcn_image", 16, (8, 16, 1), [7], [5, 12],
+             {"dim": 5, "latent": 4, "tables": "trained", "reg": 1.0, "lr": 0.01}),
+            ("dualgnn", 17, (8, 16, 2), [6, 3], [9, 1, 7],
+             {"dim": 4, "hidden": 5, "neighbours": 4, "fusion": "aliased", "reg": 0.1,
+              "degree_epsilon": 0.0}),
+            ("dualgnn_separate", 18, (9, 17, 1), [2, 5, 3], [8, 6],
+             {"dim": 3, "hidden": 4, "neighbours": 3, "fusion": "separate", "reg": 1.0,
+              "degree_epsilon": 1e-7}),
+            ("dualgnn_image", 19, (6, 16, 2), [7], [5, 11],
+             {"dim": 5, "hidden": 3, "neighbours": 9, "fusion": "aliased", "reg": 1e-3,
+              "degree_epsilon": 0.0, "lr": 0.01}),
             ("grcn_two_modalities", 14, (8, 17, 2), [7, 4], [11, 5],
              {"dim": 5, "routing": 0, "reg": 0.1, "reg-users": "all"}),
             ("grcn_routed", 15, (7, 16, 1), [3, 6, 2], [9, 12],
@@ -177,7 +194,9 @@ def random_case(name, seed, index):
     if "layers" in settings:
         settings["layers"] = kind.choices["layers"][index % len(kind.choices["layers"])]
     n_modalities = (index + index // 4) % 4 if kind.has_features else 0
-    if kind.has_features and n_modalities == 0:
+    if kind.needs_features:
+        n_modalities = max(n_modalities, 1)
+    if "losses" in settings and n_modalities == 0:
         settings["losses"] = ALL  # align and mask alone would have nothing to add up
     return draw(
         name, rng, n_users=int(rng.integers(4, 31)), n_items=int(rng.integers(16, 71)),

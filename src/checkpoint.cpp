@@ -131,15 +131,10 @@ Texts identity(const Dataset& data, const ModelKind& kind, const Settings& setti
   for (const Setting& setting : settings.known())
     out[option_name(setting.name)] = settings.text(setting.name);
   const Interactions& x = data.interactions;
-  uint64_t hash = 14695981039346656037U;
   std::string sizes = std::to_string(x.n_users) + " users, " + std::to_string(x.n_items) + " items";
-  for (const auto* part : {&x.train, &x.valid, &x.test}) {
+  for (const auto* part : {&x.train, &x.valid, &x.test})
     sizes += ", " + std::to_string(part->size());
-    for (const auto& [user, item] : *part)
-      for (const int32_t number : {user, item})
-        hash = (hash ^ static_cast<uint32_t>(number)) * 1099511628211U;
-  }
-  out["data"] = sizes + " interactions, hash " + std::to_string(hash);
+  out["data"] = sizes + " interactions, hash " + std::to_string(checksum(x));
   for (const auto& m : data.modalities)
     out["data"] += ", " + m.name + " of " + std::to_string(m.dim);
   return out;

@@ -17,11 +17,11 @@ struct Position {
 };
 
 /// Returns what tells one training's checkpoint from another's: the model, every setting, and the
-/// data by their sizes and a hash of the interactions (Fowler, Noll and Vo's).
+/// data by their sizes and the interactions' checksum.
 Texts identity(const Dataset& data, const ModelKind& kind, const Settings& settings);
 
-/// Writes a checkpoint with these texts and arrays. An older one keeps its name until the new one is
-/// on the disk. Throws when it cannot be written.
+/// Writes a checkpoint with these texts and arrays. An older one keeps its name until the new one
+/// is on the disk. Throws when it cannot be written.
 void write_checkpoint(const std::filesystem::path& path, const Texts& about,
                       const Position& position, Device& device,
                       const std::vector<SavedArray>& arrays);

@@ -1,4 +1,4 @@
-// The program `bm3`: train, sweep, synth, recommend, eval.
+// The program `bm3`: train, sweep, synth, import, recommend, eval.
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +9,8 @@
 #include <numeric>
 #include <variant>
 
+#include "data/files.h"
+#include "data/lines.h"
 #include "error.h"
 #include "interrupt.h"
 #include "report.h"
@@ -116,12 +118,12 @@ void report(const TrainOptions& options, const Dataset& data, const TrainResult&
   std::fflush(stdout);  // a disk that is full must not take the figures
   write_run(options.out, options, data, result);
   std::printf("results in %s\n", options.out.c_str());
-  flush_output(" The results are in " + options.out.string());
 }
 
 void run(TrainOptions options) {
+  std::error_code ignored;
   if (options.resume && is_complete(options.out)) {
-    fs::remove(checkpoint_path(options.out));  // of a run that was killed just before it did this
+    fs::remove(checkpoint_path(options.out), ignored);  // which a kill has left
     std::printf("results in %s, complete\n", options.out.c_str());
     return;
   }
@@ -137,7 +139,8 @@ void run(TrainOptions options) {
     std::fprintf(stderr, "interrupted in epoch %zu; to go on: bm3 --resume %s\n",
                  result.epochs.size() + 1, options.out.c_str());
   else
-    fs::remove(checkpoint_path(options.out));
+    fs::remove(checkpoint_path(options.out), ignored);
+  flush_output(" The results are in " + options.out.string());
   if (result.ended != interrupted && result.ended != complete)
     throw Error(result.ended + "; the results are of the best epoch before it");
   if (Interruption::signal() != 0) std::raise(Interruption::signal());
@@ -150,35 +153,90 @@ void run(const SynthOptions& options) {
   std::printf("wrote %s\n", (options.data / options.name).string().c_str());
 }
 
+void run(const ImportOptions& options) {
+  import_dataset(options.spec, options.name, options.data,
+                 [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
+  std::printf("wrote %s\n", (options.data / options.name).string().c_str());
+}
+
+/// Returns the number of a user: by original id, or by the number where the run has no such ids.
+size_t find_user(const Run& past, const std::string& user) {
+  const auto begin = past.user_ids.begin(), end = past.user_ids.end();
+  const auto at = std::find(begin, end, user);
+  if (at != end) return static_cast<size_t>(at - begin);
+  int64_t number = -1;
+  if (begin != end)
+    throw Error("--user is " + in_quotes(user) +
+                ": expected the original id of one of the run's users");
+  if (!parse(user, number) || number < 0 || number >= past.n_users)
+    throw Error("--user is " + in_quotes(user) + ": expected a number below " +
+                std::to_string(past.n_users));
+  return static_cast<size_t>(number);
+}
+
 void run(const RecommendOptions& options) {
   const Run past = read_run(options.run);
-  if (options.user >= past.n_users)
-    throw Error("--user is " + std::to_string(options.user) + ": expected a number below " +
-                std::to_string(past.n_users));
-  const size_t user = static_cast<size_t>(options.user), width = past.result.width;
+  const size_t user = find_user(past, options.user), width = past.result.width;
   const int32_t* const item = past.result.lists.data() + user * longest_list;
   const float* const h_u = past.result.user.data() + user * width;
   std::puts("rank\titem\tscore");
   for (size_t k = 0; k < options.k && item[k] >= 0; ++k) {
     const float* const h_i = past.result.item.data() + static_cast<size_t>(item[k]) * width;
-    std::printf("%zu\t%d\t%.6f\n", k + 1, item[k],
+    const std::string id = past.item_ids.empty()
+                               ? std::to_string(item[k])
+                               : tsv_field(past.item_ids[static_cast<size_t>(item[k])]);
+    std::printf("%zu\t%s\t%.6f\n", k + 1, id.c_str(),
                 static_cast<double>(std::inner_product(h_u, h_u + width, h_i, 0.0F)));
   }
 }
 
+bool is_own(const Run& past, const Interactions& x) {
+  return x.size() == past.n_interactions &&
+         (past.checksum == 0 || past.checksum == checksum(x));
+}
+
 /// Reads the data that a run was trained on, where they are now.
-Dataset data_of(const Run& past, const fs::path& folder) {
-  if (!folder.empty() && !fs::exists(folder / past.name))
-    throw Error("no data set " + (folder / past.name).string() +
-                ": expected --data to say where it is now");
-  Dataset data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, past.name)
-                                : load_dataset(folder, past.name, past.seed);
-  const Interactions& x = data.interactions;
-  if (x.n_users != past.n_users || x.n_items != past.n_items || x.size() != past.n_interactions)
-    throw Error((folder / past.name).string() + " is not the data that the run was trained on: " +
-                "expected " + std::to_string(past.n_users) + " users, " +
-                std::to_string(past.n_items) + " items and " +
-                std::to_string(past.n_interactions) + " interactions");
+Dataset own_data(const Run& past) {
+  const fs::path path = past.data / past.name;
+  if (!past.data.empty() && !fs::exists(path))
+    throw Error("no data set " + path.string() + ": expected --data to say where it is now");
+  Dataset data = past.data.empty() ? synthetic_dataset(SyntheticSpec{}, past.name)
+                                   : load_dataset(past.data, past.name, past.seed);
+  if (!is_own(past, data.interactions))
+    throw Error(path.string() + " is not the data that the run was trained on: expected " +
+                std::to_string(past.n_interactions) + " interactions as they were, or --data");
+  return data;
+}
+
+/// Throws where a number below both sizes has two ids, of those that are known.
+void check_ids(const std::vector<std::string>& ids, const std::vector<std::string>& of_run,
+               const std::string& what) {
+  for (size_t k = 0; k < std::min(ids.size(), of_run.size()); ++k)
+    if (!of_run[k].empty() && ids[k] != of_run[k])
+      throw Error(what + " " + std::to_string(k) + " is " + in_quotes(ids[k]) +
+                  ", but in the run " + in_quotes(of_run[k]) +
+                  ": expected the same users and items by the same numbers");
+}
+
+/// Reads the data set that the folder holds under the run's name or is itself: the run's data, or
+/// other interactions of the same users and items.
+Dataset given_data(const Run& past, const fs::path& folder) {
+  const fs::path own = absolute_path(folder), other = own / own.filename();
+  const bool holds = fs::exists(own / past.name);
+  if (!holds && !fs::exists(other.string() + ".inter"))
+    throw Error("no data set " + (folder / past.name).string() + ": expected --data to hold it, or "
+                "to be the folder of another");
+  Dataset data = holds ? load_dataset(folder, past.name, past.seed)
+                       : load_dataset(own.parent_path(), own.filename().string(), past.seed);
+  Interactions& x = data.interactions;
+  if (x.n_users > past.n_users || x.n_items > past.n_items)
+    throw Error(folder.string() + " has " + std::to_string(x.n_users) + " users and " +
+                std::to_string(x.n_items) + " items: expected those of the run, " +
+                std::to_string(past.n_users) + " and " + std::to_string(past.n_items));
+  check_ids(data.user_ids, past.user_ids, "user");
+  check_ids(data.item_ids, past.item_ids, "item");
+  x.n_users = past.n_users;
+  x.n_items = past.n_items;
   return data;
 }
 
@@ -223,7 +281,7 @@ double difference(const Metrics& now, const Metrics& past, const std::string& ti
 
 void run(const EvalOptions& options) {
   const Run past = read_run(options.run);
-  const Dataset data = data_of(past, options.data.empty() ? past.data : options.data);
+  const Dataset data = options.data.empty() ? own_data(past) : given_data(past, options.data);
   DeviceChoice device = options.device;
   if (device.device == "run") {
     device.device = past.device == "cuda" ? "auto" : "cpu";
@@ -238,6 +296,11 @@ void run(const EvalOptions& options) {
   const Metrics valid = Evaluator<float>(*ops, x.valid, x).metrics(items);
   const Metrics test = Evaluator<float>(*ops, x.test, x).metrics(items);
   print_figures({{"validation", valid}, {"test", test}}, data, *past.model);
+  std::fprintf(stderr, "device       %s\n", ops->name().c_str());
+  if (!is_own(past, x)) {
+    std::puts("other interactions than the run's: there are no figures to compare with");
+    return;
+  }
   const double largest = std::max(difference(valid, past.result.valid, "validation"),
                                   difference(test, past.result.test, "test"));
   std::printf("figures: %s; lists: %zu of %zu users' differ\n",
@@ -245,7 +308,6 @@ void run(const EvalOptions& options) {
               : largest == 0                    ? "equal to the run's"
                            : ("up to " + shortest(largest) + " from the run's").c_str(),
               count_different(lists.host(), past.result.lists), items.rows);
-  std::fprintf(stderr, "device       %s\n", ops->name().c_str());
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ enum class Stream : uint32_t {
   split = 1,       // 8:1:1 split of a data set without x_label
   shuffle = 2,     // order of the interactions; step = epoch
   negative = 3,    // a batch's negative items; step = epoch
+  neighbour = 4,   // copies among a user's neighbours; step = epoch
   parameter = 16,  // initial values; + index of the parameter
   synthetic = 64,  // built-in data; + index of the table
   view = 256,      // dropout masks [Eq. 5]; + table (0 nodes of the graph, 1 + m modality m)

@@ -3,7 +3,8 @@
 //   config.json          what was asked for and what came out
 //   log.csv              a line an epoch; losses are weighted as they enter L
 //   user_embedding.npy, item_embedding.npy   [n_users, w], [n_items, w] of the best epoch
-//   top_k.tsv            a line a user: the best items without those of the user's training
+//   top_k.tsv            a line a user: the best items without those of the user's training, with
+//                        original ids where the data set has maps
 // Nothing in it depends on the time of day, on speed or on the number of threads.
 #include "options.h"
 #include "train.h"
@@ -23,7 +24,7 @@ void write_run(const std::filesystem::path& out, const TrainOptions& options, co
 /// Returns where the checkpoint of a run is: beside its folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& out);
 
-/// Returns what a checkpoint says of a run besides its model and settings.
+/// Returns what a run's checkpoint says besides the model, settings and data.
 Texts about_run(const TrainOptions& options, const Dataset& data);
 
 /// Returns a run's options by its checkpoint, with the data folder and threads of `given` where it
@@ -43,6 +44,9 @@ struct Run {
   uint64_t seed;
   int64_t n_users, n_items;
   size_t n_interactions;
+  uint64_t checksum;  // of the interactions; 0 in runs of earlier versions
+  std::vector<std::string> user_ids, item_ids;  // original ids by number, those of items that are
+                                                // in a list; empty: not known
   TrainResult result;  // without its epochs and what was allocated
 };
 

@@ -36,6 +36,14 @@ inline std::string in_quotes(std::string_view text) {
   return "'" + one_line(text.substr(0, longest)) + (text.size() > longest ? "...'" : "'");
 }
 
+/// A column's name in small letters, without blanks, _ and -.
+inline std::string plain(std::string_view column) {
+  std::string out;
+  for (const char c : column)
+    if (c != ' ' && c != '_' && c != '-') out += c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+  return out;
+}
+
 inline std::string join(const std::vector<std::string>& words, const char* between) {
   std::string out;
   for (const auto& word : words) out += (out.empty() ? "" : between) + word;

@@ -28,8 +28,8 @@ struct TrainResult {
   std::vector<Epoch> epochs;
   size_t allocated = 0;  // bytes on the device when the first epoch began
   std::string ended;     // `complete`, `interrupted`, or what is not finite and what to try
-  // Of the best epoch; 0 where the first was interrupted:
-  size_t best_epoch = 0;
+  // Of the best epoch:
+  size_t best_epoch = 0;          // 0: the first was interrupted
   Metrics valid, test;            // of 0 users where the data have no such split
   size_t width = 0;               // w
   std::vector<float> user, item;  // final vectors [n_users, w], [n_items, w]
@@ -51,22 +51,26 @@ using Texts = std::map<std::string, std::string>;
 /// How a training is saved, goes on, and is stopped.
 struct Survival {
   std::filesystem::path file;  // of the checkpoint; empty: none is written
-  Texts about;                 // what the checkpoint says of the run, besides model and settings
+  Texts about;                 // what the checkpoint says besides the model, settings and data
   bool resume = false;         // go on from the checkpoint
-  double period = 240;         // seconds; a batch or a validation of a minute may come on top
-  std::function<bool()> stop = [] { return false; };         // asked after each batch
-  std::function<void(const std::string&)> not_saved = [](const std::string&) {};  // and why
+  double period = 240;         // seconds: a validation may take a minute more
+  std::function<bool()> stop = [] { return false; };  // is asked after each batch
+  /// Is told why a checkpoint could not be written; the training goes on.
+  std::function<void(const std::string&)> not_saved = [](const std::string&) {};
 };
 
 /// Trains a model on `data` by `settings`, the model's and the training's. The same seed on the
-/// same device gives the same result, whatever the number of threads, and wherever it was resumed.
-/// A checkpoint is written at the start, after each period, in the middle of an epoch too, and
-/// at the end, when whoever has kept the result removes it. Where a loss is no longer finite, or
-/// `stop` says so, the training ends with the best epoch so far. Throws where there is no
-/// validation and the number of epochs was not set, a validation or test split has no user of the
-/// training split, features are not finite, no epoch has ended before a loss that is not finite, or
-/// the best epoch's vectors are not; then no checkpoint is left. Throws as Checkpoint does where
-/// there is none of this training to resume.
+/// same device gives the same result, whatever the number of threads, and wherever the training was
+/// stopped and resumed.
+///
+/// Writes a checkpoint at the start, after each period, within an epoch too, and at the end: the
+/// caller removes it when the result is safe. Ends early, with the best epoch so far, when `stop`
+/// says so or a loss is no longer finite.
+///
+/// Throws where a validation or test split has no user of the training split, where there is no
+/// validation and the number of epochs was not set, where features are not finite, and as
+/// Checkpoint does. Throws and removes the checkpoint where the first epoch's loss or the best
+/// epoch's vectors are not finite, with what to try.
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
                   const Settings& settings, const TrainProgress& progress,
                   const Survival& survival = {});

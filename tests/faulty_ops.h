@@ -60,7 +60,7 @@ class FaultyOps : public CpuOps<double> {
     if (is("linear_x_scaled") && d_x.at) scale(d_x);
     if (is("linear_W_scaled")) scale(d_W);
     if (is("linear_b_scaled")) scale(d_b);
-    for (size_t k = 0; k < d_y.cols && is("linear_b_short"); ++k)
+    for (size_t k = 0; k < d_b.cols && is("linear_b_short"); ++k)
       d_b.at[k] -= d_y.row(d_y.rows - 1)[k];
   }
 

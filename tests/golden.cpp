@@ -223,6 +223,8 @@ Golden::Step read_batch(const Golden& g, size_t s) {
   const auto items = read("items", users.size(), g.n_items());
   Golden::Step step;
   if (g.kind->draws_negatives) step.negatives = read("negatives", users.size(), g.n_items());
+  if (const std::string drawn = in_step(s, "neighbours"); g.find(drawn))
+    step.neighbours = numbers(g, drawn, {g.n_users(), any}, {g.n_users()});
   for (size_t k = 0; k < users.size(); ++k) step.pairs.push_back({users[k], items[k]});
   return step;
 }

@@ -27,7 +27,7 @@ std::string shape_words(const Shape& shape);
 struct Golden {
   struct Step {
     std::vector<Interaction> pairs;
-    std::vector<int32_t> negatives;
+    std::vector<int32_t> negatives, neighbours;
   };
   const ModelKind* kind = nullptr;
   Settings settings{{}};  // the model's, and those of every golden

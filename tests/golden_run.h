@@ -213,6 +213,7 @@ class GoldenRun {
         values.push_back(static_cast<T>(x * (1 + (random.below(2) ? how.jitter : -how.jitter))));
       upload(ops, v.value, values);
     }
+    model_->begin_epoch(how.seed, 1);
     while (step_ < g.steps.size() && step()) ++step_;
     if (step_ == g.steps.size()) put_final();
     put_metrics();
@@ -223,10 +224,14 @@ class GoldenRun {
 
  private:
   bool step() {
-    const auto& [pairs, negatives] = g_.steps[step_];
+    const auto& [pairs, negatives, neighbours] = g_.steps[step_];
     batch_ = loader_.load(pairs.data(), negatives.data(), pairs.size());
     adam_.begin_step(batch_);
     set_masks();
+    if (const size_t k = model_->n_neighbours()) {
+      g_.at(now("neighbours"), {g_.n_users(), k});
+      model_->set_neighbours(neighbours);
+    }
     if (magnitudes_) measure_terms();
     model_->forward(batch_);
     for (Trace& t : model_->trace(batch_)) put_trace(t);

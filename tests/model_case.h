@@ -41,12 +41,14 @@ inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_
     c.negatives.push_back((pair.item + 1 + random.below(items - 1)) % static_cast<int32_t>(items));
   c.settings.set("dim", std::to_string(2 + random.below(5)));
   if (c.settings.knows("features")) c.settings.set("features", "tuned");
+  if (c.settings.knows("neighbours")) c.settings.set("neighbours", "2");
+  if (c.settings.knows("hidden")) c.settings.set("hidden", "3");
   for (size_t m = 0; m < n_modalities; ++m)
     c.modalities.push_back({"m" + std::to_string(m), 1 + static_cast<size_t>(random.below(6))});
   return c;
 }
 
-/// Calls check(case, words) for the product of a model's layers 0 .. 3, modalities 0 .. 3, the
+/// Calls check(case, words) for the product of a model's layers 0 .. 3, modalities up to 3, the
 /// words of each setting, and each entry of a list alone and all (only all where there are no
 /// modalities); numbers, and whether features are tuned, take turns. Returns the number of cases.
 using CheckCase = std::function<void(const ModelCase&, const std::string&)>;
@@ -58,13 +60,14 @@ inline size_t for_each_case(const ModelKind& kind, const CheckCase& check) {
     if (s.name == "layers" || s.name == "routing") values = {"0", "1", "2", "3"};
     if (s.name != "features" && s.name != "recipe" && !values.empty()) axes.push_back({&s, values});
   }
-  size_t product = kind.reads_features ? 4 : 1;
+  const size_t fewest = kind.needs_features ? 1 : 0;
+  size_t product = kind.reads_features ? 4 - fewest : 1;
   for (const auto& [setting, values] : axes) product *= values.size();
   const size_t n = std::max<size_t>(product, 32);
   for (uint64_t seed = 1; seed <= n; ++seed) {
     size_t at = seed;
     const auto turn = [&](size_t size) { return std::exchange(at, at / size) % size; };
-    ModelCase c = random_case(kind, kind.reads_features ? turn(4) : 0, seed);
+    ModelCase c = random_case(kind, kind.reads_features ? fewest + turn(4 - fewest) : 0, seed);
     std::string words = kind.name + ", " + std::to_string(c.modalities.size()) + " modalities";
     for (const auto& [setting, values] : axes) {
       std::string value = values[turn(values.size())];
@@ -134,6 +137,7 @@ struct CaseOnDevice {
     Random random(c.seed + 1);
     for (const auto& v : variables(ops, *model, batch))
       upload(ops, v.value, random.numbers<T>(v.value.size()));
+    model->begin_epoch(seed, 1);
   }
   /// Forward pass with fresh draws, and backward pass. Returns the losses.
   std::vector<Loss> step() {

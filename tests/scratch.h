@@ -1,6 +1,7 @@
 #pragma once
 // A folder for a test's files, and the message of an error.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -48,6 +49,17 @@ inline std::string read_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw Error("cannot read " + path.string());
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+/// Waits until `come` or the end of a child, which stays to be waited for.
+template <class Come>
+void wait_until(const Come& come, pid_t child) {
+  const auto is_over = [child] {
+    siginfo_t over{};
+    return waitid(P_PID, static_cast<id_t>(child), &over, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+           over.si_pid != 0;
+  };
+  while (!come() && !is_over()) usleep(500);
 }
 
 /// Every file and folder below `folder`, by name.

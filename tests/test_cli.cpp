@@ -179,8 +179,12 @@ TEST_F(Cli, EvalOfDataThatMoved) {
   fs::rename(before, folder_ / "new/toy");
   const std::string where = ": expected --data to say where it is now";
   expect_refused({"eval", "one"}, "no data set " + before + where);
-  expect_refused({"eval", "one", "--data", "new/toy"}, "no data set new/toy/toy" + where);
-  EXPECT_EQ(run({"eval", "one", "--data", "new"}).status, 0);
+  expect_refused({"eval", "one", "--data", "new/none"},
+                 "no data set new/none/toy: expected --data to hold it, or to be the folder of "
+                 "another");
+  for (const std::string folder : {"new", "new/toy", "new/toy/"})
+    EXPECT_EQ(lines_of(run({"eval", "one", "--data", folder}).out).back(),
+              "figures: equal to the run's; lists: 0 of 60 users' differ");
 }
 
 TEST_F(Cli, Synth) {

@@ -144,7 +144,8 @@ TEST_F(Cli, RefusesADamagedRun) {
     EXPECT_EQ(lines_of(outcome.err).size(), 1U) << outcome.err;
     write_file(path, right);
   }
-  expect_refused({"recommend", "one", "--user", "60"}, "--user is 60: expected a number below 60");
+  expect_refused({"recommend", "one", "--user", "60"},
+                 "--user is '60': expected a number below 60");
   expect_refused({"eval", "one/config.json"},
                  "cannot open one/config.json/config.json (Not a directory): expected the folder "
                  "that a run of bm3 left");
@@ -222,7 +223,7 @@ TEST_F(Cli, InterruptedRunLeavesNothingHalfWritten) {
     } else {
       EXPECT_NE(outcome.status, 0);
     }
-    fs::remove_all(folder_ / "run");
+    for (const char* may_be : {"run", "run.checkpoint"}) fs::remove_all(folder_ / may_be);
     EXPECT_EQ(names_below(folder_.path()), before);
   }
   EXPECT_GT(interrupted, 0U);

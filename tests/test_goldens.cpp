@@ -222,7 +222,7 @@ std::string refusal_of(const Change& change) {
 const char* const settings[][3] = {
     {"format", "bm3-golden-1", "expected the format bm3-golden-2, not 'bm3-golden-1'"},
     {"format", nullptr, "the setting format is missing: expected "},
-    {"model", "vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn or grcn"},
+    {"model", "vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn"},
     {"model", "bpr", "the setting pair-form is missing: expected -ln(1e-10 + sigma(x)) or -ln "
                      "sigma(x) for a triple"},
     {"model", nullptr, "the setting model is missing: expected "},

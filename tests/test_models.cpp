@@ -118,6 +118,17 @@ TEST_P(ModelTest, AStepChangesNoParameterAndRepeats) {
   EXPECT_EQ(host<double>(*ops, at.model->parameters().values()), values);
 }
 
+/// Turns rows that are a softmax into logarithms whose mean is 0 and whose variance is that of what
+/// the softmax was taken of.
+void undo_softmax(std::vector<double>& x, size_t cols) {
+  const auto n = static_cast<double>(cols);
+  for (size_t first = 0; first < x.size(); first += cols) {
+    double mean = 0;
+    for (size_t k = first; k < first + cols; ++k) mean += (x[k] = std::log(x[k])) / n;
+    for (size_t k = first; k < first + cols; ++k) x[k] = (x[k] - mean) * std::sqrt(n / (n - 1));
+  }
+}
+
 /// Initial values: ranges, and second moments within five standard deviations, of each parameter's
 /// law; keyed by the seed.
 TEST_P(ModelTest, InitialValuesFollowTheirLaws) {
@@ -131,7 +142,8 @@ TEST_P(ModelTest, InitialValuesFollowTheirLaws) {
   parameters.initialise(3);
   const auto values = host<double>(*ops, parameters.values());
   for (const auto& p : parameters.all()) {
-    const auto x = host<double>(*ops, p.value);
+    std::vector<double> x = host<double>(*ops, p.value);
+    if (p.law.softmax) undo_softmax(x, p.value.cols);
     double squares = 0;
     for (double value : x) squares += value * value;
     const double variance = p.law.spread * p.law.spread / (p.law.normal ? 1 : 3);

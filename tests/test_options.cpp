@@ -75,6 +75,10 @@ TEST(Options, WhatIsNoSetting) {
   EXPECT_EQ(some.modalities, (std::vector<std::string>{"image", "text"}));
   EXPECT_TRUE(some.device.tf32 && some.device.cusparse && some.device.threads == 3);
   EXPECT_EQ(some.device.device, "auto");
+  EXPECT_FALSE(some.resume);
+  const TrainOptions resumed = train("--resume R --data D --threads 3");
+  EXPECT_TRUE(resumed.resume && resumed.out == "R" && resumed.data == "D");
+  EXPECT_EQ(resumed.device.threads, 3);
   const auto eval = std::get<EvalOptions>(parse("eval R --device cpu --threads 2"));
   EXPECT_EQ(eval.device.device, "cpu");
   EXPECT_EQ(eval.device.threads, 2);
@@ -84,7 +88,12 @@ TEST(Options, WhatIsNoSetting) {
 
 const std::string folder = ": expected the name of a folder in the data folder (--data)";
 const std::string modality = ": expected NAME:DIM:NOISE, as in image:4096:3";
+const std::string columns = ": expected user=COLUMN, item=COLUMN or time=COLUMN";
+const std::string features =
+    ": expected NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids";
 const std::string once = " stands without a value, or twice: expected one value (bm3";
+const std::string resume =
+    ": expected --data and --threads at most, for the run has all other options";
 const std::string list = " --help lists what there is)";
 
 const std::pair<const char*, std::string> refused[] = {
@@ -101,7 +110,7 @@ const std::pair<const char*, std::string> refused[] = {
      "--seed is '18446744073709551616': expected a whole number from 0 to 18446744073709551615"},
     {"baby --batch 1\n2", "--batch is '1 2': expected a whole number from 1 to 1000000"},
     {"baby --recipe sports", "--recipe is 'sports': expected released or paper"},
-    {"baby --model vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn or grcn"},
+    {"baby --model vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn"},
     {"baby --losses rec,ce", "--losses is 'ce': expected rec or align or mask"},
     {"baby --losses rec,rec", "--losses names 'rec' twice: expected different names"},
     {"baby --modalities a,b,a", "--modalities names 'a' twice: expected different names"},
@@ -111,7 +120,27 @@ const std::pair<const char*, std::string> refused[] = {
     {".baby", "the data set's name is '.baby'" + folder},
     {"synth a/b", "the data set's name is 'a/b'" + folder},
     {"synth eval", "the data set's name is 'eval', a command of bm3: expected another"},
+    {"import import --ratings F",
+     "the data set's name is 'import', a command of bm3: expected another"},
+    {"import x", "--ratings is required (bm3 import" + list},
+    {"import x --ratings F --core 0",
+     "--core is '0': expected a whole number from 1 to 1073741823"},
+    {"import x --ratings F --split date", "--split is 'date': expected random or time"},
+    {"import x --ratings F --columns users=1", "--columns is 'users=1'" + columns},
+    {"import x --ratings F --columns user=", "--columns is 'user='" + columns},
+    {"import x --ratings F --columns user=1 user=2",
+     "--columns names 'user' twice: expected different names"},
+    {"import x --ratings F --features image", "--features is 'image'" + features},
+    {"import x --ratings F --features image=f.npy", "--features is 'image=f.npy'" + features},
+    {"import x --ratings F --features image=f.npy,", "--features is 'image=f.npy,'" + features},
+    {"import x --ratings F --features a/b=f", "--features is 'a/b=f'" + features},
+    {"import x --ratings F --features all=f.csv",
+     "a modality is named 'all': expected neither all nor none nor a comma, which --modalities "
+     "could not name"},
     {"", "no data set: expected its NAME, as in `bm3 baby`"},
+    {"baby --resume R", "NAME stands beside --resume" + resume},
+    {"--resume R --data D --threads 2 --seed 999", "--seed stands beside --resume" + resume},
+    {"--out R --resume R", "--out stands beside --resume" + resume},
     {"synth x --users 0", "--users is '0': expected a whole number from 1 to 1073741823"},
     {"synth x --modality image:8", "--modality is 'image:8'" + modality},
     {"synth x --modality a/b:8:1", "--modality is 'a/b:8:1'" + modality},
@@ -138,6 +167,24 @@ const std::pair<const char*, std::string> refused[] = {
     {"baby synth x", "NAME stands before a command: expected what follows `bm3 synth`"},
     {"--seed 3 synth x", "--seed stands before a command: expected what follows `bm3 synth`"}};
 
+TEST(Options, OfAnImport) {
+  const auto import = std::get<ImportOptions>(
+      parse("import N --ratings r.gz --columns user=a=b time=3 --features image=i.b "
+            "text=t.npy,ids.txt --split time --core 1"));
+  EXPECT_EQ(import.name, "N");
+  EXPECT_EQ(import.data, "data");
+  EXPECT_EQ(import.spec.ratings, "r.gz");
+  EXPECT_EQ(import.spec.columns.user, "a=b");
+  EXPECT_EQ(import.spec.columns.item, "");
+  EXPECT_EQ(import.spec.columns.time, "3");
+  ASSERT_EQ(import.spec.features.size(), 2U);
+  EXPECT_EQ(import.spec.features[0].file, "i.b");
+  EXPECT_EQ(import.spec.features[0].ids, "");
+  EXPECT_EQ(import.spec.features[1].file, "t.npy");
+  EXPECT_EQ(import.spec.features[1].ids, "ids.txt");
+  EXPECT_TRUE(import.spec.by_time && import.spec.core == 1 && import.spec.seed == 999);
+}
+
 TEST(Options, RefusesWhatCannotBe) {
   for (const auto& row : refused)
     EXPECT_EQ(error_of([&] { parse(row.first); }), row.second) << row.first;
@@ -160,13 +207,18 @@ using Entries = std::vector<std::pair<std::string, std::string>>;
 
 const Entries of_train = {
     {"NAME", ""}, {"--data", "[data]"}, {"--out", "[runs/NAME-MODEL-SEED-TIME-PROCESS]"},
-    {"--modalities", "[all]"}, {"--threads", "[0]"}, {"--device", "[auto]"}, {"--tf32", "[off]"},
-    {"--spmm", "[own]"}, {"--model", "[bm3]"}, {"synth", ""}, {"recommend", ""}, {"eval", ""}};
+    {"--resume", "RUN"}, {"--modalities", "[all]"}, {"--threads", "[0]"}, {"--device", "[auto]"},
+    {"--tf32", "[off]"}, {"--spmm", "[own]"}, {"--model", "[bm3]"}, {"sweep", ""}, {"synth", ""},
+    {"import", ""}, {"recommend", ""}, {"eval", ""}, {"--version", ""}};
 const std::pair<std::string, Entries> of_commands[] = {
     {"synth",
      {{"NAME", ""}, {"--data", "[data]"}, {"--users", "[19445]"}, {"--items", "[7050]"},
       {"--interactions", "[160792]"}, {"--modality", "[image:4096:3 text:384:1]"},
       {"--seed", "[2023]"}}},
+    {"import",
+     {{"NAME", ""}, {"--data", "[data]"}, {"--ratings", "[required]"},
+      {"--columns", "[usual names, or Amazon's order]"}, {"--features", "[none]"},
+      {"--core", "[5]"}, {"--split", "[random]"}, {"--seed", "[999]"}}},
     {"recommend", {{"RUN", ""}, {"--user", "[required]"}, {"-k", "[10]"}}},
     {"eval",
      {{"RUN", ""}, {"--data", "[where the run found it]"}, {"--threads", "[0]"},

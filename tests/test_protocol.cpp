@@ -7,6 +7,7 @@
 #include <set>
 
 #include "layers/negatives.h"
+#include "scratch.h"
 #include "train.h"
 
 namespace bm3::test {
@@ -27,6 +28,7 @@ struct Script {
   std::vector<int32_t> negatives;
   std::vector<uint32_t> steps;           // that masks were drawn for
   std::vector<uint64_t> seeds;
+  size_t last_finite = SIZE_MAX;         // batch
 };
 Script script;
 
@@ -50,7 +52,8 @@ class Scripted final : public Model<float> {
   explicit Scripted(const Setup<float>& s)
       : Model<float>(s, embedding_tables(s, xavier_uniform), {{"one", 2.0}}),
         user_(ops, n_users * n_users),
-        item_(ops, n_items * n_users) {}
+        item_(ops, n_items * n_users),
+        epoch_(ops, 1) {}
   void draw(const Batch&, uint64_t seed, const uint32_t* step) override {
     script.steps.push_back(*step);
     script.seeds.push_back(seed);
@@ -65,11 +68,13 @@ class Scripted final : public Model<float> {
       }
     script.batches.push_back(pairs);
     *loss(0) += static_cast<double>(script.batches.size());
+    if (script.batches.size() > script.last_finite) *loss(0) = NAN;
   }
   void backward(const Batch&) override {}
   std::vector<Trace> trace(const Batch&) override { return {}; }
   Embeddings<float> embeddings() override {
-    const Ranks& now = script.epochs[std::min(epoch_++, script.epochs.size() - 1)];
+    const size_t last = script.epochs.size() - 1;
+    const Ranks& now = script.epochs[std::min<size_t>(epoch_.data()[0]++, last)];
     for (size_t u = 0; u < n_users; ++u) {
       user_.data()[u * n_users + u] = 1;
       for (size_t i = 0, rank = 0; i < n_items; ++i) {  // others fill the ranks that are left
@@ -85,9 +90,13 @@ class Scripted final : public Model<float> {
     return {user_.matrix(n_users, n_users), item_.matrix(n_items, n_users)};
   }
 
+  std::vector<SavedArray> state() override {
+    return {saved_array("place in the script", epoch_.matrix(1, 1))};
+  }
+
  private:
   Array<float> user_, item_;
-  size_t epoch_ = 0;
+  Array<uint32_t> epoch_;
 };
 
 struct Outcome {
@@ -96,8 +105,9 @@ struct Outcome {
 };
 
 Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::string>& words,
-            bool negatives = false) {
-  script = {epochs, {}, {}, {}, {}};
+            bool negatives = false, const Dataset& of = data(), const Survival& survival = {},
+            size_t last_finite = SIZE_MAX) {
+  script = {epochs, {}, {}, {}, {}, last_finite};
   const ModelKind kind{"scripted", "", {dim_setting()}, {}, negatives, false,
                        [](const Setup<float>& s) -> std::unique_ptr<Model<float>> {
                          return std::make_unique<Scripted>(s);
@@ -108,9 +118,10 @@ Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::s
   for (const auto& [name, value] : words) settings.set(name, value);
   const auto ops = make_cpu_ops<float>(1);
   Outcome out;
-  out.result = train(*ops, data(), kind, settings,
+  out.result = train(*ops, of, kind, settings,
                      {[](size_t) {}, [](size_t, size_t, size_t) {},
-                      [&](const Epoch& epoch) { out.epochs.push_back(epoch); }});
+                      [&](const Epoch& epoch) { out.epochs.push_back(epoch); }},
+                     survival);
   return out;
 }
 
@@ -235,6 +246,104 @@ TEST(Protocol, StopsWhenSoManyEpochsBroughtNothingBetter) {
     EXPECT_EQ(out.epochs.size(), 3 + patience);
     EXPECT_EQ(out.result.best_epoch, 3u);
   }
+}
+
+// ------------------------------------------------------------------- without a validation split
+
+TEST(Protocol, WithoutValidationTheLastEpochCounts) {
+  Dataset no_valid = data();
+  no_valid.interactions.valid.clear();
+  const Outcome out = run(story, {{"epochs", "4"}, {"patience", "1"}}, false, no_valid);
+  EXPECT_EQ(out.epochs.size(), 4u);
+  EXPECT_EQ(out.result.best_epoch, 4u);
+  EXPECT_EQ(out.result.valid.n_users, 0u);
+  EXPECT_EQ(out.result.test.recall[3], 1.0);
+  EXPECT_EQ(out.result.test.recall[at20], 0);
+  EXPECT_EQ(out.result.item[50 * n_users], 100.0F - 30);
+  EXPECT_ERROR(run(story, {}, false, no_valid),
+               "scripted has no validation split, which would end the training: expected --epochs "
+               "to say when");
+}
+
+TEST(Protocol, WithoutTestOrWithTrainingAloneTheRestIsTheSame) {
+  Dataset no_test = data(), alone = data();
+  no_test.interactions.test.clear();
+  const Outcome out = run(story, {{"epochs", "5"}}, false, no_test);
+  EXPECT_EQ(out.result.best_epoch, 3u);
+  EXPECT_EQ(out.result.test.n_users + out.result.by_popularity.n_users, 0u);
+  alone.interactions.test.clear();
+  alone.interactions.valid.clear();
+  const Outcome last = run(story, {{"epochs", "2"}}, false, alone);
+  EXPECT_EQ(last.result.best_epoch, 2u);
+  EXPECT_EQ(last.result.lists.size(), n_users * longest_list);
+}
+
+// ------------------------------------------------------------------------- stopped, and resumed
+
+/// In epoch 3, of six batches each, after the first.
+TEST(Protocol, GoesOnWhereItWasStopped) {
+  const ScratchFolder scratch;
+  const std::map<std::string, std::string> words = {{"epochs", "5"}, {"batch", "8"}};
+  const Outcome whole = run(story, words);
+  const auto batches = script.batches;
+  size_t left = 13;
+  Survival survival;
+  survival.file = scratch / "run.checkpoint";
+  survival.stop = [&] { return --left == 0; };
+  const Outcome first = run(story, words, false, data(), survival);
+  EXPECT_EQ(first.result.ended, interrupted);
+  EXPECT_EQ(first.result.best_epoch, 2u);
+  EXPECT_EQ(first.result.valid.recall[at20], 0.6);
+  EXPECT_EQ(first.result.lists.size(), n_users * longest_list);
+  EXPECT_EQ(script.batches, std::vector(batches.begin(), batches.begin() + 13));
+  survival.stop = [] { return false; };
+  survival.resume = true;
+  for (int again : {0, 1}) {  // at its end, nothing is left to train
+    const Outcome rest = run(story, words, false, data(), survival);
+    EXPECT_EQ(rest.result.ended, complete);
+    EXPECT_EQ(rest.result.best_epoch, 3u);
+    EXPECT_EQ(rest.result.item, whole.result.item);
+    EXPECT_EQ(rest.result.lists, whole.result.lists);
+    EXPECT_EQ(rest.result.test.recall, whole.result.test.recall);
+    EXPECT_EQ(rest.result.epochs.size(), 5u);
+    EXPECT_EQ(rest.epochs.size(), again ? 0u : 3u);
+    EXPECT_EQ(script.batches, std::vector(batches.begin() + (again ? 30 : 13), batches.end()));
+  }
+}
+
+TEST(Protocol, StoppedInTheFirstEpochThereIsNoBest) {
+  Survival survival;
+  survival.stop = [] { return true; };
+  const Outcome out = run(story, {}, false, data(), survival);
+  EXPECT_EQ(out.result.ended, interrupted);
+  EXPECT_EQ(out.result.best_epoch, 0u);
+  EXPECT_EQ(script.batches.size(), 1u);
+}
+
+TEST(Protocol, ALossThatIsNotFiniteLeavesTheBestEpochSoFar) {
+  const ScratchFolder scratch;
+  const std::string message = " is not finite: try a smaller --lr, or look at the features' scale";
+  Survival survival;
+  survival.file = scratch / "run.checkpoint";
+  const Outcome out = run(story, {{"batch", "8"}}, false, data(), survival, 20);
+  EXPECT_EQ(out.result.ended, "the loss of epoch 4" + message);
+  EXPECT_EQ(out.result.best_epoch, 3u);
+  EXPECT_EQ(out.result.item[40 * n_users], 100.0F - 19);
+  EXPECT_ERROR(run(story, {{"batch", "8"}}, false, data(), survival, 5),
+               "the loss of epoch 1" + message);
+  EXPECT_FALSE(std::filesystem::exists(survival.file));
+}
+
+TEST(Protocol, GoesOnWithoutACheckpointThatCannotBeWritten) {
+  const ScratchFolder scratch;
+  std::vector<std::string> why;
+  Survival survival;
+  survival.file = scratch / "none/run.checkpoint";
+  survival.not_saved = [&](const std::string& message) { why.push_back(message); };
+  EXPECT_EQ(run(story, {{"epochs", "5"}}, false, data(), survival).result.best_epoch, 3u);
+  EXPECT_EQ(why, std::vector<std::string>(2, "cannot write " + survival.file.string() +
+                                                 " (No such file or directory): expected room for "
+                                                 "a checkpoint"));
 }
 
 }  // namespace

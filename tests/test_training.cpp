@@ -2,6 +2,7 @@
 // result, and a planted pattern that is learnt.
 #include "backends.h"
 #include "random_inputs.h"
+#include "scratch.h"
 #include "train.h"
 
 namespace bm3::test {
@@ -15,7 +16,8 @@ struct Run {
 
 using Words = std::vector<std::pair<const char*, const char*>>;
 
-Run trained(Ops<float>& ops, const ModelKind& kind, const Words& words, const Dataset& data) {
+Run trained(Ops<float>& ops, const ModelKind& kind, const Words& words, const Dataset& data,
+            const Survival& survival = {}) {
   std::vector<Setting> known = kind.settings;
   for (const Setting& setting : training_settings(kind)) known.push_back(setting);
   Settings settings(known);
@@ -28,7 +30,7 @@ Run trained(Ops<float>& ops, const ModelKind& kind, const Words& words, const Da
     run.valid_recall.push_back(epoch.valid.recall[0]);
   };
   run.result = train(ops, data, kind, settings,
-                     {[](size_t) {}, [](size_t, size_t, size_t) {}, on_epoch});
+                     {[](size_t) {}, [](size_t, size_t, size_t) {}, on_epoch}, survival);
   return run;
 }
 
@@ -115,6 +117,42 @@ TYPED_TEST(TrainingTest, GivesTheSameBytesForAnyNumberOfThreads) {
     const Run other = trained(*this->ops, kind, settings, data);
     EXPECT_NE(other.losses, once.losses) << words;
     EXPECT_NE(other.result.user, once.result.user) << words;
+  });
+}
+
+/// Stopped after every fourth batch, in an epoch or at its end, and resumed each time.
+TYPED_TEST(TrainingTest, GoesOnFromACheckpointToTheSameBytes) {
+  const Dataset data = small_data();
+  const ScratchFolder scratch;
+  this->for_each_model([&](const ModelKind& kind, const Words& settings, const std::string& words) {
+    const Run whole = trained(*TypeParam::make(2), kind, settings, data);
+    EXPECT_EQ(whole.result.ended, complete);
+    Survival survival;
+    survival.file = scratch / words;
+    Run run;
+    size_t runs = 0;
+    do {
+      size_t batches = 0;
+      survival.stop = [&] { return ++batches == 4; };
+      const Run next = trained(*TypeParam::make(2), kind, settings, data, survival);
+      run.losses.insert(run.losses.end(), next.losses.begin(), next.losses.end());
+      run.result = next.result;
+      survival.resume = true;
+      ++runs;
+    } while (run.result.ended == interrupted && runs < 9);
+    EXPECT_EQ(run.result.ended, complete) << words;
+    EXPECT_GE(runs, 6u) << words;
+    expect_same(run.result, whole.result, words);
+    EXPECT_EQ(run.losses, whole.losses) << words;
+    EXPECT_EQ(run.result.allocated, whole.result.allocated) << words;
+    ASSERT_EQ(run.result.epochs.size(), 4u) << words;
+    for (size_t e = 0; e < 4; ++e) {
+      const Epoch &there = run.result.epochs[e], &here = whole.result.epochs[e];
+      EXPECT_EQ(there.number, e + 1);
+      EXPECT_EQ(there.best, here.best) << words;
+      EXPECT_EQ(total(there.losses), total(here.losses)) << words;
+      EXPECT_EQ(there.valid.ndcg, here.valid.ndcg) << words;
+    }
   });
 }
 

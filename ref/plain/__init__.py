@@ -7,10 +7,13 @@ import argparse
 from plain.batches import Batches
 from plain.bm3 import Bm3
 from plain.bpr import Bpr
+from plain.dualgnn import DualGnn
 from plain.grcn import Grcn
 from plain.lightgcn import LightGcn
+from plain.mmgcn import Mmgcn
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "grcn": Grcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn, "grcn": Grcn,
+          "dualgnn": DualGnn}
 
 
 def add_settings(parser):

@@ -8,8 +8,11 @@ mask.* to tensors; `out` collects intermediates under their names in a golden (R
 """
 from reference.bm3 import ALL, Bm3
 from reference.bpr import Bpr
+from reference.dualgnn import DualGnn
 from reference.grcn import Grcn
 from reference.lightgcn import LightGcn
+from reference.mmgcn import Mmgcn
 from reference.ranking import metrics, top_k_lists
 
-MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "grcn": Grcn}
+MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "mmgcn": Mmgcn, "grcn": Grcn,
+          "dualgnn": DualGnn}

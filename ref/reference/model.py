@@ -18,6 +18,7 @@ class Model:
     """
     has_negatives = True  # a batch has negative items
     has_features = False  # items have features e_m [n_items, widths[m]] of each modality m
+    needs_features = False  # of one modality at least
 
     def __init__(self, settings, n_users, n_items, widths, train):
         self.settings, self.n_users, self.n_items = settings, n_users, n_items
@@ -33,6 +34,10 @@ class Model:
 
     def masks(self):
         """{mask: shape} of the masks that a step draws; an entry is 0 with probability dropout."""
+        return {}
+
+    def draws(self, rng):
+        """What else a step takes at random: {name in a golden: array}."""
         return {}
 
     def trains(self, parameter):

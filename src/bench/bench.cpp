@@ -37,7 +37,7 @@ struct Outcome {
 };
 
 /// Returns a model's cases: where it reads features, with each choice of its setting `features` if
-/// it has one, and without any.
+/// it has one, and without any if it can.
 std::vector<Case> cases_of(const ModelKind& kind, SyntheticSpec spec) {
   std::vector<Setting> known = kind.settings;
   for (Setting& setting : training_settings(kind)) known.push_back(std::move(setting));
@@ -52,6 +52,7 @@ std::vector<Case> cases_of(const ModelKind& kind, SyntheticSpec spec) {
         settings.set("features", choice);
         out.push_back({kind.name + ", " + choice + " features", kind, settings, spec});
       }
+  if (kind.needs_features) return out;
   spec.modalities.clear();
   out.push_back({kind.name + ", no features", kind, Settings(known), spec});
   return out;

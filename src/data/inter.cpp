@@ -25,14 +25,6 @@ void split_at(char separator, std::string_view text, Texts& pieces) {
   pieces.push_back(text);
 }
 
-/// `column` in small letters, without blanks, _ and -.
-std::string plain(std::string_view column) {
-  std::string out;
-  for (const char c : column)
-    if (c != ' ' && c != '_' && c != '-') out += c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
-  return out;
-}
-
 /// How many columns there are and where three of them stand; label = count without x_label.
 struct Columns {
   size_t count, user, item, label;
@@ -105,16 +97,20 @@ Interactions parse_rows(const Texts& lines, const Columns& columns, const std::s
 
 }  // namespace
 
+void shuffle_rows(std::vector<size_t>& rows, uint64_t seed, size_t user) {
+  for (size_t n = rows.size(); n > 1; --n) {
+    const Random4 random = philox(seed, Stream::split, static_cast<uint32_t>(user), n);
+    std::swap(rows[n - 1], rows[random.x[0] % n]);
+  }
+}
+
 void split_by_user(Interactions& data, const std::vector<Interaction>& all, uint64_t seed) {
   std::vector<std::vector<size_t>> of_user(static_cast<size_t>(data.n_users));
   for (size_t k = 0; k < all.size(); ++k) of_user[static_cast<size_t>(all[k].user)].push_back(k);
   std::vector<std::vector<Interaction>*> part(all.size(), &data.train);
   for (size_t u = 0; u < of_user.size(); ++u) {
     auto& rows = of_user[u];
-    for (size_t n = rows.size(); n > 1; --n) {
-      const Random4 random = philox(seed, Stream::split, static_cast<uint32_t>(u), n);
-      std::swap(rows[n - 1], rows[random.x[0] % n]);
-    }
+    shuffle_rows(rows, seed, u);
     const size_t n = rows.size(), held = n < 3 ? 0 : std::max<size_t>(1, (n + 5) / 10);
     for (size_t k = 0; k < 2 * held; ++k) part[rows[k]] = k < held ? &data.valid : &data.test;
   }
@@ -157,6 +153,15 @@ Interactions read_inter(const std::filesystem::path& path, uint64_t seed) {
   if (!file.read(text.data(), static_cast<std::streamsize>(text.size())))
     throw Error("cannot read " + path.string() + ": did it change while it was open?");
   return parse_inter(text, path.string(), seed);
+}
+
+uint64_t checksum(const Interactions& data) {
+  uint64_t hash = 14695981039346656037U;
+  for (const auto* part : {&data.train, &data.valid, &data.test})
+    for (const auto& [user, item] : *part)
+      for (const int32_t number : {user, item})
+        hash = (hash ^ static_cast<uint32_t>(number)) * 1099511628211U;
+  return hash;
 }
 
 std::string inter_text(const Interactions& data) {

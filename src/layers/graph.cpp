@@ -38,9 +38,23 @@ Graph<T> make_graph(Device& device, size_t n_users, size_t n_items,
           Array<T>(device, scale)};
 }
 
+template <class T>
+std::vector<Interaction> edges_of(const Graph<T>& graph) {
+  const std::vector<int64_t> begin = graph.begin.host();
+  const std::vector<int32_t> neighbour = graph.neighbour.host();
+  std::vector<Interaction> out;
+  for (size_t u = 0; u < graph.n_users; ++u)
+    for (int64_t e = begin[u]; e < begin[u + 1]; ++e)
+      out.push_back({static_cast<int32_t>(u), neighbour[static_cast<size_t>(e)] -
+                                                  static_cast<int32_t>(graph.n_users)});
+  return out;
+}
+
 template Graph<float> make_graph<float>(Device&, size_t, size_t,
                                         const std::vector<Interaction>&, double);
 template Graph<double> make_graph<double>(Device&, size_t, size_t,
                                           const std::vector<Interaction>&, double);
+template std::vector<Interaction> edges_of<float>(const Graph<float>&);
+template std::vector<Interaction> edges_of<double>(const Graph<double>&);
 
 }  // namespace bm3

@@ -15,6 +15,10 @@ template <class T>
 Graph<T> make_graph(Device& device, size_t n_users, size_t n_items,
                     const std::vector<Interaction>& train, double degree_epsilon = 0);
 
+/// Returns the graph's distinct interactions, by user, then by item; blocks.
+template <class T>
+std::vector<Interaction> edges_of(const Graph<T>& graph);
+
 /// H [n_nodes, d] = mean(H^0 .. H^L), plus residual * H^0 in the rows of items, with H^0 = E and
 /// H^{l+1} = D^-1/2 A D^-1/2 H^l. [Eq. 3, 4] `other` [n_nodes, d] is working memory, unused for
 /// L <= 1.

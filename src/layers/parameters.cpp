@@ -19,6 +19,15 @@ void draw(std::vector<double>& out, const Law& law, uint64_t seed, size_t parame
   }
 }
 
+/// Replaces each row [cols] by its softmax.
+void take_softmax(std::vector<double>& values, size_t cols) {
+  for (size_t first = 0; first < values.size(); first += cols) {
+    double sum = 0;
+    for (size_t k = first; k < first + cols; ++k) sum += values[k] = std::exp(values[k]);
+    for (size_t k = first; k < first + cols; ++k) values[k] /= sum;
+  }
+}
+
 }  // namespace
 
 Law xavier_uniform(size_t rows, size_t cols) {
@@ -26,6 +35,8 @@ Law xavier_uniform(size_t rows, size_t cols) {
 }
 Law xavier_normal(size_t rows, size_t cols) { return {true, std::sqrt(2 / as_real(rows + cols))}; }
 Law of_fan_in(size_t fan_in) { return {false, 1 / std::sqrt(as_real(fan_in))}; }
+
+Law softmax_of(Law law) { return {law.normal, law.spread, true}; }
 
 template <class T>
 Parameters<T>::Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes) : ops_(ops) {
@@ -48,6 +59,7 @@ void Parameters<T>::initialise(uint64_t seed) {
   for (size_t k = 0; k < all_.size(); ++k) {
     std::vector<double> drawn(all_[k].value.size());
     draw(drawn, all_[k].law, seed, k);
+    if (all_[k].law.softmax) take_softmax(drawn, all_[k].value.cols);
     const std::vector<T> cast(drawn.begin(), drawn.end());
     ops_.upload(all_[k].value.at, cast.data(), cast.size() * sizeof(T));
   }

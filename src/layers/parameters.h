@@ -7,16 +7,19 @@
 
 namespace bm3 {
 
-/// The law of initial values: normal with this deviation, or uniform in +-spread.
+/// The law of initial values: normal with this deviation, or uniform in +-spread; perhaps the
+/// softmax of such a row.
 struct Law {
   bool normal;
   double spread;
+  bool softmax = false;
 };
 /// Xavier's laws for a table or a weight [rows, cols], and the usual one of a bias behind `fan_in`
 /// inputs (Glorot and Bengio, 2010).
 Law xavier_uniform(size_t rows, size_t cols);
 Law xavier_normal(size_t rows, size_t cols);
 Law of_fan_in(size_t fan_in);
+Law softmax_of(Law law);
 
 struct ParameterShape {
   std::string name;  // as in a golden: user_embedding, image.weight, predictor.bias, ...

@@ -30,7 +30,7 @@ struct Sparse {
   Pairs columns() const { return {n_columns, begin_t.data(), row_t.data(), entry_t.data()}; }
 };
 
-/// Returns the matrix of these entries, whose places are distinct. Throws beyond 2^31 - 1 entries
+/// Returns the matrix of these entries; those in one place are equal and add up. Throws beyond 2^31 - 1 entries
 /// and where a place is out of range.
 template <class T>
 Sparse<T> make_sparse(Device& device, size_t n_rows, size_t n_columns, std::vector<Entry> entries);

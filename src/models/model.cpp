@@ -114,7 +114,7 @@ RegForm reg_form(const Settings& settings) {
 
 const std::vector<ModelKind>& all_models() {
   static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind(),
-                                             grcn_kind()};
+                                             mmgcn_kind(), grcn_kind(), dualgnn_kind()};
   return all;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "error.h"
 #include "layers/batch.h"
 #include "layers/graph.h"
 #include "layers/parameters.h"
@@ -17,6 +18,10 @@ struct ModalityShape {
   std::string name;
   size_t dim;  // d_m
 };
+
+/// Whether these are the features of images, to which the released code of some models gives
+/// another part than to the rest.
+inline bool is_visual(const ModalityShape& m) { return m.name == "image"; }
 
 /// What a model is made of. The loader bounds the rows of its batches.
 template <class T>
@@ -64,8 +69,14 @@ class Model {
         const std::vector<Loss>& losses);
   virtual ~Model() = default;
 
-  /// Draws what an epoch's steps take at random, keyed by (seed, epoch).
+  /// Draws what an epoch's steps take at random, keyed by (seed, epoch), and computes what they
+  /// take as a constant. The parameters have their values.
   virtual void begin_epoch(uint64_t, size_t) {}
+  /// Returns k, the number of each user's neighbours that `begin_epoch` draws; 0 where it draws
+  /// none.
+  virtual size_t n_neighbours() const { return 0; }
+  /// Takes these neighbours [n_users, k] instead of those drawn.
+  virtual void set_neighbours(const std::vector<int32_t>&) {}
   /// Draws what the next forward pass takes at random, keyed by (seed, *step).
   virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
   /// Adds the batch's losses to the running sums and keeps what `backward` reads.
@@ -81,8 +92,9 @@ class Model {
   /// and what an epoch begins with unless (seed, epoch) alone decide it.
   virtual std::vector<SavedArray> state() { return {}; }
 
-  /// Keeps the targets, which have no gradient, at their values in the last forward pass while the
-  /// parameters move: finite differences must not see them change.
+  /// Keeps the targets, which have no gradient, and the slopes of what is linear in pieces at their
+  /// values in the last forward pass while the parameters move: finite differences must not see
+  /// them change.
   virtual void hold_targets() {}
   /// Returns the masks that `draw` fills.
   virtual std::vector<Mask> masks(const Batch&) { return {}; }
@@ -160,19 +172,25 @@ struct ModelKind {
   std::unique_ptr<Model<float>> (*make_float)(const Setup<float>&);
   std::unique_ptr<Model<double>> (*make_double)(const Setup<double>&);
   std::map<std::string, std::string> training = {};  // other defaults of the training's settings
+  bool needs_features = false;  // of one modality at least
 };
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();
+ModelKind mmgcn_kind();
 ModelKind grcn_kind();
+ModelKind dualgnn_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();
 /// Returns the model of this name. Throws where there is none, with those that there are.
 const ModelKind& model_kind(const std::string& name);
 
+/// Throws where the model needs features and there are none.
 template <class T>
 std::unique_ptr<Model<T>> make_model(const ModelKind& kind, const Setup<T>& setup) {
+  if (kind.needs_features && setup.modalities.empty())
+    throw Error("the model " + kind.name + " without features: expected one modality or more");
   if constexpr (sizeof(T) == sizeof(float))
     return kind.make_float(setup);
   else

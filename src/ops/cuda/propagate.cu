@@ -108,7 +108,8 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
                          graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
                          static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), y.cols};
   by_width<T>(y.cols, warp, {y.at, x.at, z.at}, [&](auto width) {
-    launch(stream(), blocks_of(y.rows, warps_of_block), block_threads, row_sums_kernel<width, Propagation<T>>, p);
+    launch(stream(), blocks_of(y.rows, warps_of_block), block_threads,
+           row_sums_kernel<width, Propagation<T>>, p);
   });
   if (!by_cusparse) return;
   const auto [product, is_new] = lane().products.try_emplace(
