@@ -28,6 +28,7 @@ Json to_json(const Epoch& epoch) {
           {"losses", losses},
           {"valid", to_json(epoch.valid)},
           {"seconds", {epoch.train_seconds, epoch.valid_seconds}},
+          {"mib", {epoch.allocated_mib, epoch.process_mib}},
           {"best", epoch.best}};
 }
 
@@ -39,6 +40,8 @@ Epoch epoch_of(const Json& json) {
   epoch.valid = metrics_of(json.at("valid"));
   epoch.train_seconds = json.at("seconds").at(0);
   epoch.valid_seconds = json.at("seconds").at(1);
+  epoch.allocated_mib = json.at("mib").at(0);
+  epoch.process_mib = json.at("mib").at(1);
   epoch.best = json.at("best");
   return epoch;
 }

@@ -39,6 +39,26 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   data.modalities = std::move(chosen);
 }
 
+/// Says that there is no such data set, and what to try.
+[[noreturn]] void refuse_dataset(const fs::path& folder, const std::string& name) {
+  const std::string missing = "no data set " + (folder / name).string() + ": ";
+  if (fs::exists(folder / (name + ".inter"))) {
+    const fs::path above = (folder / "").parent_path().parent_path();
+    throw Error(missing + "did you mean --data " + (above.empty() ? "." : above.string()) + "?");
+  }
+  std::vector<std::string> names = {"--help"};
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    const std::string other = entry.path().filename().string();
+    if (fs::exists(entry.path() / (other + ".inter"))) names.push_back(one_line(other));
+  }
+  if (folder == "data") names.push_back("baby");  // which need not be there
+  const std::string meant = most_like(name, names);
+  if (!meant.empty()) throw Error(missing + "did you mean `bm3 " + meant + "`?");
+  throw Error(missing + "expected a folder with " + name + ".inter (data/README.md says where to " +
+              "get data and how to bring your own, --data where they are)");
+}
+
 /// Returns the requested data set: the built-in stand-in for `baby` where nobody said where it is.
 Dataset find_dataset(const TrainOptions& options) {
   const fs::path folder = options.data.empty() ? "data" : options.data;
@@ -48,9 +68,8 @@ Dataset find_dataset(const TrainOptions& options) {
   std::error_code status;
   const bool there = fs::symlink_status(folder / name, status).type() != fs::file_type::not_found;
   if (!there && (name != "baby" || !options.data.empty()))
-    throw Error("no data set " + (folder / name).string() + ": expected a folder with " + name +
-                ".inter (see data/README.md; --data says where)");
-  Dataset data = there ? load_dataset(folder, name, options.settings.whole("seed"))
+    refuse_dataset(folder, name);
+  Dataset data = there ? load_dataset(folder, name, options.settings.whole("split-seed"))
                        : synthetic_dataset(SyntheticSpec{}, name);
   choose_modalities(data, options.modalities);
   return data;
@@ -103,6 +122,8 @@ TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const Trai
     std::fprintf(stderr, "bm3: %s; the training goes on\n", one_line(why).c_str());
   };
   const Interruption noting;
+  EpochTable table(options.settings.whole("epochs"));
+  const auto print_epoch = [&](const Epoch& epoch) { table.print(epoch); };
   return train(ops, data, *options.model, options.settings,
                {print_start, print_progress, print_epoch}, survival);
 }
@@ -110,11 +131,12 @@ TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const Trai
 /// Prints a run's figures, and writes its folder: of the best epoch, or of the best so far.
 void report(const TrainOptions& options, const Dataset& data, const TrainResult& result,
             const Ops<float>& ops) {
-  print_end(result, ops);
+  print_end(result, options.settings, ops);
   print_figures({{"validation", result.valid},
                  {"test", result.test},
                  {"by popularity, test", result.by_popularity}},
                 data, *options.model);
+  print_advice(result, data, options.settings);
   std::fflush(stdout);  // a disk that is full must not take the figures
   write_run(options.out, options, data, result);
   std::printf("results in %s\n", options.out.c_str());
@@ -129,9 +151,9 @@ void run(TrainOptions options) {
   }
   if (options.resume) options = resumed_options(options);
   options.device = choose_device(options.device);
+  const Dataset data = find_dataset(options);
   if (options.out.empty()) options.out = default_run_folder(options);
   check_run_folder(options.out, options.resume);
-  const Dataset data = find_dataset(options);
   const auto ops = choose_ops(options.device);
   const TrainResult result = train_until_stopped(*ops, data, options);
   if (result.best_epoch > 0) report(options, data, result, *ops);
@@ -201,7 +223,7 @@ Dataset own_data(const Run& past) {
   if (!past.data.empty() && !fs::exists(path))
     throw Error("no data set " + path.string() + ": expected --data to say where it is now");
   Dataset data = past.data.empty() ? synthetic_dataset(SyntheticSpec{}, past.name)
-                                   : load_dataset(past.data, past.name, past.seed);
+                                   : load_dataset(past.data, past.name, past.split_seed);
   if (!is_own(past, data.interactions))
     throw Error(path.string() + " is not the data that the run was trained on: expected " +
                 std::to_string(past.n_interactions) + " interactions as they were, or --data");
@@ -226,8 +248,8 @@ Dataset given_data(const Run& past, const fs::path& folder) {
   if (!holds && !fs::exists(other.string() + ".inter"))
     throw Error("no data set " + (folder / past.name).string() + ": expected --data to hold it, or "
                 "to be the folder of another");
-  Dataset data = holds ? load_dataset(folder, past.name, past.seed)
-                       : load_dataset(own.parent_path(), own.filename().string(), past.seed);
+  Dataset data = holds ? load_dataset(folder, past.name, past.split_seed)
+                       : load_dataset(own.parent_path(), own.filename().string(), past.split_seed);
   Interactions& x = data.interactions;
   if (x.n_users > past.n_users || x.n_items > past.n_items)
     throw Error(folder.string() + " has " + std::to_string(x.n_users) + " users and " +
@@ -294,20 +316,27 @@ void run(const EvalOptions& options) {
   const Array<int32_t> lists = rank_again(*ops, x, past.result);
   const auto items = lists.matrix(static_cast<size_t>(x.n_users), longest_list);
   const Metrics valid = Evaluator<float>(*ops, x.valid, x).metrics(items);
-  const Metrics test = Evaluator<float>(*ops, x.test, x).metrics(items);
-  print_figures({{"validation", valid}, {"test", test}}, data, *past.model);
+  Evaluator<float> tested(*ops, x.test, x);
+  const Metrics test = tested.metrics(items);
+  if (options.each_user)
+    print_users(tested.of_each_user(lists.host()));
+  else
+    print_figures({{"validation", valid}, {"test", test}}, data, *past.model);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());
+  std::FILE* const to = options.each_user ? stderr : stdout;
   if (!is_own(past, x)) {
-    std::puts("other interactions than the run's: there are no figures to compare with");
+    std::fputs("other interactions than the run's: there are no figures to compare with\n", to);
     return;
   }
   const double largest = std::max(difference(valid, past.result.valid, "validation"),
                                   difference(test, past.result.test, "test"));
-  std::printf("figures: %s; lists: %zu of %zu users' differ\n",
-              valid.n_users + test.n_users == 0 ? "none"
-              : largest == 0                    ? "equal to the run's"
-                           : ("up to " + shortest(largest) + " from the run's").c_str(),
-              count_different(lists.host(), past.result.lists), items.rows);
+  const std::string rounded = "equal to the run's but for rounding, by which processors and "
+                              "libraries differ (by " + shortest(largest) + " at most)";
+  std::fprintf(to, "figures: %s; lists: %zu of %zu users' differ\n",
+               valid.n_users + test.n_users == 0 ? "none"
+               : largest == 0                    ? "equal to the run's"
+                                                 : rounded.c_str(),
+               count_different(lists.host(), past.result.lists), items.rows);
 }
 
 }  // namespace

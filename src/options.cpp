@@ -22,10 +22,27 @@ void check_name(const std::string& text) {
   for (const char* command : {"sweep", "synth", "import", "recommend", "eval"})
     if (text == command)
       throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
-  if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos ||
-      std::any_of(text.begin(), text.end(), is_control))
-    throw Error("the data set's name is " + in_quotes(text) +
-                ": expected the name of a folder in the data folder (--data)");
+  const auto impossible = [](const std::string& name) {
+    return name.empty() || name[0] == '.' || name.find('/') != std::string::npos ||
+           std::any_of(name.begin(), name.end(), is_control);
+  };
+  if (!impossible(text)) return;
+  std::filesystem::path folder = std::filesystem::path(one_line(text));
+  if (!folder.has_filename() || folder.extension() == ".inter") folder = folder.parent_path();
+  const std::string name = folder.filename().string(), data = folder.parent_path().string();
+  throw Error("the data set's name is " + in_quotes(text) +
+              ": expected the name of a folder in the data folder" +
+              (impossible(name) || data.empty() ? " (--data)"
+                                                : ", as in `" + name + " --data " + data + "`"));
+}
+
+/// Returns words that name a data set: that of the folder `data`, where --data names one instead of
+/// what holds it.
+std::string example(const std::filesystem::path& data) {
+  const std::filesystem::path folder = (data / "").parent_path();
+  const std::string name = folder.filename().string();
+  if (!std::filesystem::exists(folder / (name + ".inter"))) return "baby";
+  return name + " --data " + (folder.has_parent_path() ? folder.parent_path().string() : ".");
 }
 
 /// --modality NAME:DIM:NOISE ...
@@ -258,6 +275,12 @@ void add_import(CLI::App& app, ImportOptions& options) {
 
 // ------------------------------------------------------------------------------------ errors
 
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const auto* command : app.get_subcommands({})) names.push_back(command->get_name());
+  return names;
+}
+
 /// Returns where to look, which follows what is wrong with the words of `bm3` or of its command.
 std::string see_help(const CLI::App& app) {
   const auto given = app.get_subcommands();
@@ -265,12 +288,31 @@ std::string see_help(const CLI::App& app) {
          "--help lists what there is)";
 }
 
-/// Of the words that no option or argument took, the one to blame.
+/// Returns ": did you mean X?" where one of the known words is like `word`, else `otherwise`.
+std::string meant(const std::string& word, const std::vector<std::string>& known,
+                  const std::string& otherwise) {
+  const std::string best = most_like(word, known);
+  return best.empty() ? otherwise : ": did you mean " + best + "?";
+}
+
+/// What is wrong with the words that no option or argument took.
 std::string unexpected(const CLI::App& app) {
-  const auto words = app.remaining(true);
+  const auto words = app.remaining(true), commands = command_names(app);
+  const auto given = app.get_subcommands();
+  std::vector<std::string> options;
+  for (const auto* option : (given.empty() ? app : *given[0]).get_options())
+    for (const auto& name : option->get_lnames()) options.push_back("--" + name);
   for (const auto& word : words)
-    if (word.size() > 1 && word[0] == '-') return "there is no option " + in_quotes(word);
-  return "the argument " + in_quotes(words.front()) + " was not expected";
+    if (word.size() > 1 && word[0] == '-')
+      return "there is no option " + in_quotes(word) +
+             meant(word.substr(0, word.find('=')), options, see_help(app));
+  const auto& names = app.get_option("NAME")->results();
+  if (!given.empty() || names.empty())
+    return "the argument " + in_quotes(words.front()) + " was not expected" + see_help(app);
+  return "there is no command " + in_quotes(names[0]) +
+         meant(names[0], commands, ": expected one of " + join(commands, ", ") +
+                                       ", or one data set, as in `bm3 " + one_line(words[0]) +
+                                       "`");
 }
 
 /// Reads the words. Returns the help where it was asked for.
@@ -282,7 +324,7 @@ std::string parse_words(CLI::App& app, int argc, const char* const* argv) {
   } catch (const CLI::CallForVersion& e) {
     return e.what() + std::string("\n");
   } catch (const CLI::ExtrasError&) {
-    throw Error(unexpected(app) + see_help(app));
+    throw Error(unexpected(app));
   } catch (const CLI::ArgumentMismatch& e) {
     throw Error(split(e.what(), ':')[0] + " stands without a value, or twice: expected one value" +
                 see_help(app));
@@ -351,6 +393,8 @@ Command parse_command_line(int argc, const char* const* argv) {
              "the data folder, or a data set with other interactions of the run's users and items "
              "[where the run found it]");
   add_device(of_eval, eval.device);
+  of_eval.add_flag("--each-user", eval.each_user,
+                   "print every test metric of each user instead of the table [off]");
   // After the commands, which would copy it.
   app.footer("\nbm3 --model NAME --help lists another model's settings, bm3 COMMAND --help a "
              "command's options.");
@@ -372,7 +416,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     return train;
   }
   if (!of_synth && !of_import && train.name.empty())
-    throw Error("no data set: expected its NAME, as in `bm3 baby`");
+    throw Error("no data set: expected its NAME, as in `bm3 " + example(train.data) + "`");
   check_name(of_synth ? synth.name : of_import ? import.name : train.name);
   if (of_synth) return synth;
   if (of_import) return import;
@@ -380,7 +424,7 @@ Command parse_command_line(int argc, const char* const* argv) {
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;
   if (!std::count(recipes.begin(), recipes.end(), train.name)) train.settings.suit(train.name);
-  train.settings.suit(train.settings.text("recipe"));
+  if (train.settings.knows("recipe")) train.settings.suit(train.settings.text("recipe"));
   return train;
 }
 

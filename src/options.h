@@ -51,6 +51,7 @@ struct EvalOptions {
   std::filesystem::path data;  // that holds the run's data set, or itself another; empty: where the
                                // run found its data
   DeviceChoice device{"run"};  // "run": that of the run
+  bool each_user = false;      // print the test metrics of each user
 };
 
 /// bm3 sweep NAME

@@ -17,9 +17,11 @@ enum class Stream : uint32_t {
   shuffle = 2,     // order of the interactions; step = epoch
   negative = 3,    // a batch's negative items; step = epoch
   neighbour = 4,   // copies among a user's neighbours; step = epoch
+  pruning = 5,     // edges that an epoch keeps; step = epoch
   parameter = 16,  // initial values; + index of the parameter
   synthetic = 64,  // built-in data; + index of the table
   view = 256,      // dropout masks [Eq. 5]; + table (0 nodes of the graph, 1 + m modality m)
+  edge = 1024,     // dropped edges; + graph
 };
 
 struct Random4 {
@@ -58,6 +60,9 @@ BM3_HD Random4 philox(uint64_t seed, Stream stream, uint32_t step, uint64_t bloc
 BM3_HD uint64_t mask_block(int64_t row, int64_t column_block) {
   return static_cast<uint64_t>(row) << 32 | static_cast<uint64_t>(column_block);
 }
+
+/// The block that holds the draws of edges 4*block .. 4*block + 3; block 0 holds that of their rate.
+BM3_HD uint64_t edge_block(uint64_t block) { return 1 + block; }
 
 /// An entry is dropped when its random word is below this: p in units of 2^-32, an integer, so that
 /// every device draws the same mask. p in [0, 1).

@@ -66,10 +66,21 @@ std::string log_text(const std::vector<Epoch>& epochs) {
   out += ",valid_recall@20,valid_ndcg@20,best\n";
   for (const Epoch& e : epochs) {
     out += std::to_string(e.number) + "," + shortest(total(e.losses));
-    for (const Loss& loss : e.losses) out += "," + shortest(loss.weight * loss.value);
+    for (const Loss& loss : e.losses) out += "," + shortest(loss.value);
     for (const auto& values : {e.valid.recall, e.valid.ndcg})
       out += "," + (e.valid.n_users > 0 ? shortest(values[at20]) : "");
     out += e.best ? ",1\n" : ",0\n";
+  }
+  return out;
+}
+
+std::string timing_text(const std::vector<Epoch>& epochs) {
+  std::string out = "epoch,train_seconds,valid_seconds,allocated_mib,process_mib\n";
+  for (const Epoch& e : epochs) {
+    out += std::to_string(e.number);
+    for (double x : {e.train_seconds, e.valid_seconds, e.allocated_mib, e.process_mib})
+      out += "," + shortest(x);
+    out += "\n";
   }
   return out;
 }
@@ -184,6 +195,7 @@ void write_run(const fs::path& out, const TrainOptions& options, const Dataset& 
   const Json config = config_of(options, data, result);
   part.append("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   part.append("log.csv", log_text(result.epochs));
+  part.append("timing.csv", timing_text(result.epochs));
   write_embedding(part, "user_embedding.npy", result.user, result.width);
   write_embedding(part, "item_embedding.npy", result.item, result.width);
   part.append("top_k.tsv", top_k_text(result.lists, data));
@@ -239,7 +251,7 @@ Run read_run(const fs::path& folder) {
     run.n_interactions = data.at("interactions");
     run.checksum = data.value("checksum", uint64_t{0});
     run.model = &model_kind(json.at("model"));
-    run.seed = json.at("settings").at("seed");
+    run.split_seed = json.at("settings").at("split-seed");
     run.device = device.at("name");
     run.tf32 = device.at("tf32");
     run.result.ended = ended(json);

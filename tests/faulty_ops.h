@@ -1,5 +1,6 @@
 #pragma once
 // Operations with one wrong gradient each, to show that the checks would notice.
+#include <numeric>
 #include <string_view>
 
 #include "ops/cpu/cpu_ops.h"
@@ -41,7 +42,18 @@ constexpr Planted planted[] = {
     {"norm_of_other_half", "norm.d_x", "|H_i| for |H_u| and the reverse"},
     {"penalty_scaled", "penalty.d_i", "d_x is scaled"},
     {"penalty_halved", "penalty.d_i, other form", "the 2 of 2 x is missing"},
-    {"penalty_once", "penalty.d_i", "a row counts once, however often it occurs"}};
+    {"penalty_once", "penalty.d_i", "a row counts once, however often it occurs"},
+    {"linear_overwritten", "linear.d_x, added", "d_x = instead of += where there is no bias"},
+    {"columns_first_half", "columns.d_b", "the second half's gradient is the first's"},
+    {"sum_scaled", "sum.d_x", "the backward pass is scaled"},
+    {"leaky_relu_scaled", "leaky_relu.d_x", "d_x is scaled"},
+    {"leaky_relu_no_slope", "leaky_relu.d_x", "d_x = 0 where y < 0"},
+    {"normalise_scaled", "normalise.d_x", "d_x is scaled"},
+    {"normalise_no_radial_part", "normalise.d_x", "d_y / |x| alone"},
+    {"edge_dot_scaled", "sparse.d_w", "d_w is scaled"},
+    {"edge_dot_edge_ignored", "sparse.d_w", "d_w in the order of the pairs"},
+    {"softmax_scaled", "softmax.d_a", "d_a is scaled"},
+    {"softmax_no_sum", "softmax.d_a", "alpha d_alpha alone"}};
 
 class FaultyOps : public CpuOps<double> {
   using Base = CpuOps<double>;
@@ -50,18 +62,58 @@ class FaultyOps : public CpuOps<double> {
 
  public:
   explicit FaultyOps(std::string_view fault) : Base(1), fault_(fault) {}
+  /// Whether an operation that has the fault was called in a case where it is one.
+  bool met() const { return met_; }
 
   void linear_backward(Out d_x, Out d_W, Out d_b, In d_y, In x, Rows rows, In W) override {
     if (is("linear_W_ungathered")) {
       x = x.slice(0, d_y.rows);
       rows = {};
     }
+    if (!d_b.at && d_x.at && is("linear_overwritten")) std::fill_n(d_x.at, d_x.size(), 0.0);
     Base::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
     if (is("linear_x_scaled") && d_x.at) scale(d_x);
     if (is("linear_W_scaled")) scale(d_W);
     if (is("linear_b_scaled")) scale(d_b);
     for (size_t k = 0; k < d_b.cols && is("linear_b_short"); ++k)
       d_b.at[k] -= d_y.row(d_y.rows - 1)[k];
+  }
+
+  void copy_columns(Out y, size_t to, In x, size_t from, size_t n) override {
+    Base::copy_columns(y, to, x, from > 0 && is("columns_first_half") ? 0 : from, n);
+  }
+  void add(Out y, double b, In x, double a) override {
+    Base::add(y, b, x, backward_ && is("sum_scaled") ? a * slightly : a);
+  }
+  void leaky_relu_backward(Out d_x, In d_y, In y) override {
+    Base::leaky_relu_backward(d_x, d_y, y);
+    if (is("leaky_relu_scaled")) scale(d_x);
+    for (size_t k = 0; k < y.size() && is("leaky_relu_no_slope"); ++k)
+      if (y.at[k] < 0) d_x.at[k] = 0;
+  }
+  void normalise_backward(Out d_x, In d_y, In x) override {
+    if (is("normalise_no_radial_part")) {
+      for (size_t k = 0; k < x.size(); ++k) {
+        const double* const row = x.row(k / x.cols);
+        d_x.at[k] = d_y.at[k] / length_of(std::inner_product(row, row + x.cols, row, 0.0));
+      }
+      return;
+    }
+    Base::normalise_backward(d_x, d_y, x);
+    if (is("normalise_scaled")) scale(d_x);
+  }
+  void edge_dot(Out w, In y, In x, const Pairs& pairs, double its_scale) override {
+    Pairs of = pairs;
+    if (pairs.edge && is("edge_dot_edge_ignored")) of.edge = nullptr;
+    Base::edge_dot(w, y, x, of, is("edge_dot_scaled") ? its_scale * slightly : its_scale);
+  }
+  void edge_softmax_backward(Out d_a, In d_alpha, In alpha, const Pairs& pairs) override {
+    if (is("softmax_no_sum")) {
+      for (size_t e = 0; e < alpha.size(); ++e) d_a.at[e] = alpha.at[e] * d_alpha.at[e];
+      return;
+    }
+    Base::edge_softmax_backward(d_a, d_alpha, alpha, pairs);
+    if (is("softmax_scaled")) scale(d_a);
   }
 
   // LightGCN's backward pass is between the scatter to d_H and the next download.
@@ -154,7 +206,9 @@ class FaultyOps : public CpuOps<double> {
         for (size_t m = 0; m < c.cols; ++m) {
           const double share = alpha.row(m)[e] * d_w.at[e];
           const bool is_chosen = chosen.at[e] == static_cast<int32_t>(m);
-          if (is("edge_weights_all_chosen") && !is_chosen) d_c.row(r)[m] += share;
+          if (is("edge_weights_all_chosen") && chosen.at[e] >= 0 && !is_chosen)
+            d_c.row(r)[m] += share;
+          if (chosen.at[e] < 0 && is("edge_weights_pruned_too")) d_c.row(r)[m] += share;
           if (is("edge_weights_short") && is_chosen && k + 1 == pairs.begin[r + 1])
             d_c.row(r)[m] -= share;
         }
@@ -182,7 +236,11 @@ class FaultyOps : public CpuOps<double> {
  private:
   static constexpr double slightly = 1 + 1e-5;
 
-  bool is(std::string_view fault) const { return fault_ == fault; }
+  /// Whether this is the fault; if so, it was met.
+  bool is(std::string_view fault) {
+    met_ |= fault_ == fault;
+    return fault_ == fault;
+  }
   /// x * slightly; or what was added to `before`.
   static void scale(Out x, const std::vector<double>& before = {}) {
     for (size_t k = 0; k < x.size(); ++k) {
@@ -192,7 +250,7 @@ class FaultyOps : public CpuOps<double> {
   }
   /// Adds what is wrong with the cosine's gradient of one pair.
   void add_wrong(double* d_a, const double* a, const View<double>& b, double its_scale, bool second,
-                 bool target) const {
+                 bool target) {
     const size_t d = b.h.cols;
     double ab = 0, aa = 0, bb = 0, on_b, on_a;
     for (size_t c = 0; c < d; ++c) {
@@ -212,7 +270,7 @@ class FaultyOps : public CpuOps<double> {
   }
 
   std::string_view fault_;
-  bool backward_ = false, items_half_ = false;
+  bool backward_ = false, items_half_ = false, met_ = false;
 };
 
 }  // namespace bm3::test

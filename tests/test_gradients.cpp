@@ -1,60 +1,14 @@
 // Every part's backward pass alone against finite differences in double precision, and proof that
 // the checks notice a wrong one.
-#include <map>
-
 #include "backends.h"
+#include "check_rows.h"
 #include "faulty_ops.h"
-#include "finite_difference.h"
 #include "layers/graph.h"
 #include "layers/pair_loss.h"
-#include "layers/sparse.h"
 #include "random_pairs.h"
 
 namespace bm3::test {
 namespace {
-
-/// Relative errors by name, such as "linear.d_W".
-using Agreements = std::map<std::string, Agreement>;
-/// Checks a part, with random sizes. One with a matrix as its output is followed by the loss
-/// sum g . output with random numbers g, whose gradient is g.
-using Check = Agreements (*)(Ops<double>& ops, Random& random);
-using Vector = std::vector<double>;
-
-double dot(const Vector& a, const Vector& b) {
-  double sum = 0;
-  for (size_t k = 0; k < a.size(); ++k) sum += a[k] * b[k];
-  return sum;
-}
-
-/// Names of gradients with the sizes of their variables, which follow each other in memory.
-using Variables = std::vector<std::pair<std::string, size_t>>;
-
-/// At random numbers up to `scale`: what backward(variables, gradient) adds to a zero gradient,
-/// against the central differences of forward(variables).
-template <class Forward, class Backward>
-Agreements check_part(Ops<double>& ops, Random& random, double scale, const Variables& variables,
-                      const Forward& forward, const Backward& backward) {
-  size_t n = 0;
-  for (const auto& [name, size] : variables) n += size;
-  const Vector x = random.numbers<double>(n, scale);
-  Array<double> on_x(ops, x), d_x(ops, n);
-  backward(on_x.data(), d_x.data());
-  const Vector gradient = d_x.host(), differences = central_differences(x, [&](const Vector& at) {
-    on_x.upload(at);
-    return forward(on_x.data());
-  });
-  Agreements result;
-  auto begin = std::ptrdiff_t{0};
-  for (const auto& [name, size] : variables) {
-    const auto end = begin + static_cast<std::ptrdiff_t>(size);
-    const auto part = [&](const Vector& all) {
-      return Vector(all.begin() + begin, all.begin() + end);
-    };
-    result[name] = compare(part(gradient), part(differences), gradient_floor);
-    begin = end;
-  }
-  return result;
-}
 
 /// y = x[rows] W + b, with padding. [Eq. 1, 6]
 Agreements check_linear(Ops<double>& ops, Random& random) {
@@ -322,11 +276,29 @@ TYPED_TEST(GradientTest, OfNorms) { expect_right(*this->ops, check_norm); }
 /// BPR's loss with respect to users and items, and its regulariser, each in both forms
 TYPED_TEST(GradientTest, OfTriples) { expect_right(*this->ops, check_triples); }
 
+/// y += x W, whose d_x is added to
+TYPED_TEST(GradientTest, OfLinearLayersWithoutABias) {
+  expect_right(*this->ops, check_sum_of_layers);
+}
+
+/// Concatenation, sum, leaky ReLU, rows of length 1, and the regulariser with each row once
+TYPED_TEST(GradientTest, OfColumnsAndEntries) {
+  for (Check check : {check_columns, check_sum, check_leaky_relu, check_normalise, check_penalty})
+    expect_right(*this->ops, check);
+}
+
+/// S x with respect to x and to S's weights, and the softmax over a row's edges
+TYPED_TEST(GradientTest, OfEdges) {
+  for (Check check : {check_sparse, check_softmax}) expect_right(*this->ops, check);
+}
+
 /// GRCN's weights of edges, with respect to what attention reads and to the confidence
 TYPED_TEST(GradientTest, OfWeightedEdges) { expect_right(*this->ops, check_edges); }
 
-constexpr Check all_checks[] = {check_linear, check_lightgcn, check_rows, check_cosine,
-                                check_norm,   check_triples,  check_edges};
+constexpr Check all_checks[] = {check_linear,     check_lightgcn,  check_rows,      check_cosine,
+                                check_norm,       check_triples,   check_columns,   check_sum,
+                                check_leaky_relu, check_normalise, check_penalty,   check_sparse,
+                                check_softmax,    check_sum_of_layers, check_edges};
 
 /// Each planted error lifts the error of its part above the bound.
 TEST(PlantedFault, IsCaught) {
@@ -344,7 +316,7 @@ TEST(PlantedFault, IsCaught) {
 }
 
 /// Without a fault the same checks find nothing.
-TEST(PlantedFault, NoneIsNotCaught) {
+TEST(PlantedFault, RightOperationsPass) {
   FaultyOps ops("none");
   for (Check check : all_checks) expect_right(ops, check);
 }

@@ -36,11 +36,12 @@ const Line lines[] = {
      {{"recipe", "released"}, {"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"},
       {"reg-form", "norm"}, {"mm-weight", "2"}, {"features", "frozen"},
       {"losses", "rec,align,mask"}, {"dim", "64"}, {"lr", "0.001"}, {"batch", "2048"},
-      {"epochs", "1000"}, {"patience", "20"}, {"seed", "999"}}},
+      {"epochs", "1000"}, {"patience", "20"}, {"seed", "999"}, {"split-seed", "999"}}},
     // What suits a data set.
     {"elec --reg 0.5", {{"layers", "2"}, {"dropout", "0.3"}, {"reg", "0.5"}}},
     {"mine", {{"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"}}},
     {"paper", {{"recipe", "released"}, {"reg-form", "norm"}, {"mm-weight", "2"}}},
+    {"baby --model freedom", {{"layers", "2"}, {"rho", "0.8"}, {"mm-weight", "0.001"}}},
     {"sports --model=lightgcn", {{"layers", "4"}, {"reg", "0.01"}, {"pair-form", "epsilon"}}},
     // A recipe, and what is given explicitly: in any order.
     {"sports --recipe paper", {{"reg-form", "squared"}, {"reg", "0.01"}, {"mm-weight", "1"}}},
@@ -86,7 +87,8 @@ TEST(Options, WhatIsNoSetting) {
 
 // ------------------------------------------------------------------------------------- refused
 
-const std::string folder = ": expected the name of a folder in the data folder (--data)";
+const std::string as_in = ": expected the name of a folder in the data folder, as in ",
+                  folder = ": expected the name of a folder in the data folder (--data)";
 const std::string modality = ": expected NAME:DIM:NOISE, as in image:4096:3";
 const std::string columns = ": expected user=COLUMN, item=COLUMN or time=COLUMN";
 const std::string features =
@@ -95,6 +97,11 @@ const std::string once = " stands without a value, or twice: expected one value 
 const std::string resume =
     ": expected --data and --threads at most, for the run has all other options";
 const std::string list = " --help lists what there is)";
+const std::string models = [] {
+  std::vector<std::string> names;
+  for (const ModelKind& kind : all_models()) names.push_back(kind.name);
+  return join(names, " or ");
+}();
 
 const std::pair<const char*, std::string> refused[] = {
     {"baby --dropout 1", "--dropout is '1': expected a number from 0 to below 1"},
@@ -110,7 +117,7 @@ const std::pair<const char*, std::string> refused[] = {
      "--seed is '18446744073709551616': expected a whole number from 0 to 18446744073709551615"},
     {"baby --batch 1\n2", "--batch is '1 2': expected a whole number from 1 to 1000000"},
     {"baby --recipe sports", "--recipe is 'sports': expected released or paper"},
-    {"baby --model vbpr", "--model is 'vbpr': expected bm3 or bpr or lightgcn"},
+    {"baby --model nobody", "--model is 'nobody': expected " + models},
     {"baby --losses rec,ce", "--losses is 'ce': expected rec or align or mask"},
     {"baby --losses rec,rec", "--losses names 'rec' twice: expected different names"},
     {"baby --modalities a,b,a", "--modalities names 'a' twice: expected different names"},
@@ -118,7 +125,12 @@ const std::pair<const char*, std::string> refused[] = {
     {"baby --spmm cusparse --device cpu",
      "--spmm cusparse needs a GPU: expected it without --device cpu"},
     {".baby", "the data set's name is '.baby'" + folder},
-    {"synth a/b", "the data set's name is 'a/b'" + folder},
+    {"..", "the data set's name is '..'" + folder},
+    {"a/../", "the data set's name is 'a/../'" + folder},
+    {"/a/b/baby/", "the data set's name is '/a/b/baby/'" + as_in + "`baby --data /a/b`"},
+    {"a/baby/baby.inter", "the data set's name is 'a/baby/baby.inter'" + as_in +
+                              "`baby --data a`"},
+    {"synth a/b", "the data set's name is 'a/b'" + as_in + "`b --data a`"},
     {"synth eval", "the data set's name is 'eval', a command of bm3: expected another"},
     {"import import --ratings F",
      "the data set's name is 'import', a command of bm3: expected another"},
@@ -159,7 +171,14 @@ const std::pair<const char*, std::string> refused[] = {
     {"baby --layers 2 --model=bpr", "there is no option '--layers' (bm3" + list},
     {"synth x --model bpr", "there is no option '--model' (bm3 synth" + list},
     {"eval R --spmm own", "there is no option '--spmm' (bm3 eval" + list},
-    {"baby more", "the argument 'more' was not expected (bm3" + list},
+    {"train baby",
+     "there is no command 'train': expected one of synth, recommend, eval, or one data set, as in "
+     "`bm3 baby`"},
+    {"sinth x", "there is no command 'sinth': did you mean synth?"},
+    {"eval R S", "the argument 'S' was not expected (bm3 eval" + list},
+    {"baby --layer 2", "there is no option '--layer': did you mean --layers?"},
+    {"baby --modle=bpr", "there is no option '--modle=bpr': did you mean --model?"},
+    {"eval R --thread 2", "there is no option '--thread': did you mean --threads?"},
     {"baby --seed", "--seed" + once + list},
     {"baby --seed 1 --seed 2", "--seed" + once + list},
     {"baby --model bpr --model bm3", "--model" + once + list},
@@ -222,7 +241,7 @@ const std::pair<std::string, Entries> of_commands[] = {
     {"recommend", {{"RUN", ""}, {"--user", "[required]"}, {"-k", "[10]"}}},
     {"eval",
      {{"RUN", ""}, {"--data", "[where the run found it]"}, {"--threads", "[0]"},
-      {"--device", "[run]"}, {"--tf32", "[off]"}}}};
+      {"--device", "[run]"}, {"--tf32", "[off]"}, {"--each-user", "[off]"}}}};
 
 /// --help lists these, and no other option.
 void expect_entries(const std::string& text, const Entries& entries) {

@@ -17,8 +17,13 @@ class Bpr(Model):
         user, item = self.embeddings()
         x = (user[users] * item[items]).sum(dim=1) - (user[users] * item[negatives]).sum(dim=1)
         pair = -torch.log(1e-10 + torch.sigmoid(x)).mean()
-        own = self.user(users), self.item(items), self.item(negatives)
+        user, item = self.regularised(user, item)
+        own = user[users], item[items], item[negatives]
         return pair + self.settings["reg"] * sum(rows.norm() for rows in own) / len(users)
 
     def embeddings(self):
+        return self.user.weight, self.item.weight
+
+    def regularised(self, user, item):
+        """The tables, also where other vectors rank."""
         return self.user.weight, self.item.weight

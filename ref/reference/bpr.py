@@ -13,8 +13,8 @@ class Bpr(Model):
         users, items, negatives = batch["users"], batch["items"], batch["negatives"]
         user, item = self.embeddings(p, out)
         out["x"] = (user[users] * (item[items] - item[negatives])).sum(dim=1)
-        own = [p["user_embedding"][users], p["item_embedding"][items],
-               p["item_embedding"][negatives]]  # also where other vectors rank
+        user, item = self.regularised(p, out)
+        own = [user[users], item[items], item[negatives]]
         return {"bpr": pair_loss(out["x"], self["pair-form"]),
                 "reg": batch_regularizer(own, self["reg-form"])}
 
@@ -22,4 +22,8 @@ class Bpr(Model):
         return loss["bpr"] + self["reg"] * loss["reg"]
 
     def embeddings(self, p, out):
+        return p["user_embedding"], p["item_embedding"]
+
+    def regularised(self, p, out):
+        """The tables, also where other vectors rank."""
         return p["user_embedding"], p["item_embedding"]

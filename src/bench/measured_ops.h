@@ -157,6 +157,15 @@ class MeasuredOps final : public Ops<float> {
     measure("masks [Eq. 5]", 2 * 10 * (2 * 2 + 4) / 4.0 * num(mask.size()),
             num(mask.size()) + index(rows), [&] { ops_->draw_mask(mask, rows, p, key); });
   }
+  void drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
+                  const double* rate) override {
+    measure("dropped edges", num(y.size()), 9 * num(y.size()),
+            [&] { ops_->drop_edges(y, w, mask, rate); });
+  }
+  void draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) override {
+    measure("dropped edges", 2 * 10 * (2 * 2 + 4) / 4.0 * num(mask.size()), num(mask.size()),
+            [&] { ops_->draw_edges(mask, rate, ratio, key); });  // FLOPs as in draw_mask
+  }
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
                    const Pairs& pairs, double mean, double weight) override {
     // a.a once a row; the view, a.b, b.b and d_a for each pair, or for a row whose pairs are alike.

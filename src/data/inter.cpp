@@ -44,7 +44,7 @@ Columns parse_header(std::string_view line, const std::string& name) {
     if (std::count(at, columns.end(), wanted) > 1)
       fail(name, 1, "the column " + wanted + " stands twice: expected it once");
     for (const auto& column : columns)
-      if (at == columns.end() && plain(column) == plain(wanted))
+      if (at == columns.end() && plain(column.substr(0, column.find(':'))) == plain(wanted))
         fail(name, 1, in_quotes(column) + " in the header: did you mean " + wanted + "?");
     if (at == columns.end() && wanted != "x_label")
       fail(name, 1, "no column " + wanted + " in the header " + in_quotes(line) +
@@ -52,6 +52,15 @@ Columns parse_header(std::string_view line, const std::string& name) {
     return static_cast<size_t>(at - columns.begin());
   };
   return {columns.size(), find("userID"), find("itemID"), find("x_label")};
+}
+
+/// Returns the number from 0 to `last` that `text` is.
+int32_t read_number(const std::string& name, size_t line, const char* title, std::string_view text,
+                    int64_t last, const std::string& expected) {
+  int32_t value = 0;
+  if (!parse(text, value) || value < 0 || value > last)
+    fail(name, line, std::string(title) + " is " + in_quotes(text) + ": expected " + expected);
+  return value;
 }
 
 /// Puts each line but the header into the part that its x_label says; without one, into train.
@@ -65,6 +74,8 @@ Interactions parse_rows(const Texts& lines, const Columns& columns, const std::s
                               std::to_string(rows) + " interactions)";
   std::unordered_map<int64_t, size_t> line_of;
   line_of.reserve(rows);
+  std::string repeat;  // what is wrong with the first line that repeats a pair
+  size_t repeat_line = 0, repeats = 0;
   Texts fields;
   for (size_t line = 2; line <= lines.size(); ++line) {
     if (lines[line - 1].empty()) fail(name, line, "is blank: expected an interaction");
@@ -72,26 +83,27 @@ Interactions parse_rows(const Texts& lines, const Columns& columns, const std::s
     if (fields.size() != columns.count)
       fail(name, line, "has " + std::to_string(fields.size()) + " fields: expected " +
                            std::to_string(columns.count) + ", as in the header");
-    const auto number = [&](size_t column, const std::string& title, int64_t last,
+    const auto number = [&](size_t column, const char* title, int64_t last,
                             const std::string& expected) {
-      int32_t value = 0;
-      if (!parse(fields[column], value) || value < 0 || value > last)
-        fail(name, line, title + " is " + in_quotes(fields[column]) + ": expected " + expected);
-      return value;
+      return read_number(name, line, title, fields[column], last, expected);
     };
     const int32_t user = number(columns.user, "userID", most, numbers),
                   item = number(columns.item, "itemID", most, numbers);
     int32_t label = 0;
     if (columns.label < columns.count) label = number(columns.label, "x_label", 2, labels);
     const auto [first, is_new] = line_of.emplace(int64_t{user} << 32 | int64_t{item}, line);
-    if (!is_new)
-      fail(name, line, "user " + std::to_string(user) + " and item " + std::to_string(item) +
-                           " stand in line " + std::to_string(first->second) +
-                           " already: expected each pair once");
+    if (!is_new && repeats++ == 0) {
+      repeat_line = line;
+      repeat = "user " + std::to_string(user) + " and item " + std::to_string(item) +
+               " stand in line " + std::to_string(first->second) + " already";
+    }
     data.n_users = std::max(data.n_users, user + int64_t{1});
     data.n_items = std::max(data.n_items, item + int64_t{1});
     parts[label]->push_back({user, item});
   }
+  if (repeats > 0)
+    fail(name, repeat_line, repeat + " (such lines: " + std::to_string(repeats) +
+                                "): expected each pair once (`bm3 import` merges them)");
   return data;
 }
 

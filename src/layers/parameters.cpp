@@ -35,6 +35,7 @@ Law xavier_uniform(size_t rows, size_t cols) {
 }
 Law xavier_normal(size_t rows, size_t cols) { return {true, std::sqrt(2 / as_real(rows + cols))}; }
 Law of_fan_in(size_t fan_in) { return {false, 1 / std::sqrt(as_real(fan_in))}; }
+Law zeros() { return {false, 0}; }
 
 Law softmax_of(Law law) { return {law.normal, law.spread, true}; }
 
@@ -58,7 +59,8 @@ template <class T>
 void Parameters<T>::initialise(uint64_t seed) {
   for (size_t k = 0; k < all_.size(); ++k) {
     std::vector<double> drawn(all_[k].value.size());
-    draw(drawn, all_[k].law, seed, k);
+    const Parameter<T>& drawn_as = all_[k].copy_of.empty() ? all_[k] : at(all_[k].copy_of);
+    draw(drawn, all_[k].law, seed, static_cast<size_t>(&drawn_as - all_.data()));
     if (all_[k].law.softmax) take_softmax(drawn, all_[k].value.cols);
     const std::vector<T> cast(drawn.begin(), drawn.end());
     ops_.upload(all_[k].value.at, cast.data(), cast.size() * sizeof(T));

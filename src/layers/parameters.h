@@ -19,6 +19,7 @@ struct Law {
 Law xavier_uniform(size_t rows, size_t cols);
 Law xavier_normal(size_t rows, size_t cols);
 Law of_fan_in(size_t fan_in);
+Law zeros();
 Law softmax_of(Law law);
 
 struct ParameterShape {
@@ -26,6 +27,7 @@ struct ParameterShape {
   size_t rows, cols;
   Law law;
   bool frozen = false;  // has no gradient: Adam leaves it as it is
+  std::string copy_of = {};  // a parameter whose initial values it has
 };
 
 template <class T>
@@ -40,7 +42,8 @@ class Parameters {
   /// Values and gradients are 0.
   Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes);
 
-  /// Draws every value from its law, keyed by (seed, the parameter's place).
+  /// Draws every value from its law, keyed by (seed, the parameter's place); a copy's by the place
+  /// of what it is a copy of.
   void initialise(uint64_t seed);
   /// Returns the parameter of this name. Throws where there is none.
   const Parameter<T>& at(const std::string& name) const;

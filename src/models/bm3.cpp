@@ -222,7 +222,7 @@ std::vector<Trace> Bm3<T>::trace(const Batch& batch) {
                              {graph.n_items, d}, batch.items));
   for (Trace& layer : this->look_at_layers(n_layers, "Eq. 3")) out.push_back(std::move(layer));
   out.push_back(this->look("H", "Eq. 4", H()));
-  for (const auto& [name, rows, height, mask] : masks(batch)) {
+  for (const auto& [name, rows, height, mask, rate] : masks(batch)) {
     const auto first = static_cast<size_t>(mask.at - masks_.data()) / d;
     const std::vector<T> h_host = host<T>(ops, h.all.slice(first, rows.n));
     const std::vector<uint8_t> mask_host = host<uint8_t>(ops, mask);

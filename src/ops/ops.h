@@ -22,6 +22,8 @@ struct Graph {
   Array<int64_t> begin;      // [n_nodes + 1]: neighbours of r are neighbour[begin[r] .. begin[r+1])
   Array<int32_t> neighbour;  // [2 n_interactions], ascending within a row
   Array<T> scale;            // [n_nodes]: degree^-1/2, 0 for an isolated node
+  double degree_epsilon = 0; // what was added to each degree
+  bool changes = false;      // its edges are replaced from time to time
   size_t n_nodes() const { return n_users + n_items; }
 };
 
@@ -156,6 +158,10 @@ class Ops : public virtual Device {
   /// d_a_e = alpha_e (d_alpha_e - sum over the row's edges of alpha d_alpha). d_a may be d_alpha.
   virtual void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                                      const Pairs& pairs) = 0;
+  /// y = w * mask / (1 - *rate): the weights of the edges that are kept, so that a sum over a row's
+  /// edges keeps its mean. All [n, 1].
+  virtual void drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
+                          const double* rate) = 0;
   /// The weight of each edge e of row r: w_e = max(0, max over m of alpha_me c_rm), and chosen_e =
   /// the first m with this maximum, or -1 where w_e = 0. w and chosen [*, 1], alpha
   /// [n_modalities, *], c [n, n_modalities].
@@ -172,6 +178,11 @@ class Ops : public virtual Device {
   /// mask [n, d] = 0 where the entry (rows[k], column) is dropped, else 1: drawn with probability
   /// p in [0, 1) from Philox with the key (seed, stream, *step, row, column); rows below 2^30.
   virtual void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) = 0;
+  /// *rate = ratio times a uniform number in (0, 1), and mask [n, 1] = 0 where an edge is dropped,
+  /// with probability *rate, else 1: drawn from Philox with the key (seed, stream, *step). ratio in
+  /// [0, 1].
+  virtual void draw_edges(Matrix<uint8_t> mask, double* rate, double ratio,
+                          const DrawKey& key) = 0;
 
   // ------------------------------------------------------------------------ losses [Eq. 8-12]
 

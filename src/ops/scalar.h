@@ -15,6 +15,16 @@ BM3_HD T view_entry(T h, uint8_t mask, T kept) {
   return mask ? scaled : T(0);
 }
 
+// ----------------------------------------------------------------------------------- dropped edges
+
+/// The probability to drop an edge, from a random word: uniform in (0, ratio).
+BM3_HD double drop_rate(double ratio, uint32_t word) { return ratio * uniform01(word); }
+/// What a kept edge's weight is multiplied by.
+template <class T>
+BM3_HD T edge_scale(double rate) {
+  return static_cast<T>(1 / (1 - rate));
+}
+
 // ------------------------------------------------------------------------ negative cosine [Eq. 8]
 
 constexpr double cosine_floor = 1e-8;  // least denominator, as in the released code

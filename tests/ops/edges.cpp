@@ -1,4 +1,4 @@
-// Products of edges, their softmax and their weights, each against a plain loop.
+// Products of edges, their softmax, their weights and dropped edges, each against a plain loop.
 // Outputs that are added to hold numbers before the call, those that are overwritten hold NaN.
 #include "backends.h"
 #include "random_pairs.h"
@@ -140,6 +140,62 @@ TYPED_TEST(EdgeTest, WeightsAndTheirGradientsArePlainLoops) {
     EXPECT_EQ(d_alpha, want_d);  // 0 of either sign
     EXPECT_SUMS(d_c, sums, pairs.most());
   });
+}
+
+/// y = w mask / (1 - rate)
+TYPED_TEST(EdgeTest, KeptEdgesMakeUpForDroppedOnes) {
+  using T = typename TypeParam::Real;
+  Random random(4);
+  this->for_each(shapes, [&](size_t, size_t n, size_t) {
+    for (double rate : {0.0, 0.3, 0.999}) {
+      const auto w = random.numbers<T>(n);
+      const auto mask = random.mask(n);
+      std::vector<Sum> expected(n);
+      for (size_t e = 0; e < n; ++e)
+        if (mask[e]) expected[e] += static_cast<double>(w[e]) / (1 - rate);
+      const auto [got] = this->same_bytes([&] {
+        const auto on_rate = this->device(std::vector<double>{rate});
+        const auto on_mask = this->device(mask);
+        auto to = this->garbage(n);
+        this->ops->drop_edges(to.matrix(n, 1), this->device(w).matrix(n, 1), on_mask.matrix(n, 1),
+                              on_rate.data());
+        return std::tuple(to.host());
+      });
+      EXPECT_SUMS(got, expected, 2);
+    }
+  });
+}
+
+/// The rate is uniform from 0 to the ratio, and edges are dropped with its probability; both are
+/// Philox's, on every device the same.
+TYPED_TEST(EdgeTest, DrawsAreThePhiloxOfTheirEdges) {
+  const uint64_t seed = 0x123456789abcdef0u;
+  for (const auto& [n, ratio] : {std::pair<size_t, double>{0, 0.5}, {1, 0}, {7, 1}, {20001, 1},
+                                 {20001, 0.2}})
+    for (uint32_t step : {1u, 40u}) {
+      const Random4 first = philox(seed, 1025, step, 0);
+      const double expected = ratio * (first.x[0] + 0.5) / 4294967296.0;
+      std::vector<uint8_t> kept;
+      double dropped = 0;
+      for (size_t e = 0; e < n; ++e) {
+        const Random4 words = philox(seed, 1025, step, 1 + e / 4);
+        kept.push_back(words.x[e % 4] >= static_cast<uint32_t>(expected * 4294967296.0));
+        dropped += !kept.back();
+      }
+      const auto [mask, rate] = this->same_bytes([&, n = n, ratio = ratio] {
+        auto drawn = this->device(std::vector<uint8_t>(n, 99));
+        auto to = this->device(std::vector<double>{std::nan("")});
+        const auto now = this->device(std::vector<uint32_t>{step});
+        this->ops->draw_edges(drawn.matrix(n, 1), to.data(), ratio, {seed, 1025, now.data()});
+        return std::tuple(drawn.host(), to.host());
+      });
+      EXPECT_EQ(rate[0], expected);
+      EXPECT_SAME(mask, kept);
+      if (n > 10000) {  // five standard deviations of the mean
+        EXPECT_LE(std::abs(dropped / static_cast<double>(n) - rate[0]),
+                  5 * std::sqrt(rate[0] * (1 - rate[0]) / static_cast<double>(n)));
+      }
+    }
 }
 
 }  // namespace

@@ -203,30 +203,32 @@ TYPED_TEST(LossTest, WeightedRowsArePlainSums) {
   });
 }
 
-/// |x|_F or |x|_F^2 over a batch's pairs, and x/|x|_F or 2 x, which is added; or |x|_F of a whole
-/// table, whose gradient is written, in place too; 0 where x is 0. [Eq. 12]
+/// |x|_F or |x|_F^2 over a batch's pairs, or over each row once, and x/|x|_F or 2 x, which is added;
+/// or |x|_F of a whole table, whose gradient is written, in place too; 0 where x is 0. [Eq. 12]
 TYPED_TEST(LossTest, PenaltyAndItsGradientArePlainSums) {
   using T = typename TypeParam::Real;
   Random random(4);
   const double mean = 0.21, scale = 0.7, before = 1.5;
-  enum Kind { norm_of_batch, squared, norm_of_table };
+  enum Kind { norm_of_batch, squared, norm_of_rows, squared_rows, norm_of_table };
   this->for_each(shapes, [&](size_t n, size_t targets, size_t d) {
-    for (Kind kind : {norm_of_batch, squared, norm_of_table})
+    for (Kind kind : {norm_of_batch, squared, norm_of_rows, squared_rows, norm_of_table})
       for (bool zero : {false, true}) {
         const bool table = kind == norm_of_table;
-        const RegForm form = kind == squared ? RegForm::squared : RegForm::norm;
+        const bool square = kind == squared || kind == squared_rows;
+        const bool once = table || kind == norm_of_rows || kind == squared_rows;
+        const RegForm form = square ? RegForm::squared : RegForm::norm;
         const RandomPairs pairs(random, n, targets);
         const auto x = zero ? std::vector<T>(n * d) : this->vectors(random, n, d);
         const auto d_x = random.numbers<T>(n * d);
         const auto weight = [&](size_t k) {
-          return (table ? 1 : pairs.count(k / d)) * static_cast<double>(x[k]);
+          return (once ? 1 : pairs.count(k / d)) * static_cast<double>(x[k]);
         };
         double squares = 0;
         for (size_t k = 0; k < n * d; ++k) squares += weight(k) * static_cast<double>(x[k]);
         Sum norm, loss;
         norm += std::sqrt(squares);
         loss += before;
-        loss += mean * (kind == squared ? squares : std::sqrt(squares));
+        loss += mean * (square ? squares : std::sqrt(squares));
         const auto [got_loss, got_norm, got, in_place] = this->same_bytes([&] {
           const PairsOnDevice on(*this->ops, pairs);
           auto sum = this->device(std::vector<double>{before});
@@ -238,8 +240,9 @@ TYPED_TEST(LossTest, PenaltyAndItsGradientArePlainSums) {
             this->ops->norm_backward(d_at, root.data(), at, scale);
             this->ops->norm_backward(at, root.data(), at, scale);
           } else {
-            this->ops->penalty_forward(sum.data(), root.data(), at, on.pairs(), form, mean);
-            this->ops->penalty_backward(d_at, root.data(), at, on.own(), form, scale);
+            const Pairs all = once ? Pairs{n} : on.pairs(), own = once ? Pairs{n} : on.own();
+            this->ops->penalty_forward(sum.data(), root.data(), at, all, form, mean);
+            this->ops->penalty_backward(d_at, root.data(), at, own, form, scale);
           }
           return std::tuple(sum.host(), root.host(), to.host(), on_x.host());
         });
@@ -247,7 +250,7 @@ TYPED_TEST(LossTest, PenaltyAndItsGradientArePlainSums) {
         this->expect_double(got_loss, loss, n * d, table ? n * d : d);
         std::vector<Sum> gradient = sums_from(table ? std::vector<T>(n * d) : d_x);
         for (size_t k = 0; k < n * d && got_norm[0] > 0; ++k)
-          gradient[k] += scale * weight(k) * (kind == squared ? 2 : 1 / got_norm[0]);
+          gradient[k] += scale * weight(k) * (square ? 2 : 1 / got_norm[0]);
         EXPECT_SUMS(got, gradient, 2);
         if (table) {
           EXPECT_SAME(in_place, got);

@@ -63,12 +63,15 @@ class CpuOps : public Ops<T> {
   void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) override;
   void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                              const Pairs& pairs) override;
+  void drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
+                  const double* rate) override;
   void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
                             ConstMatrix<T> c, const Pairs& pairs) override;
   void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
                              Matrix<const int32_t> chosen, ConstMatrix<T> alpha, ConstMatrix<T> c,
                              const Pairs& pairs) override;
   void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override;
+  void draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) override;
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
                    const Pairs& pairs, double mean, double weight) override;
   void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,

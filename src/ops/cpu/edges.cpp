@@ -128,6 +128,18 @@ void CpuOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, Con
   });
 }
 
+// y = w mask / (1 - rate)
+template <class T>
+void CpuOps<T>::drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
+                           const double* rate) {
+  BM3_SHAPE(shapes::same(y, w) && shapes::same(y, mask) && y.cols == 1);
+  const T scale = edge_scale<T>(*rate);
+  for_blocks(y.rows, 16384, [&](size_t, size_t first, size_t last) {
+#pragma omp simd
+    for (size_t e = first; e < last; ++e) y.at[e] = view_entry(w.at[e], mask.at[e], scale);
+  });
+}
+
 // w = max(0, max over m of alpha_m c_m)
 template <class T>
 void CpuOps<T>::edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,

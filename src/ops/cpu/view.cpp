@@ -81,6 +81,20 @@ void CpuOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawK
   });
 }
 
+template <class T>
+void CpuOps<T>::draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) {
+  BM3_SHAPE(mask.cols == 1);
+  *rate = drop_rate(ratio, philox(key.seed, key.stream, *key.step, 0).x[0]);
+  const uint32_t threshold = drop_threshold(*rate);
+  for_blocks(mask.rows, 256 * columns_at_once, [&](size_t, size_t first, size_t last) {
+    for (size_t e = first; e < last; e += columns_at_once) {
+      uint8_t drawn[columns_at_once];
+      draw_columns(drawn, threshold, key.seed, key.stream, *key.step, edge_block(e / 4));
+      std::copy_n(drawn, std::min(columns_at_once, last - e), mask.at + e);
+    }
+  });
+}
+
 template class CpuOps<float>;
 template class CpuOps<double>;
 

@@ -103,6 +103,13 @@ __global__ void edge_softmax_backward_kernel(T* d_a, const T* d_alpha, const T* 
   }
 }
 
+template <class T>
+__global__ void drop_edges_kernel(Matrix<T> y, const T* w, const uint8_t* mask,
+                                  const double* rate) {
+  const size_t e = grid_thread();
+  if (e < y.rows) y.at[e] = view_entry(w[e], mask[e], edge_scale<T>(*rate));
+}
+
 /// A warp a row, its lanes side by side over the edges.
 template <class T>
 __global__ void edge_weights_forward_kernel(T* w, int32_t* chosen, Matrix<const T> alpha,
@@ -179,6 +186,15 @@ void CudaOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, Co
   BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
   launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
          edge_softmax_backward_kernel<T>, d_a.at, d_alpha.at, alpha.at, pairs);
+}
+
+// y = w mask / (1 - rate)
+template <class T>
+void CudaOps<T>::drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
+                            const double* rate) {
+  BM3_SHAPE(shapes::same(y, w) && shapes::same(y, mask) && y.cols == 1);
+  launch(stream(), blocks_of(y.rows, block_threads), block_threads, drop_edges_kernel<T>, y, w.at,
+         mask.at, rate);
 }
 
 // w = max(0, max over m of alpha_m c_m)

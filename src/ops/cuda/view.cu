@@ -38,6 +38,18 @@ __global__ void draw_mask_kernel(Matrix<uint8_t> mask, Rows rows, uint32_t thres
     mask.row(r)[4 * block + lane] = words[lane] >= threshold;
 }
 
+/// One thread draws four neighbouring edges.
+__global__ void draw_edges_kernel(Matrix<uint8_t> mask, double* rate, double ratio, DrawKey key) {
+  const size_t block = grid_thread();
+  const double own = drop_rate(ratio, philox(key.seed, key.stream, *key.step, 0).x[0]);
+  if (block == 0) *rate = own;
+  if (4 * block >= mask.rows) return;
+  const uint32_t threshold = drop_threshold(own);
+  const Random4 random = philox(key.seed, key.stream, *key.step, edge_block(block));
+  for (size_t lane = 0; lane < 4 && 4 * block + lane < mask.rows; ++lane)
+    mask.at[4 * block + lane] = random.x[lane] >= threshold;
+}
+
 }  // namespace
 
 template <class T>
@@ -69,6 +81,13 @@ void CudaOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const Draw
   BM3_SHAPE(rows.n == mask.rows);
   launch_matrix(stream(), mask.rows, (mask.cols + 3) / 4, draw_mask_kernel, mask, rows,
                 drop_threshold(p), key);
+}
+
+template <class T>
+void CudaOps<T>::draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) {
+  BM3_SHAPE(mask.cols == 1);
+  launch(stream(), std::max(1u, blocks_of(mask.rows, 4 * block_threads)), block_threads,
+         draw_edges_kernel, mask, rate, ratio, key);  // also without edges: it draws the rate
 }
 
 template class CudaOps<float>;
