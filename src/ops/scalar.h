@@ -121,9 +121,9 @@ BM3_HD T largest_share(int32_t& chosen, const T* alpha, size_t stride, const T* 
   chosen = -1;
   for (size_t m = 0; m < n; ++m) {
     const T share = alpha[m * stride] * c[m];
-    if (share <= most) continue;
-    most = share;
-    chosen = static_cast<int32_t>(m);
+    const bool larger = !(share <= most);  // selected, not branched on: signs are random
+    most = larger ? share : most;
+    chosen = larger ? static_cast<int32_t>(m) : chosen;
   }
   return most;
 }

@@ -6,6 +6,16 @@ namespace {
 
 constexpr int32_t ahead = 32;  // edges between the fetch of a row into cache and its use
 
+/// Fetches x[0..width) of the k-th pair, of this row or of one to come, into cache; rows of x lie d
+/// apart. As a call of its own it would cost ten times the sums around it.
+template <size_t width, class T>
+[[gnu::always_inline]] inline void fetch(const T* x, const Pairs& pairs, int32_t k,
+                                         int32_t n_pairs, size_t d) {
+  if (k >= n_pairs) return;
+  const T* x_k = x + static_cast<size_t>(pairs.target[k]) * d;
+  for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_k + c);
+}
+
 /// y[0..width) += scale * sum of w_k x_k over the pairs begin .. end: one tile of columns; x and y
 /// point to its first column, d apart from row to row of x.
 template <size_t width, class T>
@@ -13,10 +23,7 @@ void add_row(T* y, const T* w, const T* x, const Pairs& pairs, int32_t begin, in
              int32_t n_pairs, T scale, size_t d) {
   T sum[width] = {};
   for (int32_t k = begin; k < end; ++k) {
-    if (k + ahead < n_pairs) {  // of this row or of one to come
-      const T* x_ahead = x + static_cast<size_t>(pairs.target[k + ahead]) * d;
-      for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_ahead + c);
-    }
+    fetch<width>(x, pairs, k + ahead, n_pairs, d);
     const T w_k = w[pairs.edge_of(k)];
     const T* const x_k = x + static_cast<size_t>(pairs.target[k]) * d;
 #pragma omp simd
@@ -24,6 +31,16 @@ void add_row(T* y, const T* w, const T* x, const Pairs& pairs, int32_t begin, in
   }
 #pragma omp simd
   for (size_t c = 0; c < width; ++c) y[c] += scale * sum[c];
+}
+
+/// w_k += scale * y . x_k in a tile of columns, likewise.
+template <size_t width, class T>
+void dot_row(T* w, const T* y, const T* x, const Pairs& pairs, int32_t begin, int32_t end,
+             int32_t n_pairs, T scale, size_t d) {
+  for (int32_t k = begin; k < end; ++k) {
+    fetch<width>(x, pairs, k + ahead, n_pairs, d);
+    w[pairs.edge_of(k)] += scale * dot(y, x + static_cast<size_t>(pairs.target[k]) * d, width);
+  }
 }
 
 }  // namespace
@@ -55,12 +72,19 @@ template <class T>
 void CpuOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
                          double scale) {
   shapes::weighted<T>(w, y, x, pairs);
+  const T factor = static_cast<T>(scale);
   for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r)
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
-        w.at[pairs.edge_of(k)] += static_cast<T>(scale) *
-                                   dot(y.row(r), x.row(static_cast<size_t>(pairs.target[k])),
-                                       x.cols);
+    const int32_t n_pairs = pairs.begin[pairs.n];
+    for (size_t r = first; r < last; ++r) {
+      const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
+      size_t c = 0;
+      for (; c + 64 <= x.cols; c += 64)
+        dot_row<64>(w.at, y.row(r) + c, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
+      for (; c + 8 <= x.cols; c += 8)
+        dot_row<8>(w.at, y.row(r) + c, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
+      for (; c < x.cols; ++c)
+        dot_row<1>(w.at, y.row(r) + c, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
+    }
   });
 }
 

@@ -1,37 +1,66 @@
 // Edges with weights: sums of rows, their products, and the softmax over a node's edges.
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/row_sums.h"
 
 namespace bm3 {
 namespace {
 
 using namespace cuda;
 
-/// A warp a row.
+/// y += scale * sum of w_e x over the pairs of each row, as a kernel takes it.
 template <class T>
-__global__ void add_weighted_kernel(Matrix<T> y, const T* w, Matrix<const T> x, Pairs pairs,
-                                    T scale) {
-  const size_t r = grid_warp();
-  if (r >= pairs.n || pairs.begin[r] == pairs.begin[r + 1]) return;
-  for (size_t c = threadIdx.x % warp; c < y.cols; c += warp) {
-    T sum = 0;
-    for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
-      sum += w[pairs.edge_of(k)] * x.row(static_cast<size_t>(pairs.target[k]))[c];
-    y.row(r)[c] += scale * sum;
-  }
-}
+struct WeightedSums {
+  using Real = T;
+  T* y;
+  const T *w, *x;
+  Pairs pairs;
+  T scale;
+  int64_t n_rows;
+  size_t d;
 
-/// A warp a row, one edge after the other.
-template <class T>
+  __device__ int64_t begin(int64_t r) const { return pairs.begin[r]; }
+  __device__ int32_t column(int64_t k) const { return pairs.target[k]; }
+  __device__ T weight(int64_t k, int32_t) const {
+    return w[pairs.edge_of(static_cast<int32_t>(k))];
+  }
+  template <int width, class Sum>
+  __device__ void write(int64_t r, size_t c, const Sum& sum) const {
+    if (begin(r) == begin(r + 1)) return;
+    auto& of_y = vector_at<width>(y + static_cast<size_t>(r) * d + c);
+    Vector<T, width> out = of_y;
+    const Vector<T, width> added = sum();
+    for (int i = 0; i < width; ++i) out.x[i] += scale * added.x[i];
+    of_y = out;
+  }
+};
+
+/// A warp a row; the rows of several edges are under way at once.
+template <int width, class T>
 __global__ void edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs, T scale) {
   const size_t r = grid_warp();
   if (r >= pairs.n) return;
   const unsigned lane = threadIdx.x % warp;
-  for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
-    const T* const x_k = x.row(static_cast<size_t>(pairs.target[k]));
-    T sum = 0;
-    for (size_t c = lane; c < x.cols; c += warp) sum += y.row(r)[c] * x_k[c];
-    sum = warp_sum(sum);
-    if (lane == 0) w[pairs.edge_of(k)] += scale * sum;
+  constexpr int n = at_once<T>;
+  const int32_t end = pairs.begin[r + 1];
+  for (int32_t k = pairs.begin[r]; k < end; k += n) {
+    T sum[n] = {};
+    for (size_t c = lane * width; c < x.cols; c += warp * width) {
+      const Vector<T, width> of_y = vector_at<width>(y.row(r) + c);
+      Vector<T, width> of_x[n];
+#pragma unroll
+      for (int i = 0; i < n; ++i)
+        of_x[i] = k + i < end
+                      ? vector_at<width>(x.row(static_cast<size_t>(pairs.target[k + i])) + c)
+                      : Vector<T, width>{};
+#pragma unroll
+      for (int i = 0; i < n; ++i)
+        for (int m = 0; m < width; ++m) sum[i] += of_y.x[m] * of_x[i].x[m];
+    }
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      const T all = warp_sum(sum[i]);
+      if (lane == static_cast<unsigned>(i) && k + i < end) w[pairs.edge_of(k + i)] += scale * all;
+    }
   }
 }
 
@@ -123,8 +152,12 @@ template <class T>
 void CudaOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                               double scale) {
   shapes::weighted<T>(w, y, x, pairs);
-  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, add_weighted_kernel<T>, y,
-         w.at, x, pairs, static_cast<T>(scale));
+  const WeightedSums<T> of{y.at, w.at, x.at, pairs, static_cast<T>(scale),
+                           static_cast<int64_t>(pairs.n), y.cols};
+  by_width<T>(y.cols, warp, {y.at, x.at}, [&](auto width) {
+    launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
+           row_sums_kernel<width, WeightedSums<T>>, of);
+  });
 }
 
 // y = sum of w_e x:  d_w_e += scale * d_y . x
@@ -132,8 +165,10 @@ template <class T>
 void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
                           double scale) {
   shapes::weighted<T>(w, y, x, pairs);
-  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, edge_dot_kernel<T>, w.at, y,
-         x, pairs, static_cast<T>(scale));
+  by_width<T>(y.cols, warp, {y.at, x.at}, [&](auto width) {
+    launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, edge_dot_kernel<width, T>,
+           w.at, y, x, pairs, static_cast<T>(scale));
+  });
 }
 
 // alpha = exp(a - max) / (sum of exp(a - max) + 1e-16)

@@ -3,106 +3,41 @@
 #include <climits>
 
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/row_sums.h"
 
 namespace bm3 {
 namespace {
 
 using namespace cuda;
 
-constexpr int64_t long_row = 64;  // rows with more neighbours are shared by a block's warps
-/// Neighbours whose rows are loaded together: what the registers hold at four blocks a
-/// multiprocessor, the most that every architecture takes.
-template <class T>
-constexpr int at_once = 32 / sizeof(T);
-
 /// y = a S A S x + b z and the graph's arrays, as a kernel takes them.
 template <class T>
 struct Propagation {
+  using Real = T;
   T* y;
   const T *x, *z;
   T a, b_user, b_item;
-  const int64_t* begin;
+  const int64_t* first;
   const int32_t* neighbour;
   const T* scale;
-  int64_t n_users, n_nodes;
+  int64_t n_users, n_rows;
   size_t d;
+
+  /// Without a, no row has entries.
+  __device__ int64_t begin(int64_t r) const { return a != T(0) ? first[r] : 0; }
+  __device__ int32_t column(int64_t e) const { return neighbour[e]; }
+  __device__ T weight(int64_t, int32_t j) const { return scale[j]; }
+  /// y = a s_r sum() + b z in the lane's columns of a row; z is loaded while the sum is formed.
+  template <int width, class Sum>
+  __device__ void write(int64_t r, size_t c, const Sum& sum) const {
+    const size_t at = static_cast<size_t>(r) * d + c;
+    const T a_r = a * scale[r], b = r < n_users ? b_user : b_item;
+    const Vector<T, width> of_z = vector_at<width>(z + at);
+    Vector<T, width> of_y = sum();
+    for (int i = 0; i < width; ++i) of_y.x[i] = a_r * of_y.x[i] + b * of_z.x[i];
+    vector_at<width>(y + at) = of_y;
+  }
 };
-
-/// sum_j s_j x_j over the neighbours j at first .. last, in columns c .. c + width of each lane
-/// with c < d. All loads of a batch of neighbours are under way before the first is added.
-template <int width, class T>
-__device__ Vector<T, width> neighbour_sum(const Propagation<T>& p, int64_t first, int64_t last,
-                                          size_t c) {
-  Vector<T, width> sum{};
-  if (c >= p.d) return sum;
-  constexpr int n = at_once<T>;
-  for (int64_t e = first; e < last; e += n) {
-    int32_t j[n];
-    T s[n];
-    Vector<T, width> x[n];
-#pragma unroll
-    for (int k = 0; k < n; ++k) j[k] = e + k < last ? p.neighbour[e + k] : -1;
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-      s[k] = j[k] >= 0 ? p.scale[j[k]] : T(0);
-      x[k] = j[k] >= 0 ? vector_at<width>(p.x + static_cast<size_t>(j[k]) * p.d + c)
-                       : Vector<T, width>{};
-    }
-#pragma unroll
-    for (int k = 0; k < n; ++k)
-      for (int i = 0; i < width; ++i) sum.x[i] += s[k] * x[k].x[i];
-  }
-  return sum;
-}
-
-/// y = a s_r sum() + b z in the lane's columns of a row; z is loaded while the sum is formed.
-template <int width, class T, class Sum>
-__device__ void write_row(const Propagation<T>& p, int64_t node, size_t c, const Sum& sum) {
-  if (c >= p.d) return;
-  const size_t at = static_cast<size_t>(node) * p.d + c;
-  const T a_r = p.a * p.scale[node], b = node < p.n_users ? p.b_user : p.b_item;
-  const Vector<T, width> z = vector_at<width>(p.z + at);
-  Vector<T, width> y = sum();
-  for (int i = 0; i < width; ++i) y.x[i] = a_r * y.x[i] + b * z.x[i];
-  vector_at<width>(p.y + at) = y;
-}
-
-/// A warp a row; then all warps together each of the block's long rows. The last rows come first:
-/// items have the longest lists, and one that starts late would keep the GPU waiting.
-template <int width, class T>
-__global__ void __launch_bounds__(block_threads, 4) propagate_kernel(Propagation<T> p) {
-  __shared__ Vector<T, width> part[warps_of_block][warp];
-  const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
-  const int64_t top = p.n_nodes - 1 - static_cast<int64_t>(blockIdx.x) * warps_of_block;
-  const int64_t node = top - own, of_lane = top - lane;  // the block's rows: top, top - 1, ..
-  const bool is_long = lane < warps_of_block && of_lane >= 0 && p.a != T(0) &&
-                       p.begin[of_lane + 1] - p.begin[of_lane] > long_row;
-  const unsigned long_rows = __ballot_sync(full_warp, is_long);  // the same in every warp
-  for (size_t tile = 0; tile < p.d; tile += warp * width) {
-    const size_t c = tile + lane * width;
-    if (node >= 0 && (long_rows >> own & 1) == 0)
-      write_row<width>(p, node, c, [&] {
-        return p.a != T(0) ? neighbour_sum<width>(p, p.begin[node], p.begin[node + 1], c)
-                           : Vector<T, width>{};
-      });
-    for (unsigned left = long_rows; left != 0; left &= left - 1) {
-      const int64_t r = top - (__ffs(static_cast<int>(left)) - 1);
-      const int64_t first = p.begin[r], last = p.begin[r + 1];
-      const int64_t each = (last - first + warps_of_block - 1) / warps_of_block;
-      const int64_t from = first + own * each;
-      part[own][lane] = neighbour_sum<width>(p, from, min(from + each, last), c);
-      __syncthreads();
-      if (own == 0)
-        write_row<width>(p, r, c, [&] {
-          Vector<T, width> sum = part[0][lane];
-          for (unsigned k = 1; k < warps_of_block; ++k)
-            for (int i = 0; i < width; ++i) sum.x[i] += part[k][lane].x[i];
-          return sum;
-        });
-      __syncthreads();
-    }
-  }
-}
 
 /// value[e] = s_r s_j for each edge e = (r, j), and the rows' first edges in 32 bits: a warp a row.
 template <class T>
@@ -174,8 +109,8 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
                          graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
                          static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), y.cols};
   by_width<T>(y.cols, warp, {y.at, x.at, z.at}, [&](auto width) {
-    launch(stream(), blocks_of(y.rows, warps_of_block), block_threads, propagate_kernel<width, T>,
-           p);
+    launch(stream(), blocks_of(y.rows, warps_of_block), block_threads,
+           row_sums_kernel<width, Propagation<T>>, p);
   });
   if (!by_cusparse) return;
   const auto [product, is_new] = lane().products.try_emplace(
