@@ -71,7 +71,10 @@ class FaultyOps : public CpuOps<double> {
       x = x.slice(0, d_y.rows);
       rows = {};
     }
-    if (!d_b.at && d_x.at && is("linear_overwritten")) std::fill_n(d_x.at, d_x.size(), 0.0);
+    const auto some = [](double number) { return number != 0; };
+    if (!d_b.at && d_x.at && std::any_of(d_x.at, d_x.at + d_x.size(), some) &&
+        is("linear_overwritten"))
+      std::fill_n(d_x.at, d_x.size(), 0.0);
     Base::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
     if (is("linear_x_scaled") && d_x.at) scale(d_x);
     if (is("linear_W_scaled")) scale(d_W);
