@@ -61,8 +61,13 @@ def main():
         model.loss(*batches(pick)).backward()
         optimizer.step()
 
+    def first_step():
+        model.begin_epoch()
+        step()
+
     per_step = seconds(step, device, args.steps)
-    per_epoch = per_step * -(-args.interactions // args.batch)
+    later = -(-args.interactions // args.batch) - 1
+    per_epoch = seconds(first_step, device, 3) + per_step * later
     evaluation = seconds(lambda: model.top_k(50), device, 3)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     print(json.dumps({"device": name, "torch": torch.__version__, "model": args.model,

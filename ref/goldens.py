@@ -73,6 +73,7 @@ def draw(name, rng, n_users, n_items, n_isolated, widths, batch_sizes, settings,
     split = draw_split(rng, n_users, n_items, n_isolated)
     model = kind({**settings, **{key: value for key, value in ADAM.items() if key not in settings}},
                  n_users, n_items, dict(zip(MODALITIES, widths)), split["train"])
+    model.largest_batch = max(batch_sizes)
     init = {p: rng.normal(size=shape) / np.sqrt(shape[-1]) * scale
             for p, shape in model.shapes().items()}
     isolated = np.setdiff1d(np.arange(n_items), split["train"][:, 1])
@@ -127,6 +128,10 @@ def named():
     """{name: inputs} of the committed goldens, which together cover what the models can do."""
     bm3 = {"dropout": 0.5, "reg": 0.1, "reg-form": "norm", "mm-weight": 2.0, "losses": ALL,
            "features": "frozen", "degree_epsilon": 0.0}
+    freedom = {"item-layers": 1, "neighbours": 3, "rho": 0.5, "image-weight": 0.1,
+               "mm-weight": 0.5, "features": "frozen", "degree_epsilon": 0.0}
+    lattice = {"layers": 2, "neighbours": 4, "raw-weight": 0.9, "build": "epoch", "reg": 0.1,
+               "features": "frozen", "epoch_steps": 2}
     bpr = {"reg": 0.1, "reg-form": "norm", "pair-form": "epsilon"}
     squared_plain = {"reg": 0.01, "reg-form": "squared", "pair-form": "plain"}
     out = {"bm3_tiny": bm3_tiny(), "bpr_tiny": bpr_tiny()}
@@ -190,7 +195,19 @@ def named():
             ("grcn_routed", 15, (7, 16, 1), [3, 6, 2], [9, 12],
              {"dim": 4, "routing": 3, "reg": 0.1, "reg-users": "batch", "lr": 0.01}),
             ("grcn_one_modality", 16, (6, 18, 2), [5], [8, 1, 13],
-             {"dim": 7, "routing": 1, "reg": 1.0, "reg-users": "all"})]:
+             {"dim": 7, "routing": 1, "reg": 1.0, "reg-users": "all"}),
+            ("freedom", 14, (8, 18, 3), [6, 4], [10, 1, 13], {**freedom, "dim": 6, "layers": 2}),
+            ("freedom_tuned", 15, (9, 17, 2), [3, 5, 2], [7, 12, 5],
+             {**freedom, "dim": 5, "layers": 3, "item-layers": 2, "neighbours": 4, "rho": 0.3,
+              "features": "tuned", "degree_epsilon": 1e-7}),
+            ("freedom_one_modality", 16, (7, 16, 1), [1], [9, 4, 11],
+             {**freedom, "dim": 4, "layers": 1, "rho": 0.8, "mm-weight": 1e-3, "lr": 0.01}),
+            ("lattice", 17, (8, 17, 2), [6, 4], [10, 7, 13], {**lattice, "dim": 5}),
+            ("lattice_tuned", 18, (7, 16, 1), [3, 5, 4], [5, 12, 9, 1],
+             {**lattice, "dim": 4, "layers": 1, "raw-weight": 0.3, "features": "tuned"}),
+            ("lattice_each_batch", 19, (7, 17, 2), [5], [9, 4, 11],
+             {**lattice, "dim": 6, "layers": 3, "raw-weight": 0.5, "build": "batch",
+              "features": "tuned", "lr": 0.01})]:
         out[name] = draw(name, np.random.default_rng(seed), *sizes, widths, batch_sizes, settings)
     out["bpr"] = with_difference(-24.0, *out["bpr"])  # sigma(x) is less than the epsilon
     out["bpr_plain_squared"] = with_difference(-100.0, *out["bpr_plain_squared"])  # exp(-x) is inf

@@ -44,6 +44,7 @@ def metrics(lists, held_out, train, n_items):
 def train_epoch(model, optimizer, batches):
     """One pass over the pairs in a new order; the mean loss of its batches."""
     losses = []
+    model.begin_epoch()
     pairs = batches.pairs
     for pick in torch.randperm(pairs.shape[1], device=pairs.device).split(BATCH):
         optimizer.zero_grad()

@@ -28,6 +28,7 @@ Json to_json(const Epoch& epoch) {
           {"losses", losses},
           {"valid", to_json(epoch.valid)},
           {"seconds", {epoch.train_seconds, epoch.valid_seconds}},
+          {"mib", {epoch.allocated_mib, epoch.process_mib}},
           {"best", epoch.best}};
 }
 
@@ -39,6 +40,8 @@ Epoch epoch_of(const Json& json) {
   epoch.valid = metrics_of(json.at("valid"));
   epoch.train_seconds = json.at("seconds").at(0);
   epoch.valid_seconds = json.at("seconds").at(1);
+  epoch.allocated_mib = json.at("mib").at(0);
+  epoch.process_mib = json.at("mib").at(1);
   epoch.best = json.at("best");
   return epoch;
 }
@@ -131,15 +134,10 @@ Texts identity(const Dataset& data, const ModelKind& kind, const Settings& setti
   for (const Setting& setting : settings.known())
     out[option_name(setting.name)] = settings.text(setting.name);
   const Interactions& x = data.interactions;
-  uint64_t hash = 14695981039346656037U;
   std::string sizes = std::to_string(x.n_users) + " users, " + std::to_string(x.n_items) + " items";
-  for (const auto* part : {&x.train, &x.valid, &x.test}) {
+  for (const auto* part : {&x.train, &x.valid, &x.test})
     sizes += ", " + std::to_string(part->size());
-    for (const auto& [user, item] : *part)
-      for (const int32_t number : {user, item})
-        hash = (hash ^ static_cast<uint32_t>(number)) * 1099511628211U;
-  }
-  out["data"] = sizes + " interactions, hash " + std::to_string(hash);
+  out["data"] = sizes + " interactions, hash " + std::to_string(checksum(x));
   for (const auto& m : data.modalities)
     out["data"] += ", " + m.name + " of " + std::to_string(m.dim);
   return out;

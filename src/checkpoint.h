@@ -17,7 +17,7 @@ struct Position {
 };
 
 /// Returns what tells one training's checkpoint from another's: the model, every setting, and the
-/// data by their sizes and a hash of the interactions (Fowler, Noll and Vo's).
+/// data by their sizes and the interactions' checksum.
 Texts identity(const Dataset& data, const ModelKind& kind, const Settings& settings);
 
 /// Writes a checkpoint with these texts and arrays. An older one keeps its name until the new one

@@ -65,6 +65,27 @@ Metrics Evaluator<T>::metrics(Matrix<const int32_t> item) {
   return mean;
 }
 
+template <class T>
+std::vector<UserMetrics> Evaluator<T>::of_each_user(const std::vector<int32_t>& item) const {
+  const auto users = user_.host(), items = item_.host();
+  const auto begin = begin_.host();
+  const auto ideal = ideal_.host();
+  std::vector<UserMetrics> out;
+  for (size_t t = 0; t < users.size(); ++t) {
+    UserMetrics& of = out.emplace_back();
+    of.user = users[t];
+    of.n_items = begin[t + 1] - begin[t];
+    const int32_t* const list = item.data() + static_cast<size_t>(users[t]) * longest_list;
+    uint64_t hits = 0;
+    for (size_t r = 0; r < longest_list; ++r)
+      hits |= uint64_t{std::binary_search(&items[begin[t]], &items[begin[t]] + of.n_items,
+                                          list[r])} << r;
+    for (size_t m = 0; m < n_metrics; ++m)
+      of.values[m] = user_metric(m, hits, of.n_items, ideal.data());
+  }
+  return out;
+}
+
 template class Evaluator<float>;
 template class Evaluator<double>;
 

@@ -19,6 +19,13 @@ struct Metrics {
   size_t n_users = 0;
 };
 
+/// One user's metrics.
+struct UserMetrics {
+  int32_t user;
+  size_t n_items;  // held out
+  std::array<double, n_metrics> values;  // as in user_metric
+};
+
 struct NamedMetric {
   const char* name;
   std::array<double, cutoffs.size()> Metrics::*values;
@@ -55,6 +62,9 @@ class Evaluator {
   /// Returns the metrics of these users, perhaps none, in the lists item [all.n_users, k] on the
   /// device; blocks.
   Metrics metrics(Matrix<const int32_t> item);
+  /// Returns each of these users' metrics in the lists item [all.n_users, longest_list] on the
+  /// host.
+  std::vector<UserMetrics> of_each_user(const std::vector<int32_t>& item) const;
 
  private:
   Ops<T>& ops_;

@@ -1,4 +1,4 @@
-// The program `bm3`: train, sweep, synth, recommend, eval.
+// The program `bm3`: train, sweep, synth, import, recommend, eval.
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +9,8 @@
 #include <numeric>
 #include <variant>
 
+#include "data/files.h"
+#include "data/lines.h"
 #include "error.h"
 #include "interrupt.h"
 #include "report.h"
@@ -37,6 +39,26 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   data.modalities = std::move(chosen);
 }
 
+/// Says that there is no such data set, and what to try.
+[[noreturn]] void refuse_dataset(const fs::path& folder, const std::string& name) {
+  const std::string missing = "no data set " + (folder / name).string() + ": ";
+  if (fs::exists(folder / (name + ".inter"))) {
+    const fs::path above = (folder / "").parent_path().parent_path();
+    throw Error(missing + "did you mean --data " + (above.empty() ? "." : above.string()) + "?");
+  }
+  std::vector<std::string> names = {"--help"};
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    const std::string other = entry.path().filename().string();
+    if (fs::exists(entry.path() / (other + ".inter"))) names.push_back(one_line(other));
+  }
+  if (folder == "data") names.push_back("baby");  // which need not be there
+  const std::string meant = most_like(name, names);
+  if (!meant.empty()) throw Error(missing + "did you mean `bm3 " + meant + "`?");
+  throw Error(missing + "expected a folder with " + name + ".inter (data/README.md says where to " +
+              "get data and how to bring your own, --data where they are)");
+}
+
 /// Returns the requested data set: the built-in stand-in for `baby` where nobody said where it is.
 Dataset find_dataset(const TrainOptions& options) {
   const fs::path folder = options.data.empty() ? "data" : options.data;
@@ -46,9 +68,8 @@ Dataset find_dataset(const TrainOptions& options) {
   std::error_code status;
   const bool there = fs::symlink_status(folder / name, status).type() != fs::file_type::not_found;
   if (!there && (name != "baby" || !options.data.empty()))
-    throw Error("no data set " + (folder / name).string() + ": expected a folder with " + name +
-                ".inter (see data/README.md; --data says where)");
-  Dataset data = there ? load_dataset(folder, name, options.settings.whole("seed"))
+    refuse_dataset(folder, name);
+  Dataset data = there ? load_dataset(folder, name, options.settings.whole("split-seed"))
                        : synthetic_dataset(SyntheticSpec{}, name);
   choose_modalities(data, options.modalities);
   return data;
@@ -101,6 +122,8 @@ TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const Trai
     std::fprintf(stderr, "bm3: %s; the training goes on\n", one_line(why).c_str());
   };
   const Interruption noting;
+  EpochTable table(options.settings.whole("epochs"));
+  const auto print_epoch = [&](const Epoch& epoch) { table.print(epoch); };
   return train(ops, data, *options.model, options.settings,
                {print_start, print_progress, print_epoch}, survival);
 }
@@ -108,11 +131,12 @@ TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const Trai
 /// Prints a run's figures, and writes its folder: of the best epoch, or of the best so far.
 void report(const TrainOptions& options, const Dataset& data, const TrainResult& result,
             const Ops<float>& ops) {
-  print_end(result, ops);
+  print_end(result, options.settings, ops);
   print_figures({{"validation", result.valid},
                  {"test", result.test},
                  {"by popularity, test", result.by_popularity}},
                 data, *options.model);
+  print_advice(result, data, options.settings);
   std::fflush(stdout);  // a disk that is full must not take the figures
   write_run(options.out, options, data, result);
   std::printf("results in %s\n", options.out.c_str());
@@ -127,9 +151,9 @@ void run(TrainOptions options) {
   }
   if (options.resume) options = resumed_options(options);
   options.device = choose_device(options.device);
+  const Dataset data = find_dataset(options);
   if (options.out.empty()) options.out = default_run_folder(options);
   check_run_folder(options.out, options.resume);
-  const Dataset data = find_dataset(options);
   const auto ops = choose_ops(options.device);
   const TrainResult result = train_until_stopped(*ops, data, options);
   if (result.best_epoch > 0) report(options, data, result, *ops);
@@ -151,35 +175,90 @@ void run(const SynthOptions& options) {
   std::printf("wrote %s\n", (options.data / options.name).string().c_str());
 }
 
+void run(const ImportOptions& options) {
+  import_dataset(options.spec, options.name, options.data,
+                 [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
+  std::printf("wrote %s\n", (options.data / options.name).string().c_str());
+}
+
+/// Returns the number of a user: by original id, or by the number where the run has no such ids.
+size_t find_user(const Run& past, const std::string& user) {
+  const auto begin = past.user_ids.begin(), end = past.user_ids.end();
+  const auto at = std::find(begin, end, user);
+  if (at != end) return static_cast<size_t>(at - begin);
+  int64_t number = -1;
+  if (begin != end)
+    throw Error("--user is " + in_quotes(user) +
+                ": expected the original id of one of the run's users");
+  if (!parse(user, number) || number < 0 || number >= past.n_users)
+    throw Error("--user is " + in_quotes(user) + ": expected a number below " +
+                std::to_string(past.n_users));
+  return static_cast<size_t>(number);
+}
+
 void run(const RecommendOptions& options) {
   const Run past = read_run(options.run);
-  if (options.user >= past.n_users)
-    throw Error("--user is " + std::to_string(options.user) + ": expected a number below " +
-                std::to_string(past.n_users));
-  const size_t user = static_cast<size_t>(options.user), width = past.result.width;
+  const size_t user = find_user(past, options.user), width = past.result.width;
   const int32_t* const item = past.result.lists.data() + user * longest_list;
   const float* const h_u = past.result.user.data() + user * width;
   std::puts("rank\titem\tscore");
   for (size_t k = 0; k < options.k && item[k] >= 0; ++k) {
     const float* const h_i = past.result.item.data() + static_cast<size_t>(item[k]) * width;
-    std::printf("%zu\t%d\t%.6f\n", k + 1, item[k],
+    const std::string id = past.item_ids.empty()
+                               ? std::to_string(item[k])
+                               : tsv_field(past.item_ids[static_cast<size_t>(item[k])]);
+    std::printf("%zu\t%s\t%.6f\n", k + 1, id.c_str(),
                 static_cast<double>(std::inner_product(h_u, h_u + width, h_i, 0.0F)));
   }
 }
 
+bool is_own(const Run& past, const Interactions& x) {
+  return x.size() == past.n_interactions &&
+         (past.checksum == 0 || past.checksum == checksum(x));
+}
+
 /// Reads the data that a run was trained on, where they are now.
-Dataset data_of(const Run& past, const fs::path& folder) {
-  if (!folder.empty() && !fs::exists(folder / past.name))
-    throw Error("no data set " + (folder / past.name).string() +
-                ": expected --data to say where it is now");
-  Dataset data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, past.name)
-                                : load_dataset(folder, past.name, past.seed);
-  const Interactions& x = data.interactions;
-  if (x.n_users != past.n_users || x.n_items != past.n_items || x.size() != past.n_interactions)
-    throw Error((folder / past.name).string() + " is not the data that the run was trained on: " +
-                "expected " + std::to_string(past.n_users) + " users, " +
-                std::to_string(past.n_items) + " items and " +
-                std::to_string(past.n_interactions) + " interactions");
+Dataset own_data(const Run& past) {
+  const fs::path path = past.data / past.name;
+  if (!past.data.empty() && !fs::exists(path))
+    throw Error("no data set " + path.string() + ": expected --data to say where it is now");
+  Dataset data = past.data.empty() ? synthetic_dataset(SyntheticSpec{}, past.name)
+                                   : load_dataset(past.data, past.name, past.split_seed);
+  if (!is_own(past, data.interactions))
+    throw Error(path.string() + " is not the data that the run was trained on: expected " +
+                std::to_string(past.n_interactions) + " interactions as they were, or --data");
+  return data;
+}
+
+/// Throws where a number below both sizes has two ids, of those that are known.
+void check_ids(const std::vector<std::string>& ids, const std::vector<std::string>& of_run,
+               const std::string& what) {
+  for (size_t k = 0; k < std::min(ids.size(), of_run.size()); ++k)
+    if (!of_run[k].empty() && ids[k] != of_run[k])
+      throw Error(what + " " + std::to_string(k) + " is " + in_quotes(ids[k]) +
+                  ", but in the run " + in_quotes(of_run[k]) +
+                  ": expected the same users and items by the same numbers");
+}
+
+/// Reads the data set that the folder holds under the run's name or is itself: the run's data, or
+/// other interactions of the same users and items.
+Dataset given_data(const Run& past, const fs::path& folder) {
+  const fs::path own = absolute_path(folder), other = own / own.filename();
+  const bool holds = fs::exists(own / past.name);
+  if (!holds && !fs::exists(other.string() + ".inter"))
+    throw Error("no data set " + (folder / past.name).string() + ": expected --data to hold it, or "
+                "to be the folder of another");
+  Dataset data = holds ? load_dataset(folder, past.name, past.split_seed)
+                       : load_dataset(own.parent_path(), own.filename().string(), past.split_seed);
+  Interactions& x = data.interactions;
+  if (x.n_users > past.n_users || x.n_items > past.n_items)
+    throw Error(folder.string() + " has " + std::to_string(x.n_users) + " users and " +
+                std::to_string(x.n_items) + " items: expected those of the run, " +
+                std::to_string(past.n_users) + " and " + std::to_string(past.n_items));
+  check_ids(data.user_ids, past.user_ids, "user");
+  check_ids(data.item_ids, past.item_ids, "item");
+  x.n_users = past.n_users;
+  x.n_items = past.n_items;
   return data;
 }
 
@@ -224,7 +303,7 @@ double difference(const Metrics& now, const Metrics& past, const std::string& ti
 
 void run(const EvalOptions& options) {
   const Run past = read_run(options.run);
-  const Dataset data = data_of(past, options.data.empty() ? past.data : options.data);
+  const Dataset data = options.data.empty() ? own_data(past) : given_data(past, options.data);
   DeviceChoice device = options.device;
   if (device.device == "run") {
     device.device = past.device == "cuda" ? "auto" : "cpu";
@@ -237,16 +316,27 @@ void run(const EvalOptions& options) {
   const Array<int32_t> lists = rank_again(*ops, x, past.result);
   const auto items = lists.matrix(static_cast<size_t>(x.n_users), longest_list);
   const Metrics valid = Evaluator<float>(*ops, x.valid, x).metrics(items);
-  const Metrics test = Evaluator<float>(*ops, x.test, x).metrics(items);
-  print_figures({{"validation", valid}, {"test", test}}, data, *past.model);
+  Evaluator<float> tested(*ops, x.test, x);
+  const Metrics test = tested.metrics(items);
+  if (options.each_user)
+    print_users(tested.of_each_user(lists.host()));
+  else
+    print_figures({{"validation", valid}, {"test", test}}, data, *past.model);
+  std::fprintf(stderr, "device       %s\n", ops->name().c_str());
+  std::FILE* const to = options.each_user ? stderr : stdout;
+  if (!is_own(past, x)) {
+    std::fputs("other interactions than the run's: there are no figures to compare with\n", to);
+    return;
+  }
   const double largest = std::max(difference(valid, past.result.valid, "validation"),
                                   difference(test, past.result.test, "test"));
-  std::printf("figures: %s; lists: %zu of %zu users' differ\n",
-              valid.n_users + test.n_users == 0 ? "none"
-              : largest == 0                    ? "equal to the run's"
-                           : ("up to " + shortest(largest) + " from the run's").c_str(),
-              count_different(lists.host(), past.result.lists), items.rows);
-  std::fprintf(stderr, "device       %s\n", ops->name().c_str());
+  const std::string rounded = "equal to the run's but for rounding, by which processors and "
+                              "libraries differ (by " + shortest(largest) + " at most)";
+  std::fprintf(to, "figures: %s; lists: %zu of %zu users' differ\n",
+               valid.n_users + test.n_users == 0 ? "none"
+               : largest == 0                    ? "equal to the run's"
+                                                 : rounded.c_str(),
+               count_different(lists.host(), past.result.lists), items.rows);
 }
 
 }  // namespace

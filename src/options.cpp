@@ -19,12 +19,30 @@ constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // user
 
 /// A data set's name becomes the name of a folder, and is not to be taken for a command.
 void check_name(const std::string& text) {
-  if (text == "synth" || text == "recommend" || text == "eval" || text == "sweep")
-    throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
-  if (text.empty() || text[0] == '.' || text.find('/') != std::string::npos ||
-      std::any_of(text.begin(), text.end(), is_control))
-    throw Error("the data set's name is " + in_quotes(text) +
-                ": expected the name of a folder in the data folder (--data)");
+  for (const char* command : {"sweep", "synth", "import", "recommend", "eval"})
+    if (text == command)
+      throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
+  const auto impossible = [](const std::string& name) {
+    return name.empty() || name[0] == '.' || name.find('/') != std::string::npos ||
+           std::any_of(name.begin(), name.end(), is_control);
+  };
+  if (!impossible(text)) return;
+  std::filesystem::path folder = std::filesystem::path(one_line(text));
+  if (!folder.has_filename() || folder.extension() == ".inter") folder = folder.parent_path();
+  const std::string name = folder.filename().string(), data = folder.parent_path().string();
+  throw Error("the data set's name is " + in_quotes(text) +
+              ": expected the name of a folder in the data folder" +
+              (impossible(name) || data.empty() ? " (--data)"
+                                                : ", as in `" + name + " --data " + data + "`"));
+}
+
+/// Returns words that name a data set: that of the folder `data`, where --data names one instead of
+/// what holds it.
+std::string example(const std::filesystem::path& data) {
+  const std::filesystem::path folder = (data / "").parent_path();
+  const std::string name = folder.filename().string();
+  if (!std::filesystem::exists(folder / (name + ".inter"))) return "baby";
+  return name + " --data " + (folder.has_parent_path() ? folder.parent_path().string() : ".");
 }
 
 /// --modality NAME:DIM:NOISE ...
@@ -47,6 +65,52 @@ std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& 
   }
   check_distinct("--modality", names);
   return out;
+}
+
+/// NAME=VALUE ..: passes each pair to `take`; `form` says in the message what was expected.
+void parse_pairs(const std::string& option, const std::vector<std::string>& texts,
+                 const std::string& form,
+                 const std::function<bool(const std::string&, const std::string&)>& take) {
+  std::vector<std::string> names;
+  for (const auto& text : texts) {
+    const size_t at = text.find('=');
+    if (at == text.npos || at + 1 == text.size() || !take(text.substr(0, at), text.substr(at + 1)))
+      throw Error(option + " is " + in_quotes(text) + ": expected " + form);
+    names.push_back(text.substr(0, at));
+  }
+  check_distinct(option, names);
+}
+
+/// --columns user=NAME ..
+RatingColumns parse_columns(const std::vector<std::string>& texts) {
+  RatingColumns columns;
+  parse_pairs("--columns", texts, "user=COLUMN, item=COLUMN or time=COLUMN",
+              [&](const std::string& name, const std::string& value) {
+                std::string* const column = name == "user"   ? &columns.user
+                                            : name == "item" ? &columns.item
+                                            : name == "time" ? &columns.time
+                                                             : nullptr;
+                if (column) *column = value;
+                return column != nullptr;
+              });
+  return columns;
+}
+
+/// --features NAME=FILE .., FILE an .npy with a file of ids after a comma, or any other
+std::vector<FeatureSource> parse_features(const std::vector<std::string>& texts) {
+  std::vector<FeatureSource> sources;
+  parse_pairs("--features", texts, "NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids",
+              [&](const std::string& name, const std::string& value) {
+                const size_t end = value.find(".npy,"), npy_ending = 4;
+                const bool matrix = end != value.npos;
+                if (name.find('/') != name.npos) return false;
+                check_modality_name(name);
+                sources.push_back({name, value.substr(0, matrix ? end + npy_ending : end),
+                                   matrix ? value.substr(end + npy_ending + 1) : ""});
+                const FeatureSource& source = sources.back();
+                return matrix ? !source.ids.empty() : source.file.extension() != ".npy";
+              });
+  return sources;
 }
 
 /// Returns the model that --model names: it decides what other options there are.
@@ -182,7 +246,40 @@ void add_synth(CLI::App& app, SynthOptions& options) {
             "seed of every random number"}, to(spec.seed));
 }
 
+void add_import(CLI::App& app, ImportOptions& options) {
+  ImportSpec& spec = options.spec;
+  const auto add_list = [&](const char* name, const auto& take, const char* words,
+                            const char* form) {
+    app.add_option_function<std::vector<std::string>>(name, take, words)->option_text(form);
+  };
+  app.add_option("NAME", options.name, "name of the new data set")->option_text(" ")->required();
+  add_folder(app, "--data", options.data, "the data folder [data]");
+  app.add_option_function<std::string>(
+         "--ratings", [&](const std::string& text) { spec.ratings = text; },
+         "who took what: CSV, TSV or JSON lines, or any of them as .gz [required]")
+      ->option_text("FILE")->required();
+  add_list("--columns", [&](const auto& texts) { spec.columns = parse_columns(texts); },
+           "names of the columns or keys, or numbers from 1 where the file has no line of names "
+           "[usual names, or Amazon's order]", "user=C item=C time=C");
+  add_list("--features", [&](const auto& texts) { spec.features = parse_features(texts); },
+           "features by original id: McAuley's .b, CSV or TSV of an id and numbers (these also as "
+           ".gz), or FILE.npy,IDS with a file of the rows' ids [none]", "NAME=FILE ...");
+  add(app, {"core", whole_from_to(1, most_rows), shortest(spec.core),
+            "least interactions of a user and of an item"}, to(spec.core));
+  add(app, {"split", word_of({"random", "time"}), "random",
+            "8:1:1 for each user, at random or the last in time held out"},
+      [&](const std::string& text) { spec.by_time = text == "time"; });
+  add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed), "seed of a random split"},
+      to(spec.seed));
+}
+
 // ------------------------------------------------------------------------------------ errors
+
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const auto* command : app.get_subcommands({})) names.push_back(command->get_name());
+  return names;
+}
 
 /// Returns where to look, which follows what is wrong with the words of `bm3` or of its command.
 std::string see_help(const CLI::App& app) {
@@ -191,12 +288,31 @@ std::string see_help(const CLI::App& app) {
          "--help lists what there is)";
 }
 
-/// Of the words that no option or argument took, the one to blame.
+/// Returns ": did you mean X?" where one of the known words is like `word`, else `otherwise`.
+std::string meant(const std::string& word, const std::vector<std::string>& known,
+                  const std::string& otherwise) {
+  const std::string best = most_like(word, known);
+  return best.empty() ? otherwise : ": did you mean " + best + "?";
+}
+
+/// What is wrong with the words that no option or argument took.
 std::string unexpected(const CLI::App& app) {
-  const auto words = app.remaining(true);
+  const auto words = app.remaining(true), commands = command_names(app);
+  const auto given = app.get_subcommands();
+  std::vector<std::string> options;
+  for (const auto* option : (given.empty() ? app : *given[0]).get_options())
+    for (const auto& name : option->get_lnames()) options.push_back("--" + name);
   for (const auto& word : words)
-    if (word.size() > 1 && word[0] == '-') return "there is no option " + in_quotes(word);
-  return "the argument " + in_quotes(words.front()) + " was not expected";
+    if (word.size() > 1 && word[0] == '-')
+      return "there is no option " + in_quotes(word) +
+             meant(word.substr(0, word.find('=')), options, see_help(app));
+  const auto& names = app.get_option("NAME")->results();
+  if (!given.empty() || names.empty())
+    return "the argument " + in_quotes(words.front()) + " was not expected" + see_help(app);
+  return "there is no command " + in_quotes(names[0]) +
+         meant(names[0], commands, ": expected one of " + join(commands, ", ") +
+                                       ", or one data set, as in `bm3 " + one_line(words[0]) +
+                                       "`");
 }
 
 /// Reads the words. Returns the help where it was asked for.
@@ -205,8 +321,10 @@ std::string parse_words(CLI::App& app, int argc, const char* const* argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     return app.help();
+  } catch (const CLI::CallForVersion& e) {
+    return e.what() + std::string("\n");
   } catch (const CLI::ExtrasError&) {
-    throw Error(unexpected(app) + see_help(app));
+    throw Error(unexpected(app));
   } catch (const CLI::ArgumentMismatch& e) {
     throw Error(split(e.what(), ':')[0] + " stands without a value, or twice: expected one value" +
                 see_help(app));
@@ -248,6 +366,7 @@ Command parse_command_line(int argc, const char* const* argv) {
   for (const Setting& setting : training_settings(model)) settings.push_back(setting);
   TrainOptions train{"", "", "", {"all"}, &model, Settings(settings), {}};
   SynthOptions synth;
+  ImportOptions import;
   RecommendOptions recommend;
   EvalOptions eval;
   SweepOptions sweep;
@@ -255,19 +374,27 @@ Command parse_command_line(int argc, const char* const* argv) {
   auto& of_sweep = *app.add_subcommand(
       "sweep", "Train with every combination of several values, and compare");
   add_sweep(of_sweep, sweep);
+  app.set_version_flag("--version", "bm3 " BM3_VERSION, "Print the version and exit");
   auto& of_synth = *app.add_subcommand("synth", "Write a synthetic data set");
+  auto& of_import = *app.add_subcommand("import", "Make a data set of ratings and features");
   auto& of_recommend =
       *app.add_subcommand("recommend", "Print a user's best items by a run's lists");
   auto& of_eval = *app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
   add_synth(of_synth, synth);
+  add_import(of_import, import);
   add_folder(of_recommend, "RUN", recommend.run, "folder that a training run left")->required();
-  add(of_recommend, {"user", whole_from_to(0, most_rows), "required", "the user's number"},
-      to(recommend.user))->required();
+  of_recommend.add_option("--user", recommend.user,
+                          "the user's number, or original id where the data has maps [required]")
+      ->option_text("ID")->required();
   add(of_recommend, {"k", whole_from_to(1, longest_list), "10", "how many items"},
       to(recommend.k));
   add_folder(of_eval, "RUN", eval.run, "folder that a training run left")->required();
-  add_folder(of_eval, "--data", eval.data, "the data folder [where the run found it]");
+  add_folder(of_eval, "--data", eval.data,
+             "the data folder, or a data set with other interactions of the run's users and items "
+             "[where the run found it]");
   add_device(of_eval, eval.device);
+  of_eval.add_flag("--each-user", eval.each_user,
+                   "print every test metric of each user instead of the table [off]");
   // After the commands, which would copy it.
   app.footer("\nbm3 --model NAME --help lists another model's settings, bm3 COMMAND --help a "
              "command's options.");
@@ -283,20 +410,21 @@ Command parse_command_line(int argc, const char* const* argv) {
   }
   if (of_recommend) return recommend;
   if (of_eval) return eval;
-  train.resume = !of_synth && app.count("--resume") > 0;
+  train.resume = !of_synth && !of_import && app.count("--resume") > 0;
   if (train.resume) {
     check_resume(app);
     return train;
   }
-  if (!of_synth && train.name.empty())
-    throw Error("no data set: expected its NAME, as in `bm3 baby`");
-  check_name(of_synth ? synth.name : train.name);
+  if (!of_synth && !of_import && train.name.empty())
+    throw Error("no data set: expected its NAME, as in `bm3 " + example(train.data) + "`");
+  check_name(of_synth ? synth.name : of_import ? import.name : train.name);
   if (of_synth) return synth;
+  if (of_import) return import;
   check_distinct("--modalities", train.modalities);
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;
   if (!std::count(recipes.begin(), recipes.end(), train.name)) train.settings.suit(train.name);
-  train.settings.suit(train.settings.text("recipe"));
+  if (train.settings.knows("recipe")) train.settings.suit(train.settings.text("recipe"));
   return train;
 }
 

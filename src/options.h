@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "data/import.h"
 #include "data/synthetic.h"
 #include "models/model.h"
 #include "ops/choose.h"
@@ -30,18 +31,27 @@ struct SynthOptions {
   SyntheticSpec spec;
 };
 
+/// bm3 import NAME
+struct ImportOptions {
+  std::string name;
+  std::filesystem::path data = "data";
+  ImportSpec spec;
+};
+
 /// bm3 recommend RUN
 struct RecommendOptions {
   std::filesystem::path run;
-  int64_t user = 0;
+  std::string user;  // the original id where the run has such ids, else the number
   size_t k = 10;
 };
 
 /// bm3 eval RUN
 struct EvalOptions {
   std::filesystem::path run;
-  std::filesystem::path data;  // empty: where the run found its data
+  std::filesystem::path data;  // that holds the run's data set, or itself another; empty: where the
+                               // run found its data
   DeviceChoice device{"run"};  // "run": that of the run
+  bool each_user = false;      // print the test metrics of each user
 };
 
 /// bm3 sweep NAME
@@ -56,8 +66,8 @@ struct Help {
   std::string text;
 };
 
-using Command = std::variant<Help, TrainOptions, SynthOptions, RecommendOptions, EvalOptions,
-                             SweepOptions>;
+using Command = std::variant<Help, TrainOptions, SynthOptions, ImportOptions, RecommendOptions,
+                             EvalOptions, SweepOptions>;
 
 /// Reads argv [argc]. A setting has the value that was given, else the recipe's, else the data
 /// set's, else its fallback. Throws for an unknown option and an impossible value, with the option,

@@ -17,6 +17,7 @@ enum class Stream : uint32_t {
   shuffle = 2,     // order of the interactions; step = epoch
   negative = 3,    // a batch's negative items; step = epoch
   neighbour = 4,   // copies among a user's neighbours; step = epoch
+  pruning = 5,     // edges that an epoch keeps; step = epoch
   parameter = 16,  // initial values; + index of the parameter
   synthetic = 64,  // built-in data; + index of the table
   view = 256,      // dropout masks [Eq. 5]; + table (0 nodes of the graph, 1 + m modality m)

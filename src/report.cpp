@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
+#include <cstdlib>
+
+#include "process_memory.h"
+#include "text.h"
 
 namespace bm3 {
 namespace {
@@ -29,13 +32,47 @@ int64_t count_isolated(int64_t n, const std::vector<Interaction>& pairs,
 
 double mib(size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
-/// Returns this process's memory in MiB by a field of /proc/self/status: VmRSS, what it has now, or
-/// VmHWM, the most that it has had (of this program alone, unlike getrusage's).
-double process_memory(const std::string& field) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;)
-    if (double kib = 0; word == field + ":" && status >> kib) return kib / 1024;
-  return 0;
+bool is_terminal() {
+  const char* const term = std::getenv("TERM");
+  return isatty(STDERR_FILENO) && !(term && std::string(term) == "dumb");
+}
+
+/// Whether standard error is a terminal that wants colours (no-color.org).
+bool wants_colour() {
+  const char* const none = std::getenv("NO_COLOR");
+  return is_terminal() && !(none && *none);
+}
+
+/// A positive number in six characters.
+std::string in_six(double x) {
+  char text[32];
+  const int decimals = x < 10 ? 4 : x < 100 ? 3 : x < 1000 ? 2 : x < 10000 ? 1 : 0;
+  std::snprintf(text, sizeof text, x < 1e6 ? "%.*f" : "%.*e", decimals, x);
+  return text;
+}
+
+/// A duration in at most six characters.
+std::string duration(double seconds) {
+  char text[32];
+  const double minutes = seconds / 60, hours = minutes / 60;
+  if (minutes < 1)
+    std::snprintf(text, sizeof text, "%.0fs", seconds);
+  else if (hours < 1)
+    std::snprintf(text, sizeof text, "%.0fm", minutes);
+  else
+    std::snprintf(text, sizeof text, hours < 100 ? "%.1fh" : "%.0fh", hours);
+  return text;
+}
+
+constexpr size_t most_parts = 4;  // of the loss, that 80 columns have room for
+
+/// Returns the losses that are on; none where their columns would not fit.
+std::vector<Loss> shown(const std::vector<Loss>& losses) {
+  std::vector<Loss> out;
+  for (const Loss& loss : losses)
+    if (loss.weight != 0) out.push_back(loss);
+  if (out.size() > most_parts) out.clear();
+  return out;
 }
 
 }  // namespace
@@ -70,7 +107,7 @@ void print_data(const Dataset& data, const ModelKind& model) {
                static_cast<long long>(x.n_items), x.size(), x.train.size(), x.valid.size(),
                x.test.size(), 100 * (1 - static_cast<double>(x.size()) / cells));
   if (x.drawn)
-    std::fputs("split        8:1:1 for each user, drawn by --seed: the file has no column "
+    std::fputs("split        8:1:1 for each user, drawn by --split-seed: the file has no column "
                "x_label\n", stderr);
   const int64_t users = count_isolated(x.n_users, x.train, &Interaction::user);
   const int64_t items = count_isolated(x.n_items, x.train, &Interaction::item);
@@ -97,11 +134,11 @@ void print_setup(const TrainOptions& options, size_t n_parameters, const Ops<flo
                options.model->name.c_str(), options.model->words.c_str(), n_parameters,
                words.c_str());
   std::fprintf(stderr, "device       %s; %.1f MiB allocated; memory of the process %.0f MiB\n\n",
-               ops.name().c_str(), mib(ops.allocated()), process_memory("VmRSS"));
+               ops.name().c_str(), mib(ops.allocated()), process_mib("VmRSS"));
 }
 
 void print_progress(size_t epoch, size_t batches_done, size_t batches) {
-  static const bool terminal = isatty(STDERR_FILENO);
+  static const bool terminal = is_terminal();
   constexpr size_t width = 40;
   const size_t filled = width * batches_done / batches;
   if (!terminal || filled == width * (batches_done - 1) / batches) return;
@@ -109,23 +146,53 @@ void print_progress(size_t epoch, size_t batches_done, size_t batches) {
   std::fprintf(stderr, "\repoch %4zu [%s]", epoch, bar.c_str());
 }
 
-void print_epoch(const Epoch& e) {
-  if (isatty(STDERR_FILENO)) std::fputs("\r\033[K", stderr);  // the bar's line, emptied
-  std::fprintf(stderr, "epoch %4zu  loss %.5f (", e.number, total(e.losses));
-  const char* between = "";
-  for (const Loss& loss : e.losses) {
-    std::fprintf(stderr, "%s%s %.5f", between, loss.name.c_str(), loss.weight * loss.value);
-    between = ", ";
+void EpochTable::print(const Epoch& e) {
+  if (is_terminal()) std::fputs("\r\033[K", stderr);  // the bar's line, emptied
+  if (lines_++ == 0) {
+    std::fputs("R@20, N@20: validation; train, eval: seconds; since: epochs since the best (*);\n"
+               "left: at most, to the last epoch\n\nepoch   loss", stderr);
+    for (const Loss& loss : shown(e.losses)) std::fprintf(stderr, " %6.6s", loss.name.c_str());
+    std::fputs("   R@20   N@20 train  eval since   left\n", stderr);
   }
-  std::fprintf(stderr, ")  valid R@20 %.4f N@20 %.4f  %.2f + %.2f s%s\n", e.valid.recall[at20],
-               e.valid.ndcg[at20], e.train_seconds, e.valid_seconds, e.best ? "  * best" : "");
+  seconds_ += e.train_seconds + e.valid_seconds;
+  const double mean = seconds_ / static_cast<double>(lines_);
+  std::string line = std::to_string(e.number);
+  line.insert(0, line.size() < 5 ? 5 - line.size() : 0, ' ');
+  line += " " + in_six(total(e.losses));
+  for (const Loss& loss : shown(e.losses)) line += " " + in_six(loss.value);
+  for (const double x : {e.valid.recall[at20], e.valid.ndcg[at20]})
+    line += " " + (e.valid.n_users > 0 ? in_six(x) : "     -");
+  std::fprintf(stderr, "%s %5.5s %5.5s ", line.c_str(), in_six(e.train_seconds).c_str(),
+               in_six(e.valid_seconds).c_str());
+  if (e.best)
+    std::fputs(wants_colour() ? "    \033[32m*\033[0m" : "    *", stderr);
+  else
+    std::fprintf(stderr, "%5zu", e.since_best);
+  std::fprintf(stderr, " %6s\n",
+               duration(mean * static_cast<double>(epochs_ - e.number)).c_str());
 }
 
-void print_end(const TrainResult& result, const Ops<float>& ops) {
-  std::fprintf(stderr, "\nbest epoch %zu of %zu; most memory: %.1f MiB allocated, %.0f MiB of the "
-               "process\n",
-               result.best_epoch, result.epochs.size(), mib(ops.most_allocated()),
-               process_memory("VmHWM"));
+void print_end(const TrainResult& result, const Settings& settings, const Ops<float>& ops) {
+  const size_t patience = settings.whole("patience"), n = result.epochs.size();
+  std::string why = result.ended;
+  if (why == complete && n == result.best_epoch + patience)
+    why = std::to_string(patience) + " epochs brought no better validation R@20 (--patience)";
+  else if (why == complete)
+    why = "after the last of " + std::to_string(n) + " epochs (--epochs)";
+  std::fprintf(stderr, "\nstopped      %s\nbest epoch   %zu of %zu\nmost memory  %.1f MiB "
+               "allocated, %.0f MiB of the process\n",
+               why.c_str(), result.best_epoch, n, mib(ops.most_allocated()),
+               process_mib("VmHWM"));
+}
+
+void print_advice(const TrainResult& result, const Dataset& data, const Settings& settings) {
+  const size_t pairs = data.interactions.train.size();
+  if (settings.whole("batch") >= pairs)
+    std::fprintf(stderr, "note: a batch holds all %zu training interactions, so an epoch is one "
+                 "step: try a smaller --batch (README, Tuning)\n", pairs);
+  if (result.test.recall[at20] < result.by_popularity.recall[at20])
+    std::fputs("note: this is below the ranking by popularity: try a smaller --batch, a larger "
+               "--patience or another --lr (README, Tuning)\n", stderr);
 }
 
 void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
@@ -138,6 +205,17 @@ void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Data
     std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), m.recall[at10], m.recall[at20],
                 m.ndcg[at10], m.ndcg[at20]);
   if (data.synthetic) print_made_up(stdout, data.name);
+}
+
+void print_users(const std::vector<UserMetrics>& users) {
+  std::fputs("userID\titems", stdout);
+  for (const auto& metric : named_metrics)
+    for (size_t cut : cutoffs) std::printf("\t%s@%zu", metric.name, cut);
+  for (const UserMetrics& of : users) {
+    std::printf("\n%d\t%zu", of.user, of.n_items);
+    for (double value : of.values) std::printf("\t%s", shortest(value).c_str());
+  }
+  std::puts("");
 }
 
 }  // namespace bm3

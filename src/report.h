@@ -17,12 +17,27 @@ void print_setup(const TrainOptions& options, size_t n_parameters, const Ops<flo
 /// Draws a bar on a terminal, which the epoch's line replaces; prints nothing in a pipe.
 void print_progress(size_t epoch, size_t batches_done, size_t batches);
 
-/// Prints an epoch's line: L and its parts, validation, seconds of training and of validation, a
-/// mark on the best so far.
-void print_epoch(const Epoch& epoch);
+/// The table of the epochs, in 80 columns.
+class EpochTable {
+ public:
+  explicit EpochTable(size_t epochs) : epochs_(epochs) {}
+  /// Prints the header before the first line, then L and those of its losses that are on, without
+  /// their weights; validation; seconds of training and of validation; how many epochs ago the best
+  /// one was; the time to the last epoch.
+  void print(const Epoch& epoch);
 
-/// Prints which epoch was the best, and the most memory that was in use.
-void print_end(const TrainResult& result, const Ops<float>& ops);
+ private:
+  const size_t epochs_;  // at most
+  size_t lines_ = 0;
+  double seconds_ = 0;
+};
+
+/// Prints why the training stopped, which epoch was the best, and the most memory that was in use.
+void print_end(const TrainResult& result, const Settings& settings, const Ops<float>& ops);
+
+/// Prints what to try where an epoch is one batch, and where the test R@20 is below that of ranking
+/// by popularity.
+void print_advice(const TrainResult& result, const Dataset& data, const Settings& settings);
 
 /// Prints that the data set of this name is made up.
 void print_made_up(std::FILE* to, const std::string& name);
@@ -35,5 +50,8 @@ const Published* published_figures(const Dataset& data, const ModelKind& model);
 /// made-up data, that it is made up.
 void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
                    const ModelKind& model);
+
+/// Prints a line for each user, with tabs: the number, how many items were held out, every metric.
+void print_users(const std::vector<UserMetrics>& users);
 
 }  // namespace bm3

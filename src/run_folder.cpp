@@ -4,6 +4,7 @@
 
 #include "checkpoint.h"
 #include "data/files.h"
+#include "data/lines.h"
 #include "data/npy.h"
 #include "metrics_json.h"
 #include "text.h"
@@ -34,6 +35,7 @@ Json config_of(const TrainOptions& options, const Dataset& data, const TrainResu
   for (const auto& m : data.modalities) modalities.push_back({{"name", m.name}, {"dim", m.dim}});
   return {
       {"format", format},
+      {"version", BM3_VERSION},
       {"data",
        {{"name", data.name},
         {"folder", data.folder.empty() ? "" : absolute_path(data.folder).string()},
@@ -41,11 +43,13 @@ Json config_of(const TrainOptions& options, const Dataset& data, const TrainResu
         {"users", x.n_users},
         {"items", x.n_items},
         {"interactions", x.size()},
+        {"checksum", checksum(x)},
         {"modalities", modalities}}},
       {"model", options.model->name},
       {"settings", to_json(options.settings)},
       {"device",
        {{"name", options.device.device},
+        {"products", product_kernels(options.device)},
         {"tf32", options.device.tf32},
         {"spmm", options.device.cusparse ? "cusparse" : "own"}}},
       {"memory", {{"device_start_mib", static_cast<double>(result.allocated) / (1 << 20)}}},
@@ -62,7 +66,7 @@ std::string log_text(const std::vector<Epoch>& epochs) {
   out += ",valid_recall@20,valid_ndcg@20,best\n";
   for (const Epoch& e : epochs) {
     out += std::to_string(e.number) + "," + shortest(total(e.losses));
-    for (const Loss& loss : e.losses) out += "," + shortest(loss.weight * loss.value);
+    for (const Loss& loss : e.losses) out += "," + shortest(loss.value);
     for (const auto& values : {e.valid.recall, e.valid.ndcg})
       out += "," + (e.valid.n_users > 0 ? shortest(values[at20]) : "");
     out += e.best ? ",1\n" : ",0\n";
@@ -70,12 +74,31 @@ std::string log_text(const std::vector<Epoch>& epochs) {
   return out;
 }
 
-std::string top_k_text(const std::vector<int32_t>& lists) {
-  std::string out = "userID";
-  for (size_t k = 1; k <= longest_list; ++k) out += "\ttop_" + std::to_string(k);
+std::string timing_text(const std::vector<Epoch>& epochs) {
+  std::string out = "epoch,train_seconds,valid_seconds,allocated_mib,process_mib\n";
+  for (const Epoch& e : epochs) {
+    out += std::to_string(e.number);
+    for (double x : {e.train_seconds, e.valid_seconds, e.allocated_mib, e.process_mib})
+      out += "," + shortest(x);
+    out += "\n";
+  }
+  return out;
+}
+
+/// A column of numbers; after each, where the data set has maps, one of original ids.
+std::string top_k_text(const std::vector<int32_t>& lists, const Dataset& data) {
+  const bool ids = !data.user_ids.empty();
+  std::string out = ids ? "userID\tuser_id" : "userID";
+  for (size_t k = 1; k <= longest_list; ++k) {
+    out += "\ttop_" + std::to_string(k);
+    if (ids) out += "\tid_" + std::to_string(k);
+  }
   for (size_t at = 0; at < lists.size(); ++at) {
-    if (at % longest_list == 0) out += "\n" + std::to_string(at / longest_list);
+    const size_t user = at / longest_list, item = static_cast<size_t>(lists[at]);
+    if (at % longest_list == 0) out += "\n" + std::to_string(user);
+    if (at % longest_list == 0 && ids) out += "\t" + tsv_field(data.user_ids[user]);
     out += "\t" + (lists[at] < 0 ? "" : std::to_string(lists[at]));
+    if (ids) out += "\t" + (lists[at] < 0 ? "" : tsv_field(data.item_ids[item]));
   }
   return out + "\n";
 }
@@ -98,27 +121,29 @@ void read_config(const fs::path& folder, const Take& take) {
 /// Returns how a run ended; runs of earlier versions all came to their end.
 std::string ended(const Json& config) { return config.value("ended", std::string(complete)); }
 
-/// Reads what top_k_text wrote of the run's users.
-std::vector<int32_t> read_top_k(const fs::path& path, const Run& run) {
-  std::ifstream file = open_file(path, "a run's best items");
-  std::string line;
-  std::getline(file, line);
-  std::vector<int32_t> lists;
+/// Reads what top_k_text wrote of the run's users into the run's lists and ids.
+void read_top_k(const fs::path& path, Run& run) {
+  RecordReader records(path, "a run's best items");
+  Fields fields;
+  records.next(fields);
+  const bool ids = fields.size() > 1 && fields[1] == "user_id";
+  const size_t step = ids ? 2 : 1;
+  if (ids) run.item_ids.resize(static_cast<size_t>(run.n_items));
   for (int64_t user = 0; user < run.n_users; ++user) {
-    std::getline(file, line);
-    const auto fields = split(line, '\t');
-    bool right = file && fields.size() == longest_list + 1 && fields[0] == std::to_string(user);
-    for (size_t k = 1; right && k <= longest_list; ++k) {
+    bool right = records.next(fields) && fields.size() == step * (longest_list + 1) &&
+                 fields[0] == std::to_string(user);
+    if (right && ids) run.user_ids.emplace_back(fields[1]);
+    for (size_t k = step; right && k < fields.size(); k += step) {
       int32_t item = -1;
       right = fields[k].empty() || (parse(fields[k], item) && item >= 0 && item < run.n_items);
-      lists.push_back(item);
+      if (right && ids && item >= 0) run.item_ids[static_cast<size_t>(item)] = fields[k + 1];
+      run.result.lists.push_back(item);
     }
     if (!right)
       throw Error(path.string() + ":" + std::to_string(user + 2) + " is damaged: expected user " +
                   std::to_string(user) + " and " + std::to_string(longest_list) +
                   " items below " + std::to_string(run.n_items));
   }
-  return lists;
 }
 
 /// Reads a matrix [rows, cols]; where cols is 0 it becomes what the file has.
@@ -170,9 +195,10 @@ void write_run(const fs::path& out, const TrainOptions& options, const Dataset& 
   const Json config = config_of(options, data, result);
   part.append("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   part.append("log.csv", log_text(result.epochs));
+  part.append("timing.csv", timing_text(result.epochs));
   write_embedding(part, "user_embedding.npy", result.user, result.width);
   write_embedding(part, "item_embedding.npy", result.item, result.width);
-  part.append("top_k.tsv", top_k_text(result.lists));
+  part.append("top_k.tsv", top_k_text(result.lists, data));
   part.rename_to_target();
 }
 
@@ -223,8 +249,9 @@ Run read_run(const fs::path& folder) {
     run.n_users = data.at("users");
     run.n_items = data.at("items");
     run.n_interactions = data.at("interactions");
+    run.checksum = data.value("checksum", uint64_t{0});
     run.model = &model_kind(json.at("model"));
-    run.seed = json.at("settings").at("seed");
+    run.split_seed = json.at("settings").at("split-seed");
     run.device = device.at("name");
     run.tf32 = device.at("tf32");
     run.result.ended = ended(json);
@@ -237,7 +264,7 @@ Run read_run(const fs::path& folder) {
   };
   run.result.user = read_part("user_embedding.npy", run.n_users);
   run.result.item = read_part("item_embedding.npy", run.n_items);
-  run.result.lists = read_top_k(folder / "top_k.tsv", run);
+  read_top_k(folder / "top_k.tsv", run);
   return run;
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 // The folder that a training run leaves, written whole or not at all:
 //   config.json          what was asked for and what came out
-//   log.csv              a line an epoch; losses are weighted as they enter L
+//   log.csv              a line an epoch; L is the weighted sum of the losses that follow it
+//   timing.csv           a line an epoch: seconds and memory
 //   user_embedding.npy, item_embedding.npy   [n_users, w], [n_items, w] of the best epoch
-//   top_k.tsv            a line a user: the best items without those of the user's training
-// Nothing in it depends on the time of day, on speed or on the number of threads.
+//   top_k.tsv            a line a user: the best items without those of the user's training, with
+//                        original ids where the data set has maps
+// Nothing but timing.csv depends on the time of day, on speed or on the number of threads.
 #include "options.h"
 #include "train.h"
 
@@ -40,9 +42,12 @@ struct Run {
   const ModelKind* model;
   std::string device;  // "cpu" or "cuda"
   bool tf32;           // products on the GPU in TF32
-  uint64_t seed;
+  uint64_t split_seed;
   int64_t n_users, n_items;
   size_t n_interactions;
+  uint64_t checksum;  // of the interactions; 0 in runs of earlier versions
+  std::vector<std::string> user_ids, item_ids;  // original ids by number, those of items that are
+                                                // in a list; empty: not known
   TrainResult result;  // without its epochs and what was allocated
 };
 

@@ -11,6 +11,7 @@
 #include "error.h"
 #include "layers/adam.h"
 #include "layers/negatives.h"
+#include "process_memory.h"
 
 namespace bm3 {
 namespace {
@@ -86,11 +87,12 @@ class Training {
                                  static_cast<size_t>(data.interactions.n_items), order_.pairs)),
         loader_(ops, graph_.n_users, graph_.n_items, batch_size_, kind.draws_negatives),
         model_(make_model<float>(kind, {ops, graph_, settings, shapes(data, kind), loader_})),
-        adam_(ops, model_->parameters(), model_->tuned_features(), {settings.real("lr")},
+        adam_(ops, model_->parameters(), model_->tuned_features(), adam_config(settings),
               epochs_ * batches()) {
     if (kind.draws_negatives) negatives_.emplace(data.interactions);
     model_->parameters().initialise(seed_);
     load_features(ops, *model_, data);
+    model_->prepare();
   }
 
   size_t batches() const { return (order_.pairs.size() + batch_size_ - 1) / batch_size_; }
@@ -136,7 +138,15 @@ class Training {
                   std::to_string(batches()));
     adam_.resume((epoch - 1) * batches() + done);
     for (size_t e = 1; e < epoch; ++e) shuffle(order_.pairs, seed_, e);
-    if (done > 0) model_->begin_epoch(seed_, epoch);
+    if (done == 0) return;
+    model_->begin_epoch(seed_, epoch);
+    model_->after_update();
+  }
+
+  /// Returns the vectors that rank.
+  Embeddings<float> embeddings() {
+    if (model_->ranks_by_features()) adam_.catch_up();
+    return model_->embeddings();
   }
 
  private:
@@ -145,6 +155,14 @@ class Training {
     std::vector<Interaction> pairs;
     std::vector<int32_t> negatives;
   };
+
+  AdamConfig adam_config(const Settings& settings) const {
+    AdamConfig out;
+    out.lr = settings.real("lr");
+    out.decay = settings.real("lr-decay");
+    out.epoch_steps = batches();
+    return out;
+  }
 
   /// Draws an epoch's order from the previous one's, on a thread of its own: until it is taken,
   /// order_ is only read.
@@ -161,14 +179,19 @@ class Training {
 
   void step(const Batch& batch) {
     const uint64_t key = batch.size | batch.users.n << 21 | batch.items.n << 42;
-    ops_.replay(key, [&] {
-      adam_.begin_step(batch);
+    const auto work = [&] {
+      const Rows rows = model_->feature_rows(batch);
+      adam_.begin_step(rows);
       model_->draw(batch, seed_, adam_.now());
       model_->forward(batch);
       model_->backward(batch);
-      adam_.step(batch);
+      adam_.step(rows);
       model_->after_update();
-    });
+    };
+    if (model_->repeats())
+      ops_.replay(key, work);
+    else
+      work();
   }
 
   Ops<float>& ops_;
@@ -248,6 +271,8 @@ class Protocol {
     }
     epoch.train_seconds = seconds_since(start);
     evaluate(epoch);
+    epoch.allocated_mib = static_cast<double>(ops_.most_allocated()) / (1 << 20);
+    epoch.process_mib = process_mib("VmHWM");
     progress_.on_epoch(epoch);
     result().epochs.push_back(std::move(epoch));
     ++now_.epoch;
@@ -257,12 +282,13 @@ class Protocol {
   /// Ranks for both splits, and keeps the best.
   void evaluate(Epoch& epoch) {
     const auto start = Clock::now();
-    const Embeddings<float> h = training_.model().embeddings();
+    const Embeddings<float> h = training_.embeddings();
     ops_.top_k(items(), h.user, h.item, {nullptr, items().rows}, training_.graph());
     epoch.valid = valid_.metrics(items());
     epoch.valid_seconds = seconds_since(start);
     epoch.best = result().best_epoch == 0 || valid_.n_users() == 0 ||
                  epoch.valid.recall[at20] > result().valid.recall[at20];
+    epoch.since_best = epoch.best ? 0 : epoch.number - result().best_epoch;
     if (!epoch.best) return;
     result().best_epoch = epoch.number;
     result().valid = epoch.valid;
@@ -349,13 +375,16 @@ class Protocol {
 std::vector<Setting> training_settings(const ModelKind& kind) {
   std::vector<Setting> out = {
       {"lr", positive(), "0.001", "Adam's learning rate", {}, {"learning-rate"}},
+      {"lr-decay", positive(), "1", "q: the rate of epoch e, from 0, is lr q^(e/50)"},
       {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch", {},
            {"train-batch-size"}},
       {"epochs", whole_from_to(1, 1000000), "1000", "epochs at most"},
       {"patience", whole_from_to(1, 1000000), "20",
        "stop after so many epochs without a better validation R@20", {}, {"stopping-step"}},
       {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
-       "seed of every random number"}};
+       "seed of every random number of the training"},
+      {"split-seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
+       "seed of the split of data that have none"}};
   for (Setting& setting : out)
     if (const auto own = kind.training.find(setting.name); own != kind.training.end())
       setting.fallback = own->second;

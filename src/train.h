@@ -12,8 +12,8 @@
 
 namespace bm3 {
 
-/// The settings that every model's training has, lr, batch, epochs, patience and seed, with this
-/// model's defaults.
+/// The settings that every model's training has, lr, batch, epochs, patience, seed and split-seed,
+/// with this model's defaults.
 std::vector<Setting> training_settings(const ModelKind& kind);
 
 struct Epoch {
@@ -21,7 +21,9 @@ struct Epoch {
   std::vector<Loss> losses;  // means over the epoch's batches
   Metrics valid;
   double train_seconds = 0, valid_seconds = 0;
-  bool best = false;  // so far, by validation R@20
+  double allocated_mib = 0, process_mib = 0;  // the most so far: on the device, of the process
+  bool best = false;                          // so far, by validation R@20
+  size_t since_best = 0;                      // epochs
 };
 
 struct TrainResult {

@@ -19,8 +19,8 @@ struct Outcome {
   std::string out, err;
 };
 
-inline const Words run_files = {"config.json", "item_embedding.npy", "log.csv", "top_k.tsv",
-                                "user_embedding.npy"};
+inline const Words run_files = {"config.json", "item_embedding.npy", "log.csv", "timing.csv",
+                                "top_k.tsv", "user_embedding.npy"};
 
 inline Words lines_of(const std::string& text) {
   Words lines = split(text, '\n');

@@ -3,6 +3,7 @@
 // values are wrong or how wrong the worst is, where, what was found and what was expected.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <ostream>
@@ -41,9 +42,16 @@ struct Agreement {
   }
 };
 
+/// A number with so many digits.
+inline std::string digits(int n, double x) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.*g", n, x);
+  return text;
+}
+
 inline std::ostream& operator<<(std::ostream& out, const Agreement& a) {
-  return out << a.count << " values, worst error " << a.error << " at " << a.at << ": found "
-             << a.found << ", expected " << a.expected;
+  return out << a.count << " values, worst error " << digits(3, a.error) << " at index " << a.at
+             << ": found " << digits(9, a.found) << ", expected " << digits(9, a.expected);
 }
 
 template <class A>
@@ -86,8 +94,12 @@ std::string difference(const std::vector<E>& found, const std::vector<E>& expect
 }  // namespace bm3::test
 
 /// The agreement is within the bound.
-#define EXPECT_WITHIN(agreement, bound) \
-  EXPECT_TRUE((agreement).within(bound)) << (agreement) << ", bound " << (bound) << "; "
+#define EXPECT_WITHIN(agreement, bound)                              \
+  GTEST_AMBIGUOUS_ELSE_BLOCKER_                                      \
+  if ((agreement).within(bound))                                     \
+    SUCCEED();                                                       \
+  else                                                               \
+    ADD_FAILURE() << (agreement) << ", bound " << ::bm3::test::digits(3, bound) << ", in "
 
 /// Two vectors have the same bytes.
 #define EXPECT_SAME(found, expected) EXPECT_EQ(::bm3::test::difference(found, expected), "")

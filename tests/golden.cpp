@@ -131,7 +131,8 @@ std::vector<Setting> general_settings() {
           {"beta1", probability(), "", "Adam's beta_1"},
           {"beta2", probability(), "", "Adam's beta_2"},
           {"eps", positive(), "", "Adam's epsilon"},
-          {"degree_epsilon", weight(), "0", "what is added to a node's degree"}};
+          {"degree_epsilon", weight(), "0", "what is added to a node's degree"},
+          {"epoch_steps", count, "2147483647", "the number of steps of an epoch"}};
 }
 
 std::string text_of(const json& metadata, const std::string& name, const std::string& words) {
@@ -150,7 +151,8 @@ void read_settings(Golden& g, const json& metadata) {
   all.insert(all.end(), g.kind->settings.begin(), g.kind->settings.end());
   g.settings = Settings(all);
   for (const Setting& s : all) {
-    const bool optional = s.name == recipe_setting().name || s.name == "degree_epsilon";
+    const bool optional = s.name == recipe_setting().name || s.name == "degree_epsilon" ||
+                          s.name == "epoch_steps";
     if (optional && member(metadata, s.name).is_null()) continue;
     const std::string text = text_of(metadata, s.name, s.words);
     check_value(s.name, s.range, text);
@@ -223,6 +225,8 @@ Golden::Step read_batch(const Golden& g, size_t s) {
   const auto items = read("items", users.size(), g.n_items());
   Golden::Step step;
   if (g.kind->draws_negatives) step.negatives = read("negatives", users.size(), g.n_items());
+  if (const std::string kept = in_step(s, "kept"); g.arrays.count(kept))
+    step.kept = pairs(g, kept, true);
   if (const std::string drawn = in_step(s, "neighbours"); g.find(drawn))
     step.neighbours = numbers(g, drawn, {g.n_users(), any}, {g.n_users()});
   for (size_t k = 0; k < users.size(); ++k) step.pairs.push_back({users[k], items[k]});

@@ -28,6 +28,7 @@ struct Golden {
   struct Step {
     std::vector<Interaction> pairs;
     std::vector<int32_t> negatives, neighbours;
+    std::vector<Interaction> kept;  // edges of the graph, of a model that draws them
   };
   const ModelKind* kind = nullptr;
   Settings settings{{}};  // the model's, and those of every golden

@@ -213,7 +213,7 @@ class GoldenRun {
         values.push_back(static_cast<T>(x * (1 + (random.below(2) ? how.jitter : -how.jitter))));
       upload(ops, v.value, values);
     }
-    model_->begin_epoch(how.seed, 1);
+    model_->prepare();
     while (step_ < g.steps.size() && step()) ++step_;
     if (step_ == g.steps.size()) put_final();
     put_metrics();
@@ -224,9 +224,16 @@ class GoldenRun {
 
  private:
   bool step() {
-    const auto& [pairs, negatives, neighbours] = g_.steps[step_];
+    const auto& [pairs, negatives, neighbours, kept] = g_.steps[step_];
     batch_ = loader_.load(pairs.data(), negatives.data(), pairs.size());
-    adam_.begin_step(batch_);
+    if (const size_t size = g_.settings.whole("epoch_steps"); step_ % size == 0)
+      model_->begin_epoch(0, 1 + step_ / size);
+    if (const size_t n = model_->n_kept_edges()) {
+      g_.at(now("kept"), {n, 2});
+      model_->keep_edges(kept);
+    }
+    const Rows feature_rows = model_->feature_rows(batch_);
+    adam_.begin_step(feature_rows);
     set_masks();
     if (const size_t k = model_->n_neighbours()) {
       g_.at(now("neighbours"), {g_.n_users(), k});
@@ -238,7 +245,7 @@ class GoldenRun {
     model_->backward(batch_);
     for (const Result& r : losses_and_gradients()) put(r);
     if (!inject() && how_.float32) return false;
-    adam_.step(batch_);
+    adam_.step(feature_rows);
     model_->after_update();
     put_parameters();
     return true;
@@ -268,10 +275,11 @@ class GoldenRun {
     }
   }
 
-  /// Adds a result without its rows of padding, which come last.
+  /// Adds a result without its rows of padding, which come last; one stays where there is no other,
+  /// and agrees.
   void put(Result r) {
     g_.find(r.name, r.shape, r.name.rfind(now("loss."), 0) == 0);  // of losses it needs all
-    while (!r.rows.empty() && r.rows.back() < 0) r.rows.pop_back();
+    while (r.rows.size() > 1 && r.rows.back() < 0) r.rows.pop_back();
     if (!r.rows.empty()) r.values.resize(r.rows.size() * r.cols());
     results.push_back(std::move(r));
   }

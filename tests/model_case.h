@@ -99,9 +99,11 @@ template <class T>
 std::vector<Variable<T>> variables(Ops<T>& ops, Model<T>& model, const Batch& batch) {
   std::vector<Variable<T>> out;
   for (const auto& p : model.parameters().all()) out.push_back({p.name, p.value, p.gradient, {}});
-  const auto rows = host<int32_t>(ops, {batch.items.at, 1, batch.items.n});
+  const Rows of = model.feature_rows(batch);
+  std::vector<int32_t> rows(of.n > 0 ? 0 : 1, -1);  // none
+  if (of.at && of.n > 0) rows = host<int32_t>(ops, {of.at, 1, of.n});
   for (auto& e : model.features())
-    out.push_back({"feature." + e.name, e.value, e.gradient(rows.size()), rows});
+    out.push_back({"feature." + e.name, e.value, e.gradient(of.at ? rows.size() : of.n), rows});
   return out;
 }
 
@@ -137,6 +139,7 @@ struct CaseOnDevice {
     Random random(c.seed + 1);
     for (const auto& v : variables(ops, *model, batch))
       upload(ops, v.value, random.numbers<T>(v.value.size()));
+    model->prepare();
     model->begin_epoch(seed, 1);
   }
   /// Forward pass with fresh draws, and backward pass. Returns the losses.

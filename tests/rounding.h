@@ -56,6 +56,7 @@ Agreement in_roundings(const std::vector<T>& computed, const std::vector<Sum>& e
 #define EXPECT_SUMS(computed, expected, n)                                                    \
   do {                                                                                        \
     const auto in_bounds = ::bm3::test::in_roundings(computed, expected, n);                  \
-    EXPECT_TRUE(in_bounds.count == (expected).size() && in_bounds.error <= 1)                 \
-        << #computed ": " << in_bounds << " (errors in units of the bound)";                  \
+    if (!(in_bounds.count == (expected).size() && in_bounds.error <= 1))                      \
+      ADD_FAILURE() << #computed ": " << in_bounds                                            \
+                    << "; errors are ratios to the bound of " << (n) << " roundings";         \
   } while (false)

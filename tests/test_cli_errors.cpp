@@ -19,7 +19,8 @@ TEST_F(Cli, RefusesTheCommandLine) {
   write_file(folder_ / "file", "");
   fs::create_directories(folder_ / "mine/baby");
   const std::string here = fs::canonical(folder_.path()).string();
-  const std::string lacks = ".inter (see data/README.md; --data says where)";
+  const std::string lacks = ".inter (data/README.md says where to get data and how to bring your "
+                            "own, --data where they are)";
   const std::pair<Words, std::string> cases[] = {
       {{}, "no data set: expected its NAME, as in `bm3 baby`"},
       {{"synth", "\033[2J\n"},
@@ -34,6 +35,13 @@ TEST_F(Cli, RefusesTheCommandLine) {
       // The stand-in is for those who have no data, not for those who say where it is.
       {{"baby", "--data", "nowhere", "--out", "run"},
        "no folder nowhere: expected --data to hold baby"},
+      {{"elec"}, "no data set data/elec: expected a folder with elec" + lacks},
+      {{"babby"}, "no data set data/babby: did you mean `bm3 baby`?"},
+      {{"tony"}, "no data set data/tony: did you mean `bm3 toy`?"},
+      {{"help"}, "no data set data/help: did you mean `bm3 --help`?"},
+      {{"toy", "--data", "data/toy"}, "no data set data/toy/toy: did you mean --data data?"},
+      {{"--data", "data/toy"}, "no data set: expected its NAME, as in `bm3 toy --data data`"},
+      {{"--data", "data"}, "no data set: expected its NAME, as in `bm3 baby`"},
       {{"baby", "--data", "mine/baby", "--out", "run"},
        "no data set mine/baby/baby: expected a folder with baby" + lacks},
       {{"baby", "--data", "mine", "--out", "run"},
@@ -144,7 +152,8 @@ TEST_F(Cli, RefusesADamagedRun) {
     EXPECT_EQ(lines_of(outcome.err).size(), 1U) << outcome.err;
     write_file(path, right);
   }
-  expect_refused({"recommend", "one", "--user", "60"}, "--user is 60: expected a number below 60");
+  expect_refused({"recommend", "one", "--user", "60"},
+                 "--user is '60': expected a number below 60");
   expect_refused({"eval", "one/config.json"},
                  "cannot open one/config.json/config.json (Not a directory): expected the folder "
                  "that a run of bm3 left");
@@ -168,6 +177,7 @@ TEST_F(Cli, RefusesTheOutputFolder) {
       {"full", "Directory not empty"},
       {"file/run", "Not a directory"},
       {std::string(300, 'x'), "File name too long"},
+      {"/proc", root ? "Device or resource busy" : "Permission denied"},  // a mount point
       {"/proc/run", root ? "No such file or directory" : "Permission denied"}};
   for (const auto& [out, reason] : cases)
     expect_refused(short_run(out), cannot_make(here / out, reason));

@@ -94,10 +94,6 @@ TEST(CudaErrors, WithoutAGpuTheReasonIsGiven) {
   }
 }
 
-#else
-
-TEST(CudaLaunch, NeedsABuildWithCuda) { GTEST_SKIP() << "nvcc was not found when this was built"; }
-
 #endif
 
 }  // namespace

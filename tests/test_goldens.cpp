@@ -49,6 +49,24 @@ TYPED_TEST(GoldensTest, Agree) {
   EXPECT_GE(of_model["bm3"], 9u);
 }
 
+/// Whether a precision can tell any value of a golden from a slightly wrong one. With d = 1 gradients
+/// are rounding alone; the terms of GRCN's multiply from one iteration of its routing to the next.
+template <class T>
+bool can_refuse(const Golden& golden) {
+  const Settings& s = golden.settings;
+  return s.whole("dim") > 1 && (sizeof(T) == 8 || !s.knows("routing") || s.whole("routing") < 2);
+}
+
+/// Copies of a golden, each with other values of an array.
+std::vector<Golden> copies_with(const Golden& golden, const std::string& name,
+                                const std::vector<std::vector<double>>& wrong) {
+  std::vector<Golden> out;
+  for (const auto& values : wrong)
+    if (values != golden.find(name)->values)
+      out.emplace_back(golden).arrays.at(name).values = values;
+  return out;
+}
+
 /// Copies in which an array is wrong, in places that the C++ computes.
 std::vector<Golden> corrupted(const Golden& golden, const Result& result, double change) {
   const std::vector<double>& right = golden.find(result.name)->values;
@@ -74,6 +92,12 @@ std::vector<Golden> corrupted(const Golden& golden, const Result& result, double
     for (size_t k = 0; k < result.values.size(); ++k)
       if (std::abs(right[result.place(k)]) > std::abs(right[largest])) largest = result.place(k);
     wrong[0][largest] *= 1 + change;
+    // Of a gradient that vanishes but for rounding, as where two biases cancel, nothing else can be
+    // wrong.
+    if (std::abs(right[largest]) < 1e-15) {
+      wrong[0][largest] += change;
+      return copies_with(golden, result.name, wrong);
+    }
   }
   if (result.name.find("/grad/") != std::string::npos) {  // wrong as a whole
     wrong.insert(wrong.end(), 3, right);
@@ -82,11 +106,7 @@ std::vector<Golden> corrupted(const Golden& golden, const Result& result, double
     const size_t rows = golden.find(result.name)->shape[0], cols = right.size() / rows;
     for (size_t k = 0; k < right.size(); ++k) wrong[3][k] = right[k % rows * cols + k / rows];
   }
-  std::vector<Golden> out;
-  for (auto& values : wrong)
-    if (values != right)
-      out.emplace_back(golden).arrays.at(result.name).values = std::move(values);
-  return out;
+  return copies_with(golden, result.name, wrong);
 }
 
 TYPED_TEST(GoldensTest, RefuseAnyCorruptedValue) {
@@ -94,7 +114,7 @@ TYPED_TEST(GoldensTest, RefuseAnyCorruptedValue) {
   size_t arrays = 0, copies = 0;
   for (const auto& file : files()) {
     const Golden golden = read_golden(file);
-    if (golden.settings.whole("dim") == 1) continue;  // its gradients are rounding alone
+    if (!can_refuse<typename TypeParam::Real>(golden)) continue;
     const GoldenReport right = check_golden(*this->ops, golden);
     for (const Comparison& c : right.compared) {
       const auto all = corrupted(golden, *find(right.results, c.name), change);

@@ -316,7 +316,7 @@ TEST(PlantedFault, IsCaught) {
 }
 
 /// Without a fault the same checks find nothing.
-TEST(PlantedFault, NoneIsNotCaught) {
+TEST(PlantedFault, RightOperationsPass) {
   FaultyOps ops("none");
   for (Check check : all_checks) expect_right(ops, check);
 }

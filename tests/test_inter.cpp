@@ -22,6 +22,7 @@ TEST(Inter, ReadsColumnsInAnyOrderAndLineEndsOfBothKinds) {
   for (char c : three) crlf += c == '\n' ? std::string("\r\n") : std::string(1, c);
   for (const std::string& text :
        {three, crlf, "\xEF\xBB\xBF" + three, std::string(three).replace(0, 6, " userID  "),
+        std::string(three).replace(14, 7, "x_label "),
         std::string("rating\tx_label\titemID\ttimestamp\tuserID\tuser_id\n"
                     "5.0\t0\t5\t1\t0\tA\n\t1\t7\tyesterday\t0\tA\n-1\t0\t11\t\t2\t\n"
                     "4\t2\t5\t9\t2\tB")})
@@ -81,7 +82,8 @@ TEST(Inter, RefusesAFile) {
   const std::string names = ": expected tab-separated names with userID and itemID",
                     head = "userID\titemID\tx_label\n",
                     empty = " split empty: expected at least one interaction",
-                    meant = " in the header: did you mean ";
+                    meant = " in the header: did you mean ",
+                    once = ": expected each pair once (`bm3 import` merges them)";
   const std::pair<std::string, std::string> cases[] = {
       {"", " is empty: expected a header line and interactions"},
       {"\n\r\n\n", " is empty: expected a header line and interactions"},
@@ -93,10 +95,12 @@ TEST(Inter, RefusesAFile) {
       {"userID\titemID\t x-label \n", ":1: 'x-label'" + meant + "x_label?"},
       {"user_id\titemID\n", ":1: 'user_id'" + meant + "userID?"},
       {"userID\tItem ID\n", ":1: 'Item ID'" + meant + "itemID?"},
+      {"user_id:token\titem_id:token\n", ":1: 'user_id:token'" + meant + "userID?"},
+      {"userID\titem_id:token\n", ":1: 'item_id:token'" + meant + "itemID?"},
       {"userID\titemID\r0\t1\r0\t2\r",
        ":1: has lines that end in \\r alone: expected \\n or \\r\\n"},
       {"userID\titemID\n9\t9\n1\t1\n9\t9\n1\t1\n9\t9\n",
-       ":4: user 9 and item 9 stand in line 2 already: expected each pair once"},
+       ":4: user 9 and item 9 stand in line 2 already (such lines: 3)" + once},
       {"userID\titemID\n0\t" + std::string(1000, '\x1b') + "\n",  // one line, and a short one
        ":2: itemID is '" + std::string(40, ' ') +
            "...': expected a whole number from 0 to 1009 (999 + 10 * 1 interactions)"},
@@ -128,7 +132,8 @@ TEST(Inter, RefusesALine) {
       {"0\t1\t3", "x_label is '3'" + label},
       {"0\t1\t-1", "x_label is '-1'" + label},
       {"0\t1\ttrain", "x_label is 'train'" + label},
-      {"0\t0\t1", "user 0 and item 0 stand in line 2 already: expected each pair once"}};
+      {"0\t0\t1", "user 0 and item 0 stand in line 2 already (such lines: 1): expected each pair "
+                   "once (`bm3 import` merges them)"}};
   for (const auto& [line, words] : cases)
     EXPECT_EQ(message(head + line + tail), "x.inter:3: " + words) << line;
   EXPECT_EQ(message(head + "0\t1039\t0" + tail), "");

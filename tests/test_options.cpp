@@ -36,11 +36,12 @@ const Line lines[] = {
      {{"recipe", "released"}, {"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"},
       {"reg-form", "norm"}, {"mm-weight", "2"}, {"features", "frozen"},
       {"losses", "rec,align,mask"}, {"dim", "64"}, {"lr", "0.001"}, {"batch", "2048"},
-      {"epochs", "1000"}, {"patience", "20"}, {"seed", "999"}}},
+      {"epochs", "1000"}, {"patience", "20"}, {"seed", "999"}, {"split-seed", "999"}}},
     // What suits a data set.
     {"elec --reg 0.5", {{"layers", "2"}, {"dropout", "0.3"}, {"reg", "0.5"}}},
     {"mine", {{"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"}}},
     {"paper", {{"recipe", "released"}, {"reg-form", "norm"}, {"mm-weight", "2"}}},
+    {"baby --model freedom", {{"layers", "2"}, {"rho", "0.8"}, {"mm-weight", "0.001"}}},
     {"sports --model=lightgcn", {{"layers", "4"}, {"reg", "0.01"}, {"pair-form", "epsilon"}}},
     // A recipe, and what is given explicitly: in any order.
     {"sports --recipe paper", {{"reg-form", "squared"}, {"reg", "0.01"}, {"mm-weight", "1"}}},
@@ -86,8 +87,12 @@ TEST(Options, WhatIsNoSetting) {
 
 // ------------------------------------------------------------------------------------- refused
 
-const std::string folder = ": expected the name of a folder in the data folder (--data)";
+const std::string as_in = ": expected the name of a folder in the data folder, as in ",
+                  folder = ": expected the name of a folder in the data folder (--data)";
 const std::string modality = ": expected NAME:DIM:NOISE, as in image:4096:3";
+const std::string columns = ": expected user=COLUMN, item=COLUMN or time=COLUMN";
+const std::string features =
+    ": expected NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids";
 const std::string once = " stands without a value, or twice: expected one value (bm3";
 const std::string resume =
     ": expected --data and --threads at most, for the run has all other options";
@@ -120,8 +125,30 @@ const std::pair<const char*, std::string> refused[] = {
     {"baby --spmm cusparse --device cpu",
      "--spmm cusparse needs a GPU: expected it without --device cpu"},
     {".baby", "the data set's name is '.baby'" + folder},
-    {"synth a/b", "the data set's name is 'a/b'" + folder},
+    {"..", "the data set's name is '..'" + folder},
+    {"a/../", "the data set's name is 'a/../'" + folder},
+    {"/a/b/baby/", "the data set's name is '/a/b/baby/'" + as_in + "`baby --data /a/b`"},
+    {"a/baby/baby.inter", "the data set's name is 'a/baby/baby.inter'" + as_in +
+                              "`baby --data a`"},
+    {"synth a/b", "the data set's name is 'a/b'" + as_in + "`b --data a`"},
     {"synth eval", "the data set's name is 'eval', a command of bm3: expected another"},
+    {"import import --ratings F",
+     "the data set's name is 'import', a command of bm3: expected another"},
+    {"import x", "--ratings is required (bm3 import" + list},
+    {"import x --ratings F --core 0",
+     "--core is '0': expected a whole number from 1 to 1073741823"},
+    {"import x --ratings F --split date", "--split is 'date': expected random or time"},
+    {"import x --ratings F --columns users=1", "--columns is 'users=1'" + columns},
+    {"import x --ratings F --columns user=", "--columns is 'user='" + columns},
+    {"import x --ratings F --columns user=1 user=2",
+     "--columns names 'user' twice: expected different names"},
+    {"import x --ratings F --features image", "--features is 'image'" + features},
+    {"import x --ratings F --features image=f.npy", "--features is 'image=f.npy'" + features},
+    {"import x --ratings F --features image=f.npy,", "--features is 'image=f.npy,'" + features},
+    {"import x --ratings F --features a/b=f", "--features is 'a/b=f'" + features},
+    {"import x --ratings F --features all=f.csv",
+     "a modality is named 'all': expected neither all nor none nor a comma, which --modalities "
+     "could not name"},
     {"", "no data set: expected its NAME, as in `bm3 baby`"},
     {"baby --resume R", "NAME stands beside --resume" + resume},
     {"--resume R --data D --threads 2 --seed 999", "--seed stands beside --resume" + resume},
@@ -144,13 +171,38 @@ const std::pair<const char*, std::string> refused[] = {
     {"baby --layers 2 --model=bpr", "there is no option '--layers' (bm3" + list},
     {"synth x --model bpr", "there is no option '--model' (bm3 synth" + list},
     {"eval R --spmm own", "there is no option '--spmm' (bm3 eval" + list},
-    {"baby more", "the argument 'more' was not expected (bm3" + list},
+    {"train baby",
+     "there is no command 'train': expected one of synth, recommend, eval, or one data set, as in "
+     "`bm3 baby`"},
+    {"sinth x", "there is no command 'sinth': did you mean synth?"},
+    {"eval R S", "the argument 'S' was not expected (bm3 eval" + list},
+    {"baby --layer 2", "there is no option '--layer': did you mean --layers?"},
+    {"baby --modle=bpr", "there is no option '--modle=bpr': did you mean --model?"},
+    {"eval R --thread 2", "there is no option '--thread': did you mean --threads?"},
     {"baby --seed", "--seed" + once + list},
     {"baby --seed 1 --seed 2", "--seed" + once + list},
     {"baby --model bpr --model bm3", "--model" + once + list},
     {"synth x --modality", "--modality" + once + " synth" + list},
     {"baby synth x", "NAME stands before a command: expected what follows `bm3 synth`"},
     {"--seed 3 synth x", "--seed stands before a command: expected what follows `bm3 synth`"}};
+
+TEST(Options, OfAnImport) {
+  const auto import = std::get<ImportOptions>(
+      parse("import N --ratings r.gz --columns user=a=b time=3 --features image=i.b "
+            "text=t.npy,ids.txt --split time --core 1"));
+  EXPECT_EQ(import.name, "N");
+  EXPECT_EQ(import.data, "data");
+  EXPECT_EQ(import.spec.ratings, "r.gz");
+  EXPECT_EQ(import.spec.columns.user, "a=b");
+  EXPECT_EQ(import.spec.columns.item, "");
+  EXPECT_EQ(import.spec.columns.time, "3");
+  ASSERT_EQ(import.spec.features.size(), 2U);
+  EXPECT_EQ(import.spec.features[0].file, "i.b");
+  EXPECT_EQ(import.spec.features[0].ids, "");
+  EXPECT_EQ(import.spec.features[1].file, "t.npy");
+  EXPECT_EQ(import.spec.features[1].ids, "ids.txt");
+  EXPECT_TRUE(import.spec.by_time && import.spec.core == 1 && import.spec.seed == 999);
+}
 
 TEST(Options, RefusesWhatCannotBe) {
   for (const auto& row : refused)
@@ -175,17 +227,21 @@ using Entries = std::vector<std::pair<std::string, std::string>>;
 const Entries of_train = {
     {"NAME", ""}, {"--data", "[data]"}, {"--out", "[runs/NAME-MODEL-SEED-TIME-PROCESS]"},
     {"--resume", "RUN"}, {"--modalities", "[all]"}, {"--threads", "[0]"}, {"--device", "[auto]"},
-    {"--tf32", "[off]"}, {"--spmm", "[own]"}, {"--model", "[bm3]"}, {"synth", ""},
-    {"recommend", ""}, {"eval", ""}};
+    {"--tf32", "[off]"}, {"--spmm", "[own]"}, {"--model", "[bm3]"}, {"sweep", ""}, {"synth", ""},
+    {"import", ""}, {"recommend", ""}, {"eval", ""}, {"--version", ""}};
 const std::pair<std::string, Entries> of_commands[] = {
     {"synth",
      {{"NAME", ""}, {"--data", "[data]"}, {"--users", "[19445]"}, {"--items", "[7050]"},
       {"--interactions", "[160792]"}, {"--modality", "[image:4096:3 text:384:1]"},
       {"--seed", "[2023]"}}},
+    {"import",
+     {{"NAME", ""}, {"--data", "[data]"}, {"--ratings", "[required]"},
+      {"--columns", "[usual names, or Amazon's order]"}, {"--features", "[none]"},
+      {"--core", "[5]"}, {"--split", "[random]"}, {"--seed", "[999]"}}},
     {"recommend", {{"RUN", ""}, {"--user", "[required]"}, {"-k", "[10]"}}},
     {"eval",
      {{"RUN", ""}, {"--data", "[where the run found it]"}, {"--threads", "[0]"},
-      {"--device", "[run]"}, {"--tf32", "[off]"}}}};
+      {"--device", "[run]"}, {"--tf32", "[off]"}, {"--each-user", "[off]"}}}};
 
 /// --help lists these, and no other option.
 void expect_entries(const std::string& text, const Entries& entries) {

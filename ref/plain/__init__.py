@@ -9,13 +9,16 @@ from plain.bm3 import Bm3
 from plain.bpr import Bpr
 from plain.buir import Buir
 from plain.dualgnn import DualGnn
+from plain.freedom import Freedom
 from plain.grcn import Grcn
+from plain.lattice import Lattice
 from plain.lightgcn import LightGcn
 from plain.mmgcn import Mmgcn
 from plain.vbpr import Vbpr
 
 MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "buir": Buir, "vbpr": Vbpr,
-          "mmgcn": Mmgcn, "grcn": Grcn, "dualgnn": DualGnn}
+          "mmgcn": Mmgcn, "grcn": Grcn, "dualgnn": DualGnn, "lattice": Lattice,
+          "freedom": Freedom}
 
 
 def add_settings(parser):

@@ -14,12 +14,16 @@ class Model(torch.nn.Module):
         self.item = torch.nn.Embedding(n_items, self.settings["dim"])
         self.register_buffer("seen", train)
 
-    def propagate(self):
+    def begin_epoch(self):
+        """Draws what an epoch's steps take at random."""
+
+    def propagate(self, adjacency=None):
         """The mean of the layers 0 ... L, users then items."""
+        adjacency = self.adjacency if adjacency is None else adjacency
         layer = torch.cat([self.user.weight, self.item.weight])
         layers = [layer]
         for _ in range(self.settings["layers"]):
-            layer = torch.sparse.mm(self.adjacency, layer)
+            layer = torch.sparse.mm(adjacency, layer)
             layers.append(layer)
         return torch.stack(layers).mean(dim=0)
 

@@ -10,11 +10,14 @@ from reference.bm3 import ALL, Bm3
 from reference.bpr import Bpr
 from reference.buir import Buir
 from reference.dualgnn import DualGnn
+from reference.freedom import Freedom
 from reference.grcn import Grcn
+from reference.lattice import Lattice
 from reference.lightgcn import LightGcn
 from reference.mmgcn import Mmgcn
 from reference.ranking import metrics, top_k_lists
 from reference.vbpr import Vbpr
 
 MODELS = {"bm3": Bm3, "bpr": Bpr, "lightgcn": LightGcn, "buir": Buir, "vbpr": Vbpr,
-          "mmgcn": Mmgcn, "grcn": Grcn, "dualgnn": DualGnn}
+          "mmgcn": Mmgcn, "grcn": Grcn, "dualgnn": DualGnn, "lattice": Lattice,
+          "freedom": Freedom}

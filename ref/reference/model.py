@@ -46,11 +46,13 @@ class Model:
 
     @cached_property
     def adjacency(self):
-        """D^-1/2 A D^-1/2 [N, N]; a node without interactions has a zero row."""
+        return self.adjacency_of(torch.as_tensor(self.train))
+
+    def adjacency_of(self, edges):
+        """D^-1/2 A D^-1/2 [N, N] of edges [*, 2]; a node without any has a zero row."""
         a = torch.zeros(self.n_users + self.n_items, self.n_users + self.n_items,
                         dtype=torch.float64)
-        users = torch.as_tensor(self.train[:, 0])
-        items = torch.as_tensor(self.train[:, 1]) + self.n_users
+        users, items = edges[:, 0], edges[:, 1] + self.n_users
         a[users, items] = 1.0
         a[items, users] = 1.0
         neighbours = a.sum(dim=1)

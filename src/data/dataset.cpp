@@ -6,6 +6,7 @@
 #include <set>
 
 #include "data/files.h"
+#include "data/ids.h"
 #include "data/npy.h"
 #include "text.h"
 
@@ -34,6 +35,19 @@ std::string needed_name(const std::string& file) {
   if (file == "user_graph_dict.npy" || !std::regex_match(file, match, like_features))
     return "";  // the first is a graph, which MMRec writes
   return (match.length(1) > 0 ? match.str(1) : "NAME") + feature_ending;
+}
+
+/// Reads the maps of original ids that lie in the folder, if any do.
+void load_ids(Dataset& data, const fs::path& folder) {
+  const auto path_of = [&](const char* ours, const char* mmrec) {
+    return fs::exists(folder / ours) || !fs::exists(folder / mmrec) ? folder / ours
+                                                                    : folder / mmrec;
+  };
+  const fs::path users = path_of("user_ids.tsv", "u_id_mapping.csv"),
+                 items = path_of("item_ids.tsv", "i_id_mapping.csv");
+  if (!fs::exists(users) && !fs::exists(items)) return;
+  data.user_ids = read_id_map(users, data.interactions.n_users);
+  data.item_ids = read_id_map(items, data.interactions.n_items);
 }
 
 std::string mark_text(const SyntheticSpec& spec, const std::string& name) {
@@ -77,6 +91,7 @@ Dataset load_dataset(const fs::path& folder, const std::string& name, uint64_t s
   data.folder = folder;
   data.interactions = read_inter(folder / name / (name + ".inter"), seed);
   data.synthetic = fs::exists(folder / name / mark_name);
+  load_ids(data, folder / name);
   for (const fs::path& path : std::set<fs::path>(fs::directory_iterator(folder / name), {})) {
     const std::string file = path.filename().string(), needed = needed_name(one_line(file));
     std::smatch match;

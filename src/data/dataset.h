@@ -23,6 +23,7 @@ struct Dataset {
   std::filesystem::path folder;  // that it was read from; empty: made in memory
   Interactions interactions;
   std::vector<Modality> modalities;
+  std::vector<std::string> user_ids, item_ids;  // original ids by number; empty: not known
   std::vector<std::string> unread;  // files that look like features, each with the name it needs
   bool synthetic = false;  // made up, not observed
 };
@@ -31,8 +32,10 @@ struct Dataset {
 /// begins the message.
 void check_modality_name(const std::string& name, const std::string& where = "");
 
-/// Reads folder/name/name.inter and every *_feat.npy beside it, a modality each, by name; synthetic
-/// is what `write_dataset` wrote. Throws as `read_inter` (which uses `seed` for a split),
+/// Reads folder/name/name.inter, every *_feat.npy beside it, a modality each, by name, and the maps
+/// of original ids, user_ids.tsv and item_ids.tsv or MMRec's u_id_mapping.csv and
+/// i_id_mapping.csv, where they are; synthetic is what `write_dataset` wrote. Throws for one map
+/// without the other, and as `read_id_map`, `read_inter` (which uses `seed` for a split),
 /// `NpyMatrix` and `check_modality_name` do, and for a matrix with fewer rows than there are items
 /// (more are allowed).
 Dataset load_dataset(const std::filesystem::path& folder, const std::string& name, uint64_t seed);

@@ -25,14 +25,6 @@ void split_at(char separator, std::string_view text, Texts& pieces) {
   pieces.push_back(text);
 }
 
-/// `column` in small letters, without blanks, _ and -.
-std::string plain(std::string_view column) {
-  std::string out;
-  for (const char c : column)
-    if (c != ' ' && c != '_' && c != '-') out += c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
-  return out;
-}
-
 /// How many columns there are and where three of them stand; label = count without x_label.
 struct Columns {
   size_t count, user, item, label;
@@ -52,7 +44,7 @@ Columns parse_header(std::string_view line, const std::string& name) {
     if (std::count(at, columns.end(), wanted) > 1)
       fail(name, 1, "the column " + wanted + " stands twice: expected it once");
     for (const auto& column : columns)
-      if (at == columns.end() && plain(column) == plain(wanted))
+      if (at == columns.end() && plain(column.substr(0, column.find(':'))) == plain(wanted))
         fail(name, 1, in_quotes(column) + " in the header: did you mean " + wanted + "?");
     if (at == columns.end() && wanted != "x_label")
       fail(name, 1, "no column " + wanted + " in the header " + in_quotes(line) +
@@ -60,6 +52,15 @@ Columns parse_header(std::string_view line, const std::string& name) {
     return static_cast<size_t>(at - columns.begin());
   };
   return {columns.size(), find("userID"), find("itemID"), find("x_label")};
+}
+
+/// Returns the number from 0 to `last` that `text` is.
+int32_t read_number(const std::string& name, size_t line, const char* title, std::string_view text,
+                    int64_t last, const std::string& expected) {
+  int32_t value = 0;
+  if (!parse(text, value) || value < 0 || value > last)
+    fail(name, line, std::string(title) + " is " + in_quotes(text) + ": expected " + expected);
+  return value;
 }
 
 /// Puts each line but the header into the part that its x_label says; without one, into train.
@@ -73,6 +74,8 @@ Interactions parse_rows(const Texts& lines, const Columns& columns, const std::s
                               std::to_string(rows) + " interactions)";
   std::unordered_map<int64_t, size_t> line_of;
   line_of.reserve(rows);
+  std::string repeat;  // what is wrong with the first line that repeats a pair
+  size_t repeat_line = 0, repeats = 0;
   Texts fields;
   for (size_t line = 2; line <= lines.size(); ++line) {
     if (lines[line - 1].empty()) fail(name, line, "is blank: expected an interaction");
@@ -80,30 +83,38 @@ Interactions parse_rows(const Texts& lines, const Columns& columns, const std::s
     if (fields.size() != columns.count)
       fail(name, line, "has " + std::to_string(fields.size()) + " fields: expected " +
                            std::to_string(columns.count) + ", as in the header");
-    const auto number = [&](size_t column, const std::string& title, int64_t last,
+    const auto number = [&](size_t column, const char* title, int64_t last,
                             const std::string& expected) {
-      int32_t value = 0;
-      if (!parse(fields[column], value) || value < 0 || value > last)
-        fail(name, line, title + " is " + in_quotes(fields[column]) + ": expected " + expected);
-      return value;
+      return read_number(name, line, title, fields[column], last, expected);
     };
     const int32_t user = number(columns.user, "userID", most, numbers),
                   item = number(columns.item, "itemID", most, numbers);
     int32_t label = 0;
     if (columns.label < columns.count) label = number(columns.label, "x_label", 2, labels);
     const auto [first, is_new] = line_of.emplace(int64_t{user} << 32 | int64_t{item}, line);
-    if (!is_new)
-      fail(name, line, "user " + std::to_string(user) + " and item " + std::to_string(item) +
-                           " stand in line " + std::to_string(first->second) +
-                           " already: expected each pair once");
+    if (!is_new && repeats++ == 0) {
+      repeat_line = line;
+      repeat = "user " + std::to_string(user) + " and item " + std::to_string(item) +
+               " stand in line " + std::to_string(first->second) + " already";
+    }
     data.n_users = std::max(data.n_users, user + int64_t{1});
     data.n_items = std::max(data.n_items, item + int64_t{1});
     parts[label]->push_back({user, item});
   }
+  if (repeats > 0)
+    fail(name, repeat_line, repeat + " (such lines: " + std::to_string(repeats) +
+                                "): expected each pair once (`bm3 import` merges them)");
   return data;
 }
 
 }  // namespace
+
+void shuffle_rows(std::vector<size_t>& rows, uint64_t seed, size_t user) {
+  for (size_t n = rows.size(); n > 1; --n) {
+    const Random4 random = philox(seed, Stream::split, static_cast<uint32_t>(user), n);
+    std::swap(rows[n - 1], rows[random.x[0] % n]);
+  }
+}
 
 void split_by_user(Interactions& data, const std::vector<Interaction>& all, uint64_t seed) {
   std::vector<std::vector<size_t>> of_user(static_cast<size_t>(data.n_users));
@@ -111,10 +122,7 @@ void split_by_user(Interactions& data, const std::vector<Interaction>& all, uint
   std::vector<std::vector<Interaction>*> part(all.size(), &data.train);
   for (size_t u = 0; u < of_user.size(); ++u) {
     auto& rows = of_user[u];
-    for (size_t n = rows.size(); n > 1; --n) {
-      const Random4 random = philox(seed, Stream::split, static_cast<uint32_t>(u), n);
-      std::swap(rows[n - 1], rows[random.x[0] % n]);
-    }
+    shuffle_rows(rows, seed, u);
     const size_t n = rows.size(), held = n < 3 ? 0 : std::max<size_t>(1, (n + 5) / 10);
     for (size_t k = 0; k < 2 * held; ++k) part[rows[k]] = k < held ? &data.valid : &data.test;
   }
@@ -157,6 +165,15 @@ Interactions read_inter(const std::filesystem::path& path, uint64_t seed) {
   if (!file.read(text.data(), static_cast<std::streamsize>(text.size())))
     throw Error("cannot read " + path.string() + ": did it change while it was open?");
   return parse_inter(text, path.string(), seed);
+}
+
+uint64_t checksum(const Interactions& data) {
+  uint64_t hash = 14695981039346656037U;
+  for (const auto* part : {&data.train, &data.valid, &data.test})
+    for (const auto& [user, item] : *part)
+      for (const int32_t number : {user, item})
+        hash = (hash ^ static_cast<uint32_t>(number)) * 1099511628211U;
+  return hash;
 }
 
 std::string inter_text(const Interactions& data) {

@@ -38,9 +38,16 @@ Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
 /// Returns the text of an .inter file with the three columns, part by part.
 std::string inter_text(const Interactions& data);
 
+/// Returns a number that other interactions, or the same in another order, most likely lack: a hash
+/// by Fowler, Noll and Vo.
+uint64_t checksum(const Interactions& data);
+
 /// Throws unless an int32_t can number all nodes of the graph, users and then items, by which the
 /// model knows them. `name` stands in the message.
 void check_node_count(int64_t n_users, int64_t n_items, const std::string& name);
+
+/// Shuffles a user's rows, drawn from (seed, user) (Fisher and Yates).
+void shuffle_rows(std::vector<size_t>& rows, uint64_t seed, size_t user);
 
 /// 8:1:1 per user, at random by `seed`: of a user's n interactions, floor(n / 10 + 1/2) but at
 /// least one of three or more go to validation, as many to test, the rest to training. [4.3]

@@ -16,7 +16,9 @@ Adam<T>::Adam(Ops<T>& ops, Parameters<T>& parameters, std::vector<Features<T>*> 
   std::vector<AdamStep<T>> schedule(max_steps + 1);
   for (size_t t = 1; t <= max_steps; ++t) {
     const auto power = static_cast<double>(t);
-    schedule[t] = {static_cast<T>(config.lr / (1 - std::pow(config.beta1, power))),
+    const auto epoch = static_cast<double>((t - 1) / config.epoch_steps);
+    const double lr = config.lr * std::pow(config.decay, epoch / 50);
+    schedule[t] = {static_cast<T>(lr / (1 - std::pow(config.beta1, power))),
                    static_cast<T>(1 / std::sqrt(1 - std::pow(config.beta2, power)))};
   }
   schedule_ = Array<AdamStep<T>>(ops, schedule);
@@ -33,17 +35,17 @@ AdamRows<T> Adam<T>::rows_of(State& state, Rows rows) {
 }
 
 template <class T>
-void Adam<T>::begin_step(const Batch& batch) {
+void Adam<T>::begin_step(Rows rows) {
   ops_.advance(step_.data());
-  for (State& state : states_) ops_.adam_replay(rows_of(state, batch.items), time(), -1);
+  for (State& state : states_) ops_.adam_replay(rows_of(state, rows), time(), -1);
 }
 
 template <class T>
-void Adam<T>::step(const Batch& batch) {
+void Adam<T>::step(Rows rows) {
   ops_.adam(parameters_.values(), m_.matrix(1, m_.size()), v_.matrix(1, v_.size()),
             parameters_.gradients(), time());
   for (State& state : states_)
-    ops_.adam_rows(rows_of(state, batch.items), state.features->gradient(batch.items.n), time());
+    ops_.adam_rows(rows_of(state, rows), state.features->gradient(rows.n), time());
 }
 
 template <class T>

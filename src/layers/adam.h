@@ -8,6 +8,8 @@ namespace bm3 {
 
 struct AdamConfig {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double decay = 1;        // the learning rate of epoch e, from 0, is lr decay^(e/50)
+  size_t epoch_steps = 1;  // steps of an epoch
 };
 
 /// Adam (Kingma and Ba, 2015) for at most `max_steps` steps. A step is: `begin_step`, forward and
@@ -21,10 +23,11 @@ class Adam {
   Adam(Ops<T>& ops, Parameters<T>& parameters, std::vector<Features<T>*> features,
        const AdamConfig& config, size_t max_steps);
 
-  /// Advances t and replays the batch's feature rows up to step t - 1.
-  void begin_step(const Batch& batch);
+  /// Advances t and replays the rows of tuned features that the step has a gradient of up to step
+  /// t - 1.
+  void begin_step(Rows rows);
   /// Updates from the gradients.
-  void step(const Batch& batch);
+  void step(Rows rows);
   /// Replays every row of tuned features up to step t.
   void catch_up();
   /// Returns the moments, and the last steps of rows of tuned features, for checkpoints.

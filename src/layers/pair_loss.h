@@ -11,22 +11,32 @@ namespace bm3 {
 template <class T>
 class PairLoss {
  public:
-  PairLoss(Ops<T>& ops, PairForm form, RegForm reg_form, size_t max_size)
-      : ops_(ops), form_(form), reg_form_(reg_form), x_(ops, max_size), c_(ops, max_size),
-        norms_(ops, 3) {}
+  /// With `divisor`, the regulariser is divided by it instead of B.
+  PairLoss(Ops<T>& ops, PairForm form, RegForm reg_form, size_t max_size, size_t divisor = 0)
+      : ops_(ops), form_(form), reg_form_(reg_form), divisor_(divisor), x_(ops, max_size),
+        c_(ops, max_size), norms_(ops, 3) {}
 
   /// Adds L_bpr to *bpr, keeps c = weight dL/dx and writes d_f's rows of users: each is a sum of
   /// c (f_p - f_n).
   void forward(double* bpr, Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch,
                double weight = 1) {
     ops_.zero(d_f.nodes().at, d_f.nodes().size() * sizeof(T));
-    ops_.pair_loss(bpr, x(batch), c(batch), d_f.user(), f.user(), f.item(), batch.triples, form_,
+    add_forward(bpr, d_f.user(), f.user(), f.item(), batch, weight);
+  }
+  /// The same for vectors u of users and i of items: adds to d_u.
+  void add_forward(double* bpr, Matrix<T> d_u, ConstMatrix<T> u, ConstMatrix<T> i,
+                   const Batch& batch, double weight) {
+    ops_.pair_loss(bpr, x(batch), c(batch), d_u, u, i, batch.triples, form_,
                    1 / static_cast<double>(batch.size), weight);
   }
   /// d_f's rows of items: dx/df_p = f_u and dx/df_n = -f_u.
   void backward(Blocks<Matrix<T>> d_f, Blocks<Matrix<T>> f, const Batch& batch) {
-    ops_.add_weighted(d_f.item(), c(batch), f.user(), batch.by_item, 1);
-    ops_.add_weighted(d_f.item(), c(batch), f.user(), batch.by_negative, -1);
+    add_backward(d_f.item(), f.user(), batch);
+  }
+  /// The same after add_forward: adds to d_i.
+  void add_backward(Matrix<T> d_i, ConstMatrix<T> u, const Batch& batch) {
+    ops_.add_weighted(d_i, c(batch), u, batch.by_item, 1);
+    ops_.add_weighted(d_i, c(batch), u, batch.by_negative, -1);
   }
 
   /// Adds reg to *reg and keeps the norms.
@@ -52,11 +62,13 @@ class PairLoss {
     return k == 0 ? batch.by_user : k == 1 ? batch.by_item : batch.by_negative;
   }
   double mean(const Batch& batch) const {
-    return (reg_form_ == RegForm::norm ? 1 : 0.5) / static_cast<double>(batch.size);
+    return (reg_form_ == RegForm::norm ? 1 : 0.5) /
+           static_cast<double>(divisor_ > 0 ? divisor_ : batch.size);
   }
   Ops<T>& ops_;
   PairForm form_;
   RegForm reg_form_;
+  size_t divisor_;
   Array<T> x_, c_;
   Array<double> norms_;  // |E_u|_F, |E_p|_F, |E_n|_F
 };

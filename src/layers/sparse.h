@@ -30,8 +30,8 @@ struct Sparse {
   Pairs columns() const { return {n_columns, begin_t.data(), row_t.data(), entry_t.data()}; }
 };
 
-/// Returns the matrix of these entries; those in one place are equal and add up. Throws beyond 2^31 - 1 entries
-/// and where a place is out of range.
+/// Returns the matrix of these entries; what lies in one place adds up. Throws beyond 2^31 - 1
+/// entries and where a place is out of range.
 template <class T>
 Sparse<T> make_sparse(Device& device, size_t n_rows, size_t n_columns, std::vector<Entry> entries);
 
@@ -61,6 +61,25 @@ template <class T>
 void multiply_transposed(Ops<T>& ops, Matrix<T> d_x, const Sparse<T>& S, ConstMatrix<T> d_y) {
   ops.zero(d_x.at, d_x.size() * sizeof(T));
   ops.add_weighted(d_x, S.weights(), d_y, S.columns(), 1);
+}
+
+
+/// H = mean(E, S E, .., S^L E) by the pairs of S's rows, and by those of its columns its backward,
+/// d_E = mean(d_H, S^T d_H, ..). All [n, d]; `other` is working memory, unused for L <= 1.
+template <class T>
+void mean_of_layers(Ops<T>& ops, Matrix<T> H, Matrix<T> other, ConstMatrix<T> E,
+                    const Sparse<T>& S, const Pairs& pairs, size_t n_layers) {
+  const double mean = 1 / static_cast<double>(n_layers + 1);
+  ConstMatrix<T> R = E;  // by Horner's rule: R_0 = E, R_{l+1} = E + S R_l
+  Matrix<T> next = n_layers % 2 == 1 ? H : other;
+  for (size_t l = 1; l < n_layers; ++l) {
+    ops.add(next, 0, E, 1);
+    ops.add_weighted(next, S.weights(), R, pairs, 1);
+    R = next;
+    next = next.at == H.at ? other : H;
+  }
+  ops.add(H, 0, E, mean);
+  if (n_layers > 0) ops.add_weighted(H, S.weights(), R, pairs, mean);
 }
 
 }  // namespace bm3

@@ -316,7 +316,7 @@ ModelKind grcn_kind() {
           {{"baby", 0.0539, 0.0833, 0.0288, 0.0363},
            {"sports", 0.0598, 0.0915, 0.0332, 0.0414},
            {"elec", 0.0389, 0.0590, 0.0216, 0.0268}},
-          true, true, make<float>, make<double>, {{"lr", "0.0001"}}};
+          true, true, make<float>, make<double>};
 }
 
 }  // namespace bm3

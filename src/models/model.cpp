@@ -6,7 +6,7 @@ namespace bm3 {
 
 template <class T>
 Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& parameters,
-                const std::vector<Loss>& losses)
+                const std::vector<Loss>& losses, size_t feature_rows)
     : ops(setup.ops),
       graph(setup.graph),
       d(setup.settings.whole("dim")),
@@ -16,7 +16,9 @@ Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& parame
   tuned_ = setup.settings.knows("features") && setup.settings.has("features", "tuned");
   for (const auto& m : setup.modalities)
     features_.emplace_back(ops, m.name, graph.n_items, m.dim,
-                           tuned_ ? setup.loader.max_items() : 0);
+                           !tuned_            ? 0
+                           : feature_rows > 0 ? feature_rows
+                                              : setup.loader.max_items());
 }
 
 template <class T>
@@ -115,7 +117,8 @@ RegForm reg_form(const Settings& settings) {
 const std::vector<ModelKind>& all_models() {
   static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind(),
                                              buir_kind(), vbpr_kind(), mmgcn_kind(),
-                                             grcn_kind(), dualgnn_kind()};
+                                             grcn_kind(), dualgnn_kind(), lattice_kind(),
+                                             freedom_kind()};
   return all;
 }
 

@@ -66,10 +66,13 @@ struct Trace {
 template <class T>
 class Model {
  public:
+  /// Tuned features have gradients of at most `feature_rows` rows; 0: of a batch's items.
   Model(const Setup<T>& setup, const std::vector<ParameterShape>& parameters,
-        const std::vector<Loss>& losses);
+        const std::vector<Loss>& losses, size_t feature_rows = 0);
   virtual ~Model() = default;
 
+  /// Computes what follows from the features as they were loaded, before training changes them.
+  virtual void prepare() {}
   /// Draws what an epoch's steps take at random, keyed by (seed, epoch), and computes what they
   /// take as a constant. The parameters have their values.
   virtual void begin_epoch(uint64_t, size_t) {}
@@ -80,6 +83,12 @@ class Model {
   virtual void set_neighbours(const std::vector<int32_t>&) {}
   /// Draws what the next forward pass takes at random, keyed by (seed, *step).
   virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
+  /// Returns the rows of tuned features that the next step's gradient has; all others are 0 there.
+  virtual Rows feature_rows(const Batch& batch) const { return batch.items; }
+  /// Whether the next step is the same sequence of operations as others of its sizes.
+  virtual bool repeats() const { return true; }
+  /// Whether `embeddings` reads features.
+  virtual bool ranks_by_features() const { return false; }
   /// Adds the batch's losses to the running sums and keeps what `backward` reads.
   virtual void forward(const Batch& batch) = 0;
   /// Writes the gradient of L with respect to every parameter, and to the rows of tuned features.
@@ -99,6 +108,10 @@ class Model {
   virtual void hold_targets() {}
   /// Returns the masks that `draw` fills.
   virtual std::vector<Mask> masks(const Batch&) { return {}; }
+  /// Returns how many edges of the graph `begin_epoch` draws for its steps; 0 where it draws none.
+  virtual size_t n_kept_edges() const { return 0; }
+  /// Takes these edges, as many and distinct, instead of those drawn.
+  virtual void keep_edges(const std::vector<Interaction>&) {}
   /// Returns the intermediate results of the last forward pass, in the order of the equations.
   virtual std::vector<Trace> trace(const Batch& batch) = 0;
 
@@ -183,6 +196,8 @@ ModelKind vbpr_kind();
 ModelKind mmgcn_kind();
 ModelKind grcn_kind();
 ModelKind dualgnn_kind();
+ModelKind lattice_kind();
+ModelKind freedom_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "error.h"
+#include "ops/cpu/product.h"
 #ifdef BM3_CUDA
 #include "ops/cuda/cuda.h"
 #endif
@@ -26,6 +27,11 @@ DeviceChoice choose_device(DeviceChoice choice) {
   if (!works && (choice.tf32 || choice.cusparse))
     std::fputs("warning: --tf32 and --spmm do nothing on the CPU\n", stderr);
   return {works ? "cuda" : "cpu", choice.threads, works && choice.tf32, works && choice.cusparse};
+}
+
+std::string product_kernels(const DeviceChoice& chosen) {
+  if (chosen.device == "cuda") return "cuBLAS";
+  return "own, in vectors of " + std::to_string(8 * vector_bytes) + " bits";
 }
 
 std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& chosen) {

@@ -16,6 +16,10 @@ struct DeviceChoice {
 /// a GPU that is there alone, and of options that do nothing.
 DeviceChoice choose_device(DeviceChoice choice);
 
+/// Returns which kernels compute products of matrices on a device that choose_device returned: on
+/// the CPU, by the vectors that the program was built for.
+std::string product_kernels(const DeviceChoice& chosen);
+
 /// Returns the operations on the device that choose_device returned.
 std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& chosen);
 

@@ -22,6 +22,8 @@ struct Graph {
   Array<int64_t> begin;      // [n_nodes + 1]: neighbours of r are neighbour[begin[r] .. begin[r+1])
   Array<int32_t> neighbour;  // [2 n_interactions], ascending within a row
   Array<T> scale;            // [n_nodes]: degree^-1/2, 0 for an isolated node
+  double degree_epsilon = 0; // what was added to each degree
+  bool changes = false;      // its edges are replaced from time to time
   size_t n_nodes() const { return n_users + n_items; }
 };
 

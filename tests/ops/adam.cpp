@@ -93,7 +93,7 @@ TYPED_TEST(AdamTest, LazyRowsHaveTheBitsOfDenseOnes) {
             this->device(random.distinct_rows(n, t % 50 == 0 ? height - 1 : (height - 1) / 2));
         Batch batch;
         batch.items = rows.rows();
-        adam.begin_step(batch);
+        adam.begin_step(batch.items);
         Array<T> read(*this->ops, n * d), expected(*this->ops, n * d);
         this->ops->gather_rows(read.matrix(n, d), lazy.value, batch.items);
         this->ops->gather_rows(expected.matrix(n, d), value, batch.items);
@@ -101,7 +101,7 @@ TYPED_TEST(AdamTest, LazyRowsHaveTheBitsOfDenseOnes) {
         lazy.rows.upload(random.numbers<T>(n * d, random.below(4) == 0 ? 1e-5 : 1));
         this->ops->zero(gradient.at, gradient.size() * sizeof(T));
         this->ops->scatter_add_rows(gradient, lazy.gradient(n), batch.items);
-        adam.step(batch);
+        adam.step(batch.items);
       }
       adam.catch_up();
       return std::tuple(lazy.memory.host(), host<T>(*this->ops, value),

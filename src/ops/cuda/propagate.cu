@@ -168,7 +168,8 @@ template <class T>
 void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
                            const Graph<T>& graph) {
   shapes::propagate(y, x, z, graph);
-  const bool by_cusparse = lane().sparse && a != T(0) && graph.neighbour.size() > 0;
+  const bool by_cusparse = lane().sparse && a != T(0) && graph.neighbour.size() > 0 &&
+                           !graph.changes;  // cuSPARSE's form of a graph is made once
   const Propagation<T> p{y.at, x.at, z.at, by_cusparse ? T(0) : a, b_user, b_item,
                          graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
                          static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), y.cols};

@@ -1,0 +1,38 @@
+#pragma once
+// Original ids of users and items, and the numbers that the program knows them by.
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bm3 {
+
+/// Texts, numbered from 0 in the order in which they come; some 30 bytes each beyond their own.
+class Ids {
+ public:
+  /// Returns the number of a text, which is the next one where it is new. Throws beyond int32_t.
+  int32_t number(std::string_view text);
+  /// Returns the number of a text, or -1.
+  int32_t find(std::string_view text) const;
+  std::string_view operator[](int32_t number) const;  // valid until a text is added
+  size_t size() const { return ends_.size(); }
+
+ private:
+  size_t slot_of(std::string_view text) const;
+  void grow();
+  std::string texts_;           // one after the other
+  std::vector<size_t> ends_;    // of each in texts_
+  std::vector<int32_t> slots_;  // numbers by their text's hash; -1 where there is none
+};
+
+/// Returns the text of a map of ids: a header of the two titles, and a line for each id.
+std::string id_map_text(const std::string& title, const std::string& number_title,
+                        const std::vector<std::string_view>& ids);
+
+/// Reads a map: a header, and records of an original id and its number, separated as
+/// `RecordReader` says. Returns the ids of the numbers 0 .. n - 1; others are ignored. Throws where
+/// a record is no such pair, where a number or an id stands twice, and where a number is missing.
+std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n);
+
+}  // namespace bm3

@@ -1,0 +1,210 @@
+#include "data/import.h"
+
+#include <algorithm>
+
+#include "data/dataset.h"
+#include "data/files.h"
+#include "data/npy.h"
+#include "error.h"
+
+namespace bm3 {
+namespace fs = std::filesystem;
+namespace {
+
+/// The rows of user u, in the order of the file: row[begin[u]] .. row[begin[u + 1] - 1].
+struct ByUser {
+  std::vector<size_t> begin, row;
+};
+
+ByUser by_user(const std::vector<Rating>& rows, size_t n_users) {
+  ByUser out{std::vector<size_t>(n_users + 1), std::vector<size_t>(rows.size())};
+  for (const Rating& r : rows) ++out.begin[static_cast<size_t>(r.user) + 1];
+  for (size_t u = 0; u < n_users; ++u) out.begin[u + 1] += out.begin[u];
+  std::vector<size_t> next = out.begin;
+  for (size_t k = 0; k < rows.size(); ++k) out.row[next[static_cast<size_t>(rows[k].user)]++] = k;
+  return out;
+}
+
+/// Marks the numbers that occur, but in fewer than `core` rows, and returns how many they are.
+size_t mark_rare(const std::vector<Rating>& rows, int32_t Rating::* number, int64_t core,
+                 std::vector<char>& rare) {
+  std::vector<int64_t> count(rare.size());
+  for (const Rating& r : rows) ++count[static_cast<size_t>(r.*number)];
+  size_t n = 0;
+  for (size_t k = 0; k < rare.size(); ++k) n += rare[k] = count[k] > 0 && count[k] < core;
+  return n;
+}
+
+/// Numbers what occurs in `rows` anew, from 0 in the order of the rows. Returns the old numbers by
+/// the new ones.
+std::vector<int32_t> renumber(std::vector<Rating>& rows, int32_t Rating::* number, size_t n_old) {
+  std::vector<int32_t> new_of(n_old, -1), old_of;
+  for (Rating& r : rows) {
+    int32_t& renumbered = new_of[static_cast<size_t>(r.*number)];
+    if (renumbered < 0) {
+      renumbered = static_cast<int32_t>(old_of.size());
+      old_of.push_back(r.*number);
+    }
+    r.*number = renumbered;
+  }
+  return old_of;
+}
+
+std::vector<std::string_view> texts_of(const Ids& ids, const std::vector<int32_t>& numbers) {
+  std::vector<std::string_view> texts;
+  for (const int32_t number : numbers) texts.push_back(ids[number]);
+  return texts;
+}
+
+std::string count_of(size_t n, const std::string& word) {
+  return std::to_string(n) + " " + word + (n == 1 ? "" : "s");
+}
+
+using Tell = std::function<void(const std::string&)>;
+
+/// The ratings that are to be split.
+Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
+  Ratings ratings = read_ratings(spec.ratings, spec.columns, spec.by_time);
+  const size_t read = ratings.rows.size();
+  const size_t merged = merge_repeated(ratings);
+  tell("ratings      " + std::to_string(read) + " of " + count_of(ratings.users.size(), "user") +
+       " and " + count_of(ratings.items.size(), "item") + "; " + std::to_string(merged) +
+       " repeat a pair and are merged, " + std::to_string(ratings.incomplete) +
+       " lines lack a user" + (spec.by_time ? ", an item or a time" : " or an item") +
+       " and are left out");
+  int round = 0;
+  keep_core(ratings, spec.core, [&](size_t users, size_t items, size_t left) {
+    ++round;
+    tell((round > 1 ? "             round " : "core         round ") + std::to_string(round) +
+         ": " + count_of(users, "user") + " and " + count_of(items, "item") + " with fewer than " +
+         std::to_string(spec.core) + " fall out, " + count_of(left, "rating") +
+         (left == 1 ? " is" : " are") + " left");
+  });
+  if (ratings.rows.empty())
+    throw Error(spec.ratings.string() + " has no user and item left with " +
+                std::to_string(spec.core) + " ratings each: expected a smaller --core");
+  return ratings;
+}
+
+/// Reads every modality's features of the items by their number in `ids`.
+std::vector<ItemFeatures> features_of(const ImportSpec& spec, const Ids& ids,
+                                      const std::vector<int32_t>& old_of, const Tell& tell) {
+  std::vector<int32_t> new_of(ids.size(), -1);
+  for (size_t i = 0; i < old_of.size(); ++i)
+    new_of[static_cast<size_t>(old_of[i])] = static_cast<int32_t>(i);
+  const auto item_of = [&](std::string_view id) {
+    const int32_t number = ids.find(id);
+    return number < 0 ? -1 : new_of[static_cast<size_t>(number)];
+  };
+  std::vector<ItemFeatures> features;
+  for (const FeatureSource& source : spec.features) {
+    const ItemFeatures& x =
+        features.emplace_back(read_item_features(source, old_of.size(), item_of));
+    tell("features     " + source.modality + ": " + std::to_string(x.dim) + "-d; " +
+         count_of(x.missing, "item") + " of " + std::to_string(old_of.size()) +
+         " without features, which get the mean of the others" +
+         (x.repeated ? "; " + count_of(x.repeated, "row") + " repeated, of which the last hold"
+                     : ""));
+  }
+  return features;
+}
+
+void check_parts(const Interactions& data, const std::string& name) {
+  if (data.valid.empty() || data.test.empty())
+    throw Error(name + " leaves no user with three ratings: expected some, to split 8:1:1");
+}
+
+}  // namespace
+
+size_t merge_repeated(Ratings& ratings) {
+  std::vector<Rating>& rows = ratings.rows;
+  ByUser of = by_user(rows, ratings.users.size());
+  for (size_t u = 0; u < ratings.users.size(); ++u) {
+    const auto begin = of.row.begin() + static_cast<ptrdiff_t>(of.begin[u]),
+               end = of.row.begin() + static_cast<ptrdiff_t>(of.begin[u + 1]);
+    std::sort(begin, end, [&](size_t a, size_t b) {
+      return rows[a].item != rows[b].item ? rows[a].item < rows[b].item : a < b;
+    });
+    for (auto first = begin, k = begin; k != end; ++k) {
+      if (rows[*k].item != rows[*first].item) first = k;
+      if (k == first) continue;
+      rows[*first].time = std::min(rows[*first].time, rows[*k].time);
+      rows[*k].user = -1;
+    }
+  }
+  const auto left = std::remove_if(rows.begin(), rows.end(),
+                                   [](const Rating& r) { return r.user < 0; });
+  const auto merged = static_cast<size_t>(rows.end() - left);
+  rows.erase(left, rows.end());
+  return merged;
+}
+
+void keep_core(Ratings& ratings, int64_t core, const Round& tell) {
+  std::vector<Rating>& rows = ratings.rows;
+  std::vector<char> rare_user(ratings.users.size()), rare_item(ratings.items.size());
+  for (;;) {
+    const size_t users = mark_rare(rows, &Rating::user, core, rare_user);
+    const size_t items = mark_rare(rows, &Rating::item, core, rare_item);
+    if (users + items == 0) return;
+    const auto falls = [&](const Rating& r) {
+      return rare_user[static_cast<size_t>(r.user)] || rare_item[static_cast<size_t>(r.item)];
+    };
+    rows.erase(std::remove_if(rows.begin(), rows.end(), falls), rows.end());
+    tell(users, items, rows.size());
+  }
+}
+
+Interactions split_ratings(const std::vector<Rating>& rows, int64_t n_users, int64_t n_items,
+                           bool by_time, uint64_t seed) {
+  Interactions data;
+  data.n_users = n_users;
+  data.n_items = n_items;
+  std::vector<Interaction>* const parts[] = {&data.train, &data.valid, &data.test};
+  const ByUser of = by_user(rows, static_cast<size_t>(n_users));
+  std::vector<char> label(rows.size());
+  for (size_t u = 0; u < static_cast<size_t>(n_users); ++u) {
+    std::vector<size_t> own(of.row.begin() + static_cast<ptrdiff_t>(of.begin[u]),
+                            of.row.begin() + static_cast<ptrdiff_t>(of.begin[u + 1]));
+    if (by_time)
+      std::stable_sort(own.begin(), own.end(),
+                       [&](size_t a, size_t b) { return rows[a].time < rows[b].time; });
+    else
+      shuffle_rows(own, seed, u);
+    const size_t n = own.size(), held = n < 3 ? 0 : n < 10 ? 2 : n / 5;
+    for (size_t k = n - held; k < n; ++k) label[own[k]] = k < n - held + held / 2 ? 1 : 2;
+  }
+  for (size_t k = 0; k < rows.size(); ++k)
+    parts[static_cast<size_t>(label[k])]->push_back({rows[k].user, rows[k].item});
+  return data;
+}
+
+void import_dataset(const ImportSpec& spec, const std::string& name, const fs::path& folder,
+                    const Tell& tell) {
+  PartFolder{folder / name};  // throws now rather than at the end
+  Ratings ratings = ratings_of(spec, tell);
+  const auto users = renumber(ratings.rows, &Rating::user, ratings.users.size());
+  const auto items = renumber(ratings.rows, &Rating::item, ratings.items.size());
+  const auto n_users = static_cast<int64_t>(users.size()),
+             n_items = static_cast<int64_t>(items.size());
+  check_node_count(n_users, n_items, spec.ratings.string());
+  const Interactions data = split_ratings(ratings.rows, n_users, n_items, spec.by_time, spec.seed);
+  check_parts(data, spec.ratings.string());
+  tell("split        " + std::to_string(n_users) + " users, " + std::to_string(n_items) +
+       " items; " + std::to_string(data.train.size()) + " interactions for training, " +
+       std::to_string(data.valid.size()) + " for validation, " + std::to_string(data.test.size()) +
+       " for test, by " + (spec.by_time ? "time" : "seed " + std::to_string(spec.seed)));
+  const auto features = features_of(spec, ratings.items, items, tell);
+
+  PartFolder part(folder / name);
+  part.append(name + ".inter", inter_text(data));
+  for (size_t m = 0; m < features.size(); ++m) {
+    const std::string file = spec.features[m].modality + "_feat.npy";
+    part.append(file, npy_header(n_items, features[m].dim));
+    part.append(file, npy_bytes(features[m].rows.data(), features[m].rows.size()));
+  }
+  part.append("user_ids.tsv", id_map_text("user_id", "userID", texts_of(ratings.users, users)));
+  part.append("item_ids.tsv", id_map_text("item_id", "itemID", texts_of(ratings.items, items)));
+  part.rename_to_target();
+}
+
+}  // namespace bm3

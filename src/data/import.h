@@ -1,0 +1,45 @@
+#pragma once
+// Makes a data set of ratings and features as people have them.
+#include "data/inter.h"
+#include "data/item_features.h"
+#include "data/ratings.h"
+
+namespace bm3 {
+
+struct ImportSpec {
+  std::filesystem::path ratings;
+  RatingColumns columns;
+  int64_t core = 5;      // least interactions of a user and of an item
+  bool by_time = false;  // the split; else at random
+  uint64_t seed = 999;   // of a split at random
+  std::vector<FeatureSource> features;
+};
+
+/// Merges the ratings that have a user and an item together: the first of them stays, with the
+/// earliest time. Returns how many went.
+size_t merge_repeated(Ratings& ratings);
+
+/// Says what a round took: the users and items that fell out, and the ratings that are left.
+using Round = std::function<void(size_t users, size_t items, size_t left)>;
+
+/// Removes users and items with fewer than `core` ratings until none has: in each round, those that
+/// had fewer when it began.
+void keep_core(Ratings& ratings, int64_t core, const Round& tell);
+
+/// Splits 8:1:1 by user: of a user's n ratings, in the order of their times (of the file where they
+/// are equal) or in one drawn from the seed, the last n / 5 (rounded down) are held out, half of
+/// them (rounded down) for validation and then the rest for test; one each where n < 10, none where
+/// n < 3. Within a part, the order of the file stays.
+Interactions split_ratings(const std::vector<Rating>& rows, int64_t n_users, int64_t n_items,
+                           bool by_time, uint64_t seed);
+
+/// Reads what `spec` names and writes the new or empty folder/name in the layout that
+/// `load_dataset` reads, with maps of the original ids; users and items are numbered in the order
+/// in which they come. Passes `tell` a line for each thing done. Throws as the readers do, where no
+/// rating is left, where validation and test are empty, and where the folder cannot be written;
+/// then, and when interrupted, no part of it is left.
+void import_dataset(const ImportSpec& spec, const std::string& name,
+                    const std::filesystem::path& folder,
+                    const std::function<void(const std::string&)>& tell);
+
+}  // namespace bm3

@@ -1,0 +1,141 @@
+#include "data/item_features.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "data/lines.h"
+#include "data/npy.h"
+#include "error.h"
+#include "text.h"
+
+namespace bm3 {
+namespace fs = std::filesystem;
+namespace {
+
+/// Features while they are read, and which items have them.
+class Rows {
+ public:
+  Rows(size_t n_items, const std::function<int32_t(std::string_view)>& item_of)
+      : item_of_(item_of), has_(n_items) {}
+
+  void set_dim(size_t dim) {
+    out_.dim = static_cast<int64_t>(dim);
+    out_.rows.resize(has_.size() * dim);
+  }
+  size_t dim() const { return static_cast<size_t>(out_.dim); }
+
+  /// Returns where an item's features go; null for the id of no item.
+  float* row(std::string_view id) {
+    const int32_t item = item_of_(id);
+    if (item < 0) return nullptr;
+    const auto i = static_cast<size_t>(item);
+    out_.repeated += has_[i] != 0;
+    has_[i] = 1;
+    return &out_.rows[i * dim()];
+  }
+
+  /// Gives the items that have none the mean of the others. Throws where no item has any.
+  ItemFeatures finish(const std::string& name) {
+    out_.missing = static_cast<size_t>(std::count(has_.begin(), has_.end(), 0));
+    if (out_.missing == has_.size())
+      throw Error(name + " has none of the data set's items: expected features by the items' ids "
+                  "in the ratings");
+    std::vector<double> mean(dim());
+    const auto n = static_cast<double>(has_.size() - out_.missing);
+    for (size_t i = 0; i < has_.size(); ++i)
+      for (size_t c = 0; has_[i] && c < dim(); ++c)
+        mean[c] += static_cast<double>(out_.rows[i * dim() + c]);
+    for (size_t i = 0; i < has_.size(); ++i)
+      for (size_t c = 0; !has_[i] && c < dim(); ++c)
+        out_.rows[i * dim() + c] = static_cast<float>(mean[c] / n);
+    return std::move(out_);
+  }
+
+ private:
+  const std::function<int32_t(std::string_view)>& item_of_;
+  std::vector<char> has_;
+  ItemFeatures out_;
+};
+
+/// Records of 10 bytes of id and 4096 little-endian float32.
+void read_mcauley(const fs::path& path, Rows& rows) {
+  constexpr size_t id_size = 10, dim = 4096, size = id_size + dim * sizeof(float);
+  GzipFile file(path, "features of images");
+  rows.set_dim(dim);
+  std::string record(size, '\0');
+  for (size_t k = 0, n; (n = file.read(record.data(), size)) > 0; ++k) {
+    const std::string where = path.string() + ": record " + std::to_string(k);
+    if (n < size)
+      throw Error(where + " has " + std::to_string(n) + " bytes: expected " +
+                  std::to_string(size) + ", an id of 10 and 4096 float32 numbers");
+    float* const row = rows.row(record.substr(0, id_size));
+    if (!row) continue;
+    record.copy(reinterpret_cast<char*>(row), size - id_size, id_size);
+    if (!std::all_of(row, row + dim, [](float x) { return std::isfinite(x); }))
+      throw Error(where + " has a number that is not finite: expected finite ones");
+  }
+}
+
+/// Row k of the matrix is the item's whose id stands in line k of `ids`.
+void read_matrix(const FeatureSource& source, Rows& rows) {
+  const NpyMatrix matrix(source.file);
+  LineReader lines(source.ids, "the ids of the rows of " + source.file.string());
+  rows.set_dim(static_cast<size_t>(matrix.cols()));
+  std::string id;
+  int64_t k = 0;
+  for (; lines.append(id); id.clear(), ++k) {
+    if (!id.empty() && id.back() == '\r') id.pop_back();
+    if (k == matrix.rows())
+      throw Error(lines.where() + ": has an id too many: expected " + std::to_string(k) +
+                  ", one for each row of " + source.file.string());
+    if (float* const row = rows.row(id)) matrix.read_rows(k, 1, row);
+  }
+  if (k != matrix.rows())
+    throw Error(lines.name() + " has " + std::to_string(k) + " ids: expected " +
+                std::to_string(matrix.rows()) + ", one for each row of " + source.file.string());
+}
+
+bool read_number(std::string_view field, float& value) {
+  field.remove_prefix(std::min(field.find_first_not_of(' '), field.size()));
+  field = field.substr(0, field.find_last_not_of(' ') + 1);
+  return parse(field, value) && std::isfinite(value);
+}
+
+/// Records of an id and numbers; the first one may hold names.
+void read_records(const fs::path& path, Rows& rows) {
+  RecordReader records(path, "features of items");
+  Fields fields;
+  float ignored;
+  for (bool first = true; records.next(fields); first = false) {
+    if (first && fields.size() < 2)
+      throw Error(records.where() + ": expected an id and numbers between commas or tabs");
+    if (first) rows.set_dim(fields.size() - 1);
+    if (first && !read_number(fields[1], ignored)) continue;
+    if (fields.size() != rows.dim() + 1)
+      throw Error(records.where() + ": has " + std::to_string(fields.size()) +
+                  " fields: expected " + std::to_string(rows.dim() + 1) +
+                  ", as in the first line");
+    float* const row = rows.row(fields[0]);
+    for (size_t c = 0; row && c < rows.dim(); ++c)
+      if (!read_number(fields[c + 1], row[c]))
+        throw Error(records.where() + ": field " + std::to_string(c + 2) + " is " +
+                    in_quotes(fields[c + 1]) + ": expected a finite float32 number");
+  }
+}
+
+}  // namespace
+
+ItemFeatures read_item_features(const FeatureSource& source, size_t n_items,
+                                const std::function<int32_t(std::string_view)>& item_of) {
+  Rows rows(n_items, item_of);
+  const fs::path bare = source.file.extension() == ".gz" ? source.file.stem() : source.file;
+  if (!source.ids.empty())
+    read_matrix(source, rows);
+  else if (bare.extension() == ".b")
+    read_mcauley(source.file, rows);
+  else
+    read_records(source.file, rows);
+  return rows.finish(source.file.string());
+}
+
+}  // namespace bm3

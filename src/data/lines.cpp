@@ -1,0 +1,135 @@
+#include "data/lines.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "data/files.h"
+
+namespace bm3 {
+
+GzipFile::GzipFile(const std::filesystem::path& path, const std::string& expected)
+    : path_(path), file_(nullptr, gzclose_r) {
+  open_file(path, expected);
+  file_.reset(gzopen(path.c_str(), "rb"));
+  if (!file_ || gzbuffer(file_.get(), 1U << 18) != 0)
+    throw Error("cannot open " + name() + " (" + std::generic_category().message(errno) +
+                "): expected " + expected);
+}
+
+size_t GzipFile::read(char* bytes, size_t count) {
+  size_t done = 0;
+  while (done < count) {
+    const size_t piece = std::min(count - done, size_t{1} << 30);
+    const int n = gzread(file_.get(), bytes + done, static_cast<unsigned>(piece));
+    int status = Z_OK;
+    gzerror(file_.get(), &status);
+    if (n < 0 || status != Z_OK)
+      throw Error("cannot read " + name() + " (" +
+                  (status == Z_ERRNO       ? std::generic_category().message(errno)
+                   : status == Z_BUF_ERROR ? "it ends too early"
+                                           : "it is damaged") +
+                  "): expected a whole file, plain or compressed by gzip");
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
+LineReader::LineReader(const std::filesystem::path& path, const std::string& expected)
+    : file_(path, expected), buffer_(size_t{1} << 20) {}
+
+bool LineReader::append(std::string& line) {
+  for (bool any = false;; any = true) {
+    if (rest_.empty()) {
+      rest_ = {buffer_.data(), file_.read(buffer_.data(), buffer_.size())};
+      constexpr std::string_view mark = "\xEF\xBB\xBF";
+      if (number_ == 0 && !any && rest_.substr(0, 3) == mark) rest_.remove_prefix(mark.size());
+      if (rest_.empty()) {
+        number_ += any;
+        return any;
+      }
+    }
+    const size_t end = rest_.find('\n');
+    line += rest_.substr(0, end);
+    rest_.remove_prefix(end == rest_.npos ? rest_.size() : end + 1);
+    if (end != rest_.npos) {
+      ++number_;
+      return true;
+    }
+  }
+}
+
+bool RecordReader::next(Fields& fields) {
+  do {
+    record_.clear();
+    if (!lines_.append(record_)) return false;
+  } while (record_.empty() || record_ == "\r");
+  if (separator_ != 0) {
+    divide(fields);
+    return true;
+  }
+  for (const char c : {'\t', ',', ';'}) {
+    separator_ = c;
+    divide(fields);
+    if (fields.size() > 1) break;
+  }
+  return true;
+}
+
+void RecordReader::divide(Fields& fields) {
+  fields.clear();
+  if (record_.find('"') != record_.npos) {
+    divide_quoted(fields);
+    return;
+  }
+  std::string_view rest = record_;
+  if (rest.back() == '\r') rest.remove_suffix(1);
+  for (size_t at; (at = rest.find(separator_)) != rest.npos; rest.remove_prefix(at + 1))
+    fields.push_back(rest.substr(0, at));
+  fields.push_back(rest);
+}
+
+/// Reads on where a quoted field has further lines.
+void RecordReader::divide_quoted(Fields& fields) {
+  const std::string first = where();
+  std::vector<size_t> ends;
+  bool quoted = false, starts = true;
+  unquoted_.clear();
+  for (size_t at = 0; at < record_.size() || quoted; ++at) {
+    if (at == record_.size()) {
+      record_ += '\n';
+      if (!lines_.append(record_))
+        throw Error(first + ": a quotation mark begins a field that has no end: expected another "
+                    "after it");
+    }
+    const char c = record_[at], after = at + 1 < record_.size() ? record_[at + 1] : '\0';
+    const bool ends_line = c == '\r' && at + 1 == record_.size(), mark = c == '"';
+    if (quoted && mark && after == '"')
+      unquoted_ += record_[at++];
+    else if (mark && (quoted || starts))
+      quoted = !quoted;
+    else if (c == separator_ && !quoted)
+      ends.push_back(unquoted_.size());
+    else if (quoted || !ends_line)
+      unquoted_ += c;
+    starts = c == separator_ && !quoted;
+  }
+  ends.push_back(unquoted_.size());
+  const std::string_view all = unquoted_;
+  size_t begin = 0;
+  for (const size_t end : ends) {
+    fields.push_back(all.substr(begin, end - begin));
+    begin = end;
+  }
+}
+
+std::string tsv_field(std::string_view text) {
+  if (text.find_first_of("\t\"\r\n") == text.npos) return std::string(text);
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' ? "\"\"" : std::string(1, c);
+  return out + "\"";
+}
+
+}  // namespace bm3

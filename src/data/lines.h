@@ -1,0 +1,74 @@
+#pragma once
+// Text files of any size, plain or compressed by gzip, read line by line or record by record.
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+struct gzFile_s;  // zlib's
+
+namespace bm3 {
+
+/// The bytes of a file, uncompressed where it is compressed by gzip.
+class GzipFile {
+ public:
+  /// Throws as `open_file` does; `expected` ends the message.
+  GzipFile(const std::filesystem::path& path, const std::string& expected);
+  /// Fills `bytes` [count] and returns how many there were, fewer at the end alone. Throws when the
+  /// file cannot be read, or ends within its compressed data.
+  size_t read(char* bytes, size_t count);
+  std::string name() const { return path_.string(); }
+
+ private:
+  std::filesystem::path path_;
+  std::unique_ptr<gzFile_s, int (*)(gzFile_s*)> file_;
+};
+
+class LineReader {
+ public:
+  /// Throws as GzipFile does.
+  LineReader(const std::filesystem::path& path, const std::string& expected);
+  /// Appends the next line without its \n, and without a byte order mark; false at the end.
+  bool append(std::string& line);
+  /// Returns "FILE:LINE" of the last line.
+  std::string where() const { return file_.name() + ":" + std::to_string(number_); }
+  std::string name() const { return file_.name(); }
+
+ private:
+  GzipFile file_;
+  std::vector<char> buffer_;
+  std::string_view rest_;  // of the buffer
+  size_t number_ = 0;
+};
+
+using Fields = std::vector<std::string_view>;
+
+/// The records of a CSV or TSV file. Fields stand between tabs, commas or semicolons: the first of
+/// these that divides the first record. A field that begins with a quotation mark may hold
+/// separators, line ends and, doubled, quotation marks. Lines end in \n or \r\n; blank ones are
+/// passed over.
+class RecordReader {
+ public:
+  /// Throws as GzipFile does.
+  RecordReader(const std::filesystem::path& path, const std::string& expected)
+      : lines_(path, expected) {}
+  /// fields = the next record's, valid until the next call; false at the end. Throws where
+  /// quotation marks do not close.
+  bool next(Fields& fields);
+  /// Returns "FILE:LINE" of the last record's last line.
+  std::string where() const { return lines_.where(); }
+  std::string name() const { return lines_.name(); }
+
+ private:
+  void divide(Fields& fields);
+  void divide_quoted(Fields& fields);
+  LineReader lines_;
+  std::string record_, unquoted_;  // a record's lines; its fields where some are quoted
+  char separator_ = 0;
+};
+
+/// Returns `text` as a field between tabs: in quotation marks where it could not be read else.
+std::string tsv_field(std::string_view text);
+
+}  // namespace bm3

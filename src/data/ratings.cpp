@@ -1,0 +1,214 @@
+#include "data/ratings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "data/lines.h"
+#include "error.h"
+#include "text.h"
+
+namespace bm3 {
+namespace {
+
+using Json = nlohmann::json;
+using Words = std::vector<std::string>;
+constexpr const char* a_file = "a file of ratings";
+constexpr size_t nowhere = SIZE_MAX;
+
+/// A column: what it is to hold, the name or number that was given, and usual names as `plain`
+/// writes them.
+struct Role {
+  const char* title;
+  std::string wanted;
+  std::vector<std::string> usual;
+};
+
+using Roles = std::vector<Role>;    // user, item and, if asked for, time
+using Places = std::vector<size_t>;  // of the roles' columns
+
+Roles roles_of(const RatingColumns& columns, bool with_time) {
+  Roles roles = {{"user", columns.user, {"userid", "user", "reviewerid"}},
+                 {"item", columns.item, {"itemid", "item", "asin", "parentasin", "movieid"}}};
+  if (with_time)
+    roles.push_back({"time", columns.time, {"timestamp", "time", "unixreviewtime"}});
+  return roles;
+}
+
+bool is_number(std::string_view text, double& value) {
+  return parse(text, value) && std::isfinite(value);
+}
+
+/// A column's name without RecBole's type: user_id of user_id:token.
+std::string bare(const std::string& name) { return name.substr(0, name.find(':')); }
+
+std::string list_of_names(const Words& names) { return in_quotes(join(names, " ")); }
+
+/// Finds the role's column by its name; nowhere where nobody named it and there is no usual one.
+size_t place_by_name(const Role& role, const Words& names, const std::string& where) {
+  const auto is = [&](const std::string& wanted, bool usual) {
+    return [&wanted, usual](const std::string& name) {
+      return usual ? plain(bare(name)) == wanted : name == wanted || bare(name) == wanted;
+    };
+  };
+  const auto begin = names.begin(), end = names.end();
+  if (!role.wanted.empty()) {
+    const auto n = std::count_if(begin, end, is(role.wanted, false));
+    if (n != 1)
+      throw Error(where + (n ? ": several columns are" : ": no column is") + " named " +
+                  in_quotes(role.wanted) + " in " + list_of_names(names) +
+                  ": expected one with the " + role.title + "s");
+    return static_cast<size_t>(std::find_if(begin, end, is(role.wanted, false)) - begin);
+  }
+  for (const auto& usual : role.usual) {
+    const auto at = std::find_if(begin, end, is(usual, true));
+    if (at != end) return static_cast<size_t>(at - begin);
+  }
+  return nowhere;
+}
+
+/// Finds the columns by their names; empty where no column of users or of items was found.
+Places places_by_name(const Roles& roles, const Words& names, const std::string& where) {
+  Places places;
+  for (const Role& role : roles) places.push_back(place_by_name(role, names, where));
+  if (std::count(places.begin(), places.begin() + 2, nowhere)) return {};
+  if (places.back() == nowhere)
+    throw Error(where + ": no column of times in " + list_of_names(names) +
+                ": expected --columns time=NAME, or --split random");
+  return places;
+}
+
+/// Reads numbers of columns. Throws where names stand in that line after all.
+Places places_by_number(const Roles& roles, const Words& fields, const std::string& where) {
+  Places places;
+  for (const Role& role : roles) {
+    size_t number = 0;
+    if (!parse(role.wanted, number) || number < 1 || number > fields.size())
+      throw Error(where + ": the column of " + role.title + "s is " + in_quotes(role.wanted) +
+                  ": expected a number from 1 to " + std::to_string(fields.size()) +
+                  ", or --columns with names alone");
+    places.push_back(number - 1);
+    if (std::count(role.usual.begin(), role.usual.end(), plain(bare(fields[number - 1]))))
+      throw Error(where + ": names stand in " + list_of_names(fields) +
+                  ": expected --columns with names instead of numbers");
+  }
+  return places;
+}
+
+/// Where the columns are by the first record of a CSV or TSV; `has_names`: it holds their names.
+Places find_places(const Roles& roles, const Words& fields, const std::string& where,
+                   bool& has_names) {
+  const auto given = [](const Role& role) { return !role.wanted.empty(); };
+  const auto by_number = [](const Role& role) {
+    size_t number = 0;
+    return parse(role.wanted, number);
+  };
+  has_names = std::none_of(roles.begin(), roles.end(), by_number);
+  if (!has_names) return places_by_number(roles, fields, where);
+  const Places places = places_by_name(roles, fields, where);
+  if (!places.empty()) return places;
+  double number;
+  has_names = false;
+  if (std::none_of(roles.begin(), roles.end(), given) && fields.size() == 4 &&
+      is_number(fields[2], number) && is_number(fields[3], number))
+    return {0, 1, 3};  // Amazon's ratings_X.csv
+  throw Error(where + ": no columns of users and items in " + list_of_names(fields) +
+              ": expected --columns user=NAME item=NAME by that line, or, where the first line is "
+              "a rating, their numbers from 1");
+}
+
+/// Takes a line's fields, of the roles in their order.
+void add(Ratings& ratings, const Fields& fields, const std::function<std::string()>& where) {
+  Rating row{0, 0, 0};
+  if (std::count(fields.begin(), fields.end(), std::string_view())) {
+    ++ratings.incomplete;
+    return;
+  }
+  if (fields.size() > 2 && !is_number(fields[2], row.time))
+    throw Error(where() + ": the time is " + in_quotes(fields[2]) + ": expected a number");
+  row.user = ratings.users.number(fields[0]);
+  row.item = ratings.items.number(fields[1]);
+  ratings.rows.push_back(row);
+}
+
+void read_records(RecordReader& records, const Roles& roles, Ratings& ratings) {
+  Fields fields, chosen(roles.size());
+  if (!records.next(fields)) return;
+  const size_t count = fields.size();
+  bool has_names = false;
+  const Places places =
+      find_places(roles, {fields.begin(), fields.end()}, records.where(), has_names);
+  if (has_names && !records.next(fields)) return;
+  do {
+    if (fields.size() != count)
+      throw Error(records.where() + ": has " + std::to_string(fields.size()) +
+                  " fields: expected " + std::to_string(count) + ", as in the first line");
+    for (size_t k = 0; k < roles.size(); ++k) chosen[k] = fields[places[k]];
+    add(ratings, chosen, [&] { return records.where(); });
+  } while (records.next(fields));
+}
+
+/// Returns a value as text: empty where there is none.
+std::string text_of(const Json& object, const std::string& key, const std::string& where) {
+  const auto at = object.find(key);
+  if (at == object.end() || at->is_null()) return "";
+  if (at->is_string()) return *at;
+  if (!at->is_number())
+    throw Error(where + ": " + in_quotes(key) + " is " + in_quotes(at->dump()) +
+                ": expected text or a number");
+  return at->dump();
+}
+
+void read_objects(LineReader& lines, const Roles& roles, Ratings& ratings) {
+  std::string line;
+  Words keys, texts(roles.size());
+  for (; lines.append(line); line.clear()) {
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    const Json object = Json::parse(line, nullptr, false);
+    if (!object.is_object())
+      throw Error(lines.where() + ": expected a JSON object, as in the first line");
+    if (keys.empty()) {
+      Words names;
+      for (const auto& [key, value] : object.items()) names.push_back(key);
+      const Places places = places_by_name(roles, names, lines.where());
+      if (places.empty())
+        throw Error(lines.where() + ": no users and items among the keys " +
+                    list_of_names(names) + ": expected --columns user=KEY item=KEY");
+      for (const size_t place : places) keys.push_back(names[place]);
+    }
+    for (size_t k = 0; k < keys.size(); ++k) texts[k] = text_of(object, keys[k], lines.where());
+    add(ratings, {texts.begin(), texts.end()}, [&] { return lines.where(); });
+  }
+}
+
+/// Whether the first line that is not blank begins like a JSON object.
+bool holds_objects(const std::filesystem::path& path) {
+  LineReader lines(path, a_file);
+  for (std::string line; lines.append(line); line.clear()) {
+    const size_t at = line.find_first_not_of(" \t\r");
+    if (at != line.npos) return line[at] == '{';
+  }
+  return false;
+}
+
+}  // namespace
+
+Ratings read_ratings(const std::filesystem::path& path, const RatingColumns& columns,
+                     bool with_time) {
+  const Roles roles = roles_of(columns, with_time);
+  Ratings ratings;
+  if (holds_objects(path)) {
+    LineReader lines(path, a_file);
+    read_objects(lines, roles, ratings);
+  } else {
+    RecordReader records(path, a_file);
+    read_records(records, roles, ratings);
+  }
+  if (ratings.rows.empty())
+    throw Error(path.string() + " has no rating with a user and an item" +
+                (with_time ? " and a time" : "") + ": expected some");
+  return ratings;
+}
+
+}  // namespace bm3

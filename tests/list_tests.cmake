@@ -1,0 +1,57 @@
+# Names the tests to CTest when it starts, as "topics: Suite.Test": the topic is the program's, with
+# "gradient" and "protocol" where other programs' tests are about these, too. Reads programs,
+# environment, has_cuda and, where CUDA runs on the CPU, path and left_out, a filter of tests that
+# would take too long there.
+file(GLOB gpus /dev/nvidia[0-9]* /dev/dxg)
+set(n_left_out 0)
+foreach(program IN LISTS programs)
+  get_filename_component(topic ${program} NAME)
+  string(REPLACE "test_" "" topic ${topic})
+  if(NOT EXISTS ${program})
+    add_test("${topic}: not built" ${program})  # fails
+    continue()
+  endif()
+  execute_process(COMMAND ${program} --gtest_list_tests "--gtest_filter=*${left_out}"
+    OUTPUT_VARIABLE lines RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${program} does not list its tests: ${status}")
+  endif()
+  string(REPLACE "\n" ";" lines "${lines}")
+  foreach(line IN LISTS lines)
+    if(line MATCHES "^([A-Za-z0-9_/]+)\\.( *#.*)?$")
+      set(suite ${CMAKE_MATCH_1})
+    elseif(line MATCHES "^  ([A-Za-z0-9_/]+)")
+      set(name ${suite}.${CMAKE_MATCH_1})
+      if(name MATCHES "cuda[36]|cusparse|^Cuda" AND NOT topic MATCHES "cuda_host|choose"
+          AND NOT gpus AND NOT path)
+        math(EXPR n_left_out "${n_left_out} + 1")
+        continue()
+      endif()
+      set(title ${topic})
+      if(name MATCHES "Gradient|Backward|PlantedFault|Targets" AND NOT topic STREQUAL "gradients")
+        string(APPEND title ", gradient")
+      endif()
+      if(topic MATCHES "evaluate|negatives|training" OR name MATCHES "Split")
+        string(APPEND title ", protocol")
+      endif()
+      string(APPEND title ": ${name}")
+      add_test("${title}" ${program} --gtest_filter=${name})
+      set_tests_properties("${title}" PROPERTIES TIMEOUT 600 ENVIRONMENT "${environment}"
+        SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+      if(path AND NOT topic MATCHES cli)  # too slow for programs
+        set_tests_properties("${title}" PROPERTIES
+          ENVIRONMENT_MODIFICATION "LD_LIBRARY_PATH=path_list_prepend:${path}")
+      endif()
+    endif()
+  endforeach()
+endforeach()
+set(title "")
+if(NOT has_cuda)
+  set(title "gpu: this build has no CUDA")
+elseif(n_left_out GREATER 0)
+  set(title "gpu: no GPU is here, ${n_left_out} tests are left out")
+endif()
+if(title)
+  add_test("${title}" false)
+  set_tests_properties("${title}" PROPERTIES SKIP_RETURN_CODE 1)
+endif()

@@ -1,0 +1,218 @@
+// What a person sees of a run and of its evaluation: the table of epochs, colours, remarks, and
+// the metrics of each user.
+#include <pty.h>
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+
+#include "cli.h"
+#include "evaluate.h"
+
+namespace bm3::test {
+namespace {
+
+class CliDisplay : public Cli {
+ protected:
+  /// Runs the program by a shell on a terminal, after `first`; returns what the terminal was sent.
+  std::string on_terminal(const std::string& first, const std::string& words) {
+    int terminal = -1;
+    const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
+    if (child == 0) {
+      const std::string command = first + "exec " BM3_PROGRAM " " + words;
+      setenv("OMP_WAIT_POLICY", "passive", 1);
+      if (chdir(folder_.path().c_str()) == 0)
+        execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
+      _exit(99);
+    }
+    std::string sent;
+    char bytes[4096];
+    for (ssize_t n; (n = read(terminal, bytes, sizeof bytes)) > 0;)
+      sent.append(bytes, static_cast<size_t>(n));
+    close(terminal);
+    int status = -1;
+    EXPECT_TRUE(waitpid(child, &status, 0) == child && status == 0) << sent;
+    return sent;
+  }
+
+  /// Returns the row of a printed table that begins with these words, as words.
+  static Words row(const std::string& text, const std::string& start) {
+    for (const auto& line : lines_of(text))
+      if (line.find(start) == 0) {
+        Words words;
+        for (const auto& word : split(line, ' '))
+          if (!word.empty()) words.push_back(word);
+        return words;
+      }
+    return {};
+  }
+};
+
+/// With as many losses as a model has, at the largest numbers.
+TEST_F(CliDisplay, EpochsAreATableWithin80Columns) {
+  const Outcome outcome =
+      run({"toy", "--epochs", "12", "--batch", "100", "--mm-weight", "9e4", "--out", "one"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const Words lines = lines_of(outcome.err);
+  const auto header = std::find(lines.begin(), lines.end(),
+                                "epoch   loss    rec  align   mask    reg   R@20   N@20 train  "
+                                "eval since   left");
+  ASSERT_NE(header, lines.end()) << outcome.err;
+  const Words log = lines_of(read_file(folder_ / "one/log.csv"));
+  ASSERT_EQ(log.size(), 13U);
+  size_t best = 0;
+  for (size_t epoch = 1; epoch <= 12; ++epoch) {
+    const std::string line = *(header + static_cast<long>(epoch));
+    EXPECT_EQ(line.size(), header->size()) << line;
+    EXPECT_LE(line.size(), 80U);
+    const Words shown = row(line, ""), logged = split(log[epoch], ',');
+    ASSERT_EQ(shown.size(), 12U) << line;
+    EXPECT_EQ(shown[0], std::to_string(epoch));
+    for (size_t c = 1; c <= 7; ++c)  // the columns of the log
+      EXPECT_NEAR(std::stod(shown[c]), std::stod(logged[c]), 1e-4 * std::max(1.0,
+                                                                std::stod(logged[c]))) << line;
+    if (logged[8] == "1") best = epoch;
+    EXPECT_EQ(shown[10], best == epoch ? "*" : std::to_string(epoch - best)) << line;
+  }
+}
+
+TEST_F(CliDisplay, LossesThatAreOffAreNotShown) {
+  const std::string rec = run(short_run("one", {"--losses", "rec"})).err;
+  EXPECT_TRUE(has(rec, "\nepoch   loss    rec    reg   R@20 ")) << rec;
+  const std::string bare = run(short_run("two", {"--losses", "align", "--reg", "0"})).err;
+  EXPECT_TRUE(has(bare, "\nepoch   loss  align   R@20 ")) << bare;
+}
+
+/// A batch in a hundred steps, so that the bar is drawn, too.
+TEST_F(CliDisplay, ColoursOnlyATerminalThatWantsThem) {
+  const auto colours = [&](const std::string& first, const std::string& out) {
+    const std::string sent = on_terminal(first, "toy --epochs 1 --batch 4 --out " + out);
+    EXPECT_EQ(has(sent, "\repoch    1 [####"), first.find("dumb") == first.npos) << sent;
+    return has(sent, "\033[32m*");
+  };
+  EXPECT_TRUE(colours("export TERM=xterm; unset NO_COLOR; ", "one"));
+  EXPECT_TRUE(colours("export TERM=xterm NO_COLOR=; ", "two"));
+  EXPECT_FALSE(colours("export TERM=xterm NO_COLOR=1; ", "three"));
+  EXPECT_FALSE(colours("export TERM=dumb; unset NO_COLOR; ", "four"));
+  const Outcome in_a_pipe = run(short_run("five"));
+  EXPECT_EQ(in_a_pipe.err.find_first_of("\r\033"), std::string::npos) << in_a_pipe.err;
+}
+
+TEST_F(CliDisplay, SaysWhyTheTrainingStopped) {
+  const std::string last = run(short_run("one")).err;
+  EXPECT_TRUE(has(last, "\nstopped      after the last of 3 epochs (--epochs)\n")) << last;
+  const std::string patient =
+      run({"toy", "--patience", "2", "--epochs", "500", "--out", "two"}).err;
+  EXPECT_TRUE(has(patient, "\nstopped      2 epochs brought no better validation R@20 "
+                           "(--patience)\n")) << patient;
+}
+
+/// A remark where a run has not trained, and none where it has.
+TEST_F(CliDisplay, SaysWhatToTry) {
+  const std::string one_step = "note: a batch holds all 322 training interactions",
+                    below = "note: this is below the ranking by popularity";
+  const Dataset toy = load_dataset(folder_ / "data", "toy", 1);
+  ASSERT_EQ(toy.interactions.train.size(), 322U);
+  const Outcome untrained = run({"toy", "--epochs", "1", "--batch", "322", "--out", "one"});
+  EXPECT_TRUE(has(untrained.err, one_step)) << untrained.err;
+  EXPECT_FALSE(has(run({"toy", "--epochs", "1", "--batch", "321", "--out", "two"}).err, one_step));
+  for (const std::string epochs : {"1", "40"}) {
+    const Outcome outcome =
+        run({"toy", "--epochs", epochs, "--batch", "16", "--lr", "0.01", "--out", "e" + epochs});
+    const double test = std::stod(row(outcome.out, "test ")[2]),
+                 popularity = std::stod(row(outcome.out, "by popularity, test ")[4]);
+    EXPECT_EQ(has(outcome.err, below), test < popularity) << outcome.out;
+  }
+  EXPECT_TRUE(has(untrained.err, below)) << untrained.err;
+}
+
+TEST_F(CliDisplay, TimingHasALineForEachEpoch) {
+  ASSERT_EQ(run(short_run("one")).status, 0);
+  const Words lines = lines_of(read_file(folder_ / "one/timing.csv"));
+  ASSERT_EQ(lines.size(), 4U);
+  EXPECT_EQ(lines[0], "epoch,train_seconds,valid_seconds,allocated_mib,process_mib");
+  for (size_t epoch = 1; epoch <= 3; ++epoch) {
+    const Words x = split(lines[epoch], ',');
+    ASSERT_EQ(x.size(), 5U);
+    EXPECT_EQ(x[0], std::to_string(epoch));
+    for (size_t c = 1; c <= 4; ++c) EXPECT_GT(std::stod(x[c]), 0) << lines[epoch];
+    EXPECT_LT(std::stod(x[4]), 4000) << lines[epoch];
+  }
+}
+
+/// Users' metrics have the printed means.
+TEST_F(CliDisplay, EvalPrintsTheMetricsOfEachUser) {
+  ASSERT_EQ(run(short_run("one")).status, 0);
+  const Outcome table = run({"eval", "one"}), each = run({"eval", "one", "--each-user"});
+  ASSERT_EQ(each.status, 0) << each.err;
+  const Words lines = lines_of(each.out), head = split(lines[0], '\t');
+  ASSERT_EQ(head.size(), 2 + n_metrics);
+  EXPECT_EQ(head[2], "recall@5");
+  EXPECT_EQ(head.back(), "map@50");
+  std::vector<double> mean(head.size());
+  double items = 0;
+  for (size_t k = 1; k < lines.size(); ++k) {
+    const Words fields = split(lines[k], '\t');
+    ASSERT_EQ(fields.size(), head.size());
+    for (size_t c = 0; c < fields.size(); ++c)
+      mean[c] += std::stod(fields[c]) / static_cast<double>(lines.size() - 1);
+    items += std::stod(fields[1]);
+  }
+  EXPECT_EQ(items, static_cast<double>(
+                       load_dataset(folder_ / "data", "toy", 1).interactions.test.size()));
+  const Words test = row(table.out, "test ");
+  const std::string names[] = {"recall@10", "recall@20", "ndcg@10", "ndcg@20"};
+  for (size_t k = 0; k < 4; ++k) {
+    const auto c = std::find(head.begin(), head.end(), names[k]) - head.begin();
+    EXPECT_NEAR(mean[static_cast<size_t>(c)], std::stod(test[1 + k]), 5.1e-5) << names[k];
+  }
+  EXPECT_TRUE(has(each.err, "figures: equal to the run's; lists: 0 of 60 users' differ\n"));
+}
+
+/// As where another processor's rounding swaps two items whose scores are nearly equal.
+TEST_F(CliDisplay, EvalSaysThatFiguresAreEqualButForRounding) {
+  ASSERT_EQ(run(short_run("one")).status, 0);
+  const fs::path config = folder_ / "one/config.json";
+  std::string text = read_file(config);
+  const std::string name = "\"map@50\": ";
+  const size_t at = text.rfind(name) + name.size(), end = text.find_first_of(",\n", at);
+  const double run_had = std::stod(text.substr(at, end - at));
+  write_file(config, text.replace(at, end - at, shortest(run_had + 0.0009765625)));
+  const Outcome outcome = run({"eval", "one"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(lines_of(outcome.out).back().find(
+                "figures: equal to the run's but for rounding, by which processors and libraries "
+                "differ (by 0.00097656"), 0U) << outcome.out;
+}
+
+/// The split of data without one is the same for every seed of training, and has a seed of its own.
+TEST_F(CliDisplay, TheSeedOfTrainingDoesNotChangeTheSplit) {
+  std::string text = read_file(folder_ / "data/toy/toy.inter");
+  write_file(folder_ / "data/toy/toy.inter", text.replace(text.find("x_label"), 7, "part"));
+  const auto popularity = [&](const std::string& out, const Words& words) {
+    const Outcome outcome = run(short_run(out, words));
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    const Outcome again = run({"eval", out});
+    EXPECT_EQ(again.status, 0) << again.err;
+    return row(outcome.out, "by popularity");  // figures that the split alone decides
+  };
+  const Words first = popularity("one", {"--seed", "1"});
+  EXPECT_EQ(popularity("two", {"--seed", "2"}), first);
+  EXPECT_NE(popularity("three", {"--seed", "1", "--split-seed", "3"}), first);
+}
+
+/// Nothing before the program's threads start binds them all to where the first one is.
+TEST_F(CliDisplay, BoundThreadsHaveProcessorsOfTheirOwn) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "needs two processors";
+  const Outcome outcome = run_in_shell(
+      "export OMP_PROC_BIND=true OMP_DISPLAY_AFFINITY=true OMP_AFFINITY_FORMAT='%n on %A'; ",
+      "toy --epochs 1 --threads 2 --device cpu --out one");
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const Words first = row(outcome.err, "0 on "), second = row(outcome.err, "1 on ");
+  ASSERT_EQ(first.size(), 3U) << outcome.err;
+  ASSERT_EQ(second.size(), 3U) << outcome.err;
+  EXPECT_NE(first[2], second[2]);
+}
+
+}  // namespace
+}  // namespace bm3::test
