@@ -215,10 +215,14 @@ TEST(Options, RefusesWhatCannotBe) {
 
 std::string help(const std::string& line) { return std::get<Help>(parse(line)).text; }
 
-/// What --help says of an option or argument: its line.
+/// What --help says of an option or argument: its line, and lines that go on with it.
 std::string entry_of(const std::string& text, const std::string& name) {
   const size_t at = text.find("\n  " + name + " ");
-  return at == std::string::npos ? "" : text.substr(at, text.find('\n', at + 1) - at);
+  if (at == std::string::npos) return "";
+  size_t end = text.find('\n', at + 1);
+  while (end != std::string::npos && text.compare(end, 9, "\n        ") == 0)
+    end = text.find('\n', end + 1);
+  return text.substr(at, end - at);
 }
 
 /// Options and arguments, each with a part of what --help says of it.
