@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "command_words.h"
 #include "data/dataset.h"
 #include "error.h"
 #include "ops/metrics.h"
@@ -16,34 +17,6 @@ namespace {
 constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users, items are int32
 
 // ------------------------------------------------------------------------------------ values
-
-/// A data set's name becomes the name of a folder, and is not to be taken for a command.
-void check_name(const std::string& text) {
-  for (const char* command : {"sweep", "synth", "import", "recommend", "eval"})
-    if (text == command)
-      throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
-  const auto impossible = [](const std::string& name) {
-    return name.empty() || name[0] == '.' || name.find('/') != std::string::npos ||
-           std::any_of(name.begin(), name.end(), is_control);
-  };
-  if (!impossible(text)) return;
-  std::filesystem::path folder = std::filesystem::path(one_line(text));
-  if (!folder.has_filename() || folder.extension() == ".inter") folder = folder.parent_path();
-  const std::string name = folder.filename().string(), data = folder.parent_path().string();
-  throw Error("the data set's name is " + in_quotes(text) +
-              ": expected the name of a folder in the data folder" +
-              (impossible(name) || data.empty() ? " (--data)"
-                                                : ", as in `" + name + " --data " + data + "`"));
-}
-
-/// Returns words that name a data set: that of the folder `data`, where --data names one instead of
-/// what holds it.
-std::string example(const std::filesystem::path& data) {
-  const std::filesystem::path folder = (data / "").parent_path();
-  const std::string name = folder.filename().string();
-  if (!std::filesystem::exists(folder / (name + ".inter"))) return "baby";
-  return name + " --data " + (folder.has_parent_path() ? folder.parent_path().string() : ".");
-}
 
 /// --modality NAME:DIM:NOISE ...
 std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& texts) {
@@ -273,70 +246,7 @@ void add_import(CLI::App& app, ImportOptions& options) {
       to(spec.seed));
 }
 
-// ------------------------------------------------------------------------------------ errors
-
-std::vector<std::string> command_names(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const auto* command : app.get_subcommands({})) names.push_back(command->get_name());
-  return names;
-}
-
-/// Returns where to look, which follows what is wrong with the words of `bm3` or of its command.
-std::string see_help(const CLI::App& app) {
-  const auto given = app.get_subcommands();
-  return " (bm3 " + (given.empty() ? "" : given[0]->get_name() + " ") +
-         "--help lists what there is)";
-}
-
-/// Returns ": did you mean X?" where one of the known words is like `word`, else `otherwise`.
-std::string meant(const std::string& word, const std::vector<std::string>& known,
-                  const std::string& otherwise) {
-  const std::string best = most_like(word, known);
-  return best.empty() ? otherwise : ": did you mean " + best + "?";
-}
-
-/// What is wrong with the words that no option or argument took.
-std::string unexpected(const CLI::App& app) {
-  const auto words = app.remaining(true), commands = command_names(app);
-  const auto given = app.get_subcommands();
-  std::vector<std::string> options;
-  for (const auto* option : (given.empty() ? app : *given[0]).get_options())
-    for (const auto& name : option->get_lnames()) options.push_back("--" + name);
-  for (const auto& word : words)
-    if (word.size() > 1 && word[0] == '-')
-      return "there is no option " + in_quotes(word) +
-             meant(word.substr(0, word.find('=')), options, see_help(app));
-  const auto& names = app.get_option("NAME")->results();
-  if (!given.empty() || names.empty())
-    return "the argument " + in_quotes(words.front()) + " was not expected" + see_help(app);
-  return "there is no command " + in_quotes(names[0]) +
-         meant(names[0], commands, ": expected one of " + join(commands, ", ") +
-                                       ", or one data set, as in `bm3 " + one_line(words[0]) +
-                                       "`");
-}
-
-/// Reads the words. Returns the help where it was asked for.
-std::string parse_words(CLI::App& app, int argc, const char* const* argv) {
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    return app.help();
-  } catch (const CLI::CallForVersion& e) {
-    return e.what() + std::string("\n");
-  } catch (const CLI::ExtrasError&) {
-    throw Error(unexpected(app));
-  } catch (const CLI::ArgumentMismatch& e) {
-    throw Error(split(e.what(), ':')[0] + " stands without a value, or twice: expected one value" +
-                see_help(app));
-  } catch (const CLI::ParseError& e) {
-    throw Error(e.what() + see_help(app));
-  }
-  for (const auto* option : app.get_options())
-    if (option->count() && !app.get_subcommands().empty())
-      throw Error(option->get_name() + " stands before a command: expected what follows `bm3 " +
-                  app.get_subcommands()[0]->get_name() + "`");
-  return "";
-}
+// ------------------------------------------------------------------------------------ checks
 
 void check_device(const DeviceChoice& choice) {
   if (choice.device == "cpu" && (choice.tf32 || choice.cusparse))
@@ -416,7 +326,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     return train;
   }
   if (!of_synth && !of_import && train.name.empty())
-    throw Error("no data set: expected its NAME, as in `bm3 " + example(train.data) + "`");
+    throw Error("no data set: expected its NAME, as in `bm3 " + example_of(train.data) + "`");
   check_name(of_synth ? synth.name : of_import ? import.name : train.name);
   if (of_synth) return synth;
   if (of_import) return import;

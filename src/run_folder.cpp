@@ -16,8 +16,9 @@ namespace {
 constexpr const char* format = "bm3-run-2";
 constexpr const char* a_run = "the folder that a run of bm3 left";
 // The last one tells what the folder is: it goes last where another run replaces the files.
-constexpr const char* run_files[] = {"log.csv", "user_embedding.npy", "item_embedding.npy",
-                                     "top_k.tsv", "config.json"};
+constexpr const char* run_files[] = {"log.csv",            "timing.csv",
+                                     "user_embedding.npy", "item_embedding.npy",
+                                     "top_k.tsv",          "config.json"};
 
 /// Every setting, as a number where it is one.
 Json to_json(const Settings& settings) {

@@ -43,7 +43,6 @@ constexpr Planted planted[] = {
     {"penalty_scaled", "penalty.d_i", "d_x is scaled"},
     {"penalty_halved", "penalty.d_i, other form", "the 2 of 2 x is missing"},
     {"penalty_once", "penalty.d_i", "a row counts once, however often it occurs"},
-    {"linear_overwritten", "linear.d_x, added", "d_x = instead of += where there is no bias"},
     {"columns_first_half", "columns.d_b", "the second half's gradient is the first's"},
     {"sum_scaled", "sum.d_x", "the backward pass is scaled"},
     {"leaky_relu_scaled", "leaky_relu.d_x", "d_x is scaled"},
@@ -70,10 +69,6 @@ class FaultyOps : public CpuOps<double> {
       x = x.slice(0, d_y.rows);
       rows = {};
     }
-    const auto some = [](double number) { return number != 0; };
-    if (!d_b.at && d_x.at && std::any_of(d_x.at, d_x.at + d_x.size(), some) &&
-        is("linear_overwritten"))
-      std::fill_n(d_x.at, d_x.size(), 0.0);
     Base::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
     if (is("linear_x_scaled") && d_x.at) scale(d_x);
     if (is("linear_W_scaled")) scale(d_W);

@@ -276,7 +276,7 @@ TYPED_TEST(GradientTest, OfNorms) { expect_right(*this->ops, check_norm); }
 /// BPR's loss with respect to users and items, and its regulariser, each in both forms
 TYPED_TEST(GradientTest, OfTriples) { expect_right(*this->ops, check_triples); }
 
-/// y += x W, whose d_x is added to
+/// y += x W
 TYPED_TEST(GradientTest, OfLinearLayersWithoutABias) {
   expect_right(*this->ops, check_sum_of_layers);
 }

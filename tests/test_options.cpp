@@ -172,8 +172,8 @@ const std::pair<const char*, std::string> refused[] = {
     {"synth x --model bpr", "there is no option '--model' (bm3 synth" + list},
     {"eval R --spmm own", "there is no option '--spmm' (bm3 eval" + list},
     {"train baby",
-     "there is no command 'train': expected one of synth, recommend, eval, or one data set, as in "
-     "`bm3 baby`"},
+     "there is no command 'train': expected one of sweep, synth, import, recommend, eval, or one "
+     "data set, as in `bm3 baby`"},
     {"sinth x", "there is no command 'sinth': did you mean synth?"},
     {"eval R S", "the argument 'S' was not expected (bm3 eval" + list},
     {"baby --layer 2", "there is no option '--layer': did you mean --layers?"},
@@ -215,13 +215,12 @@ TEST(Options, RefusesWhatCannotBe) {
 
 std::string help(const std::string& line) { return std::get<Help>(parse(line)).text; }
 
-/// What --help says of an option or argument: its line, and lines that go on with it.
+/// What --help says of an option or argument: its line, and those that go on with it.
 std::string entry_of(const std::string& text, const std::string& name) {
   const size_t at = text.find("\n  " + name + " ");
   if (at == std::string::npos) return "";
   size_t end = text.find('\n', at + 1);
-  while (end != std::string::npos && text.compare(end, 9, "\n        ") == 0)
-    end = text.find('\n', end + 1);
+  while (end != text.npos && text.compare(end, 5, "\n    ") == 0) end = text.find('\n', end + 1);
   return text.substr(at, end - at);
 }
 

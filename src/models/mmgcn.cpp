@@ -271,7 +271,6 @@ void Mmgcn<T>::backward(Network& m, ConstMatrix<T> d_F) {
     const Matrix<T> d_G_h = l.G.gradient.slice(0, x.cols), d_G_xh = l.G.gradient.slice(x.cols, d);
     const Matrix<T> d_h = d_h_.matrix(N, x.cols);
     ops.leaky_relu_backward(d_x, d_x, l.x);  // x' = LR((h (+) xh) G + b_G)
-    ops.zero(d_h.at, d_h.size() * sizeof(T));
     ops.linear_backward(d_h, d_G_h, {}, d_x, l.h, {}, G_h);
     ops.linear_backward(d_xh, d_G_xh, l.b_G.gradient, d_x, l.xh, {}, G_xh);
     if (trained) ops.add(this->d_embedding(), 1, d_xh, 1);  // xh = q + E
@@ -281,7 +280,6 @@ void Mmgcn<T>::backward(Network& m, ConstMatrix<T> d_F) {
     ops.leaky_relu_backward(d_xh, d_xh, l.q);  // q = LR(x N + b_N)
     ops.linear_backward(d_x, l.N.gradient, l.b_N.gradient, d_xh, x, {}, l.N.value);
     ops.leaky_relu_backward(d_h, d_h, l.h);  // h = LR(M x C)
-    if (on) ops.zero(d_a.at, d_a.size() * sizeof(T));
     ops.linear_backward(d_a, l.C.gradient, {}, d_h, l.a, {}, l.C.value);
     if (on) ops.add_weighted(d_x, M.weights(), d_a, M.columns(), 1);
   }

@@ -106,9 +106,9 @@ class Ops : public virtual Device {
   virtual void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                               ConstMatrix<T> b) = 0;
   /// y_rk = sum_j x_rj W_jk + b_k, so d_x [n, in] = d_y W^T (unless null), d_W [in, out] =
-  /// x[rows]^T d_y, and d_b [1, out] = column sums of d_y [n, out]; without d_b (null),
-  /// d_x += d_y W^T. x[rows] must be what the last linear_forward with this x and these rows read,
-  /// if there was one: its copy may be used again.
+  /// x[rows]^T d_y, and d_b [1, out] = column sums of d_y [n, out] (unless null). x[rows] must be
+  /// what the last linear_forward with this x and these rows read, if there was one: its copy may be
+  /// used again.
   virtual void linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                                ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) = 0;
 

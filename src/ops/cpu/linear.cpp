@@ -66,7 +66,7 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
     });
     for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
       multiply<T>(d_x.row(first), in, [&](size_t r) { return d_y.row(first + r); }, 1,
-                  {shared_.data(), in, 1}, last - first, in, out, !d_b.at);
+                  {shared_.data(), in, 1}, last - first, in, out, false);
     });
   }
 

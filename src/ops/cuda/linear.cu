@@ -87,8 +87,7 @@ void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Co
     if (d_b.at) zero(d_b.at, d_b.size() * sizeof(T));
     return;
   }
-  if (d_x.at)
-    gemm(false, true, n, in, out, d_y.at, out, W.at, out, d_b.at ? T(0) : T(1), d_x.at, in);
+  if (d_x.at) gemm(false, true, n, in, out, d_y.at, out, W.at, out, T(0), d_x.at, in);
   const ConstMatrix<T> X = in_one_piece(x, rows, false);
   gemm(true, false, in, out, n, X.at, in, d_y.at, out, T(0), d_W.at, out);
   if (d_b.at) column_sums(d_b, d_y);
