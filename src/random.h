@@ -61,7 +61,7 @@ BM3_HD uint64_t mask_block(int64_t row, int64_t column_block) {
   return static_cast<uint64_t>(row) << 32 | static_cast<uint64_t>(column_block);
 }
 
-/// The block that holds the draws of edges 4*block .. 4*block + 3; block 0 holds that of their rate.
+/// The block that holds the draws of edges 4*block .. 4*block + 3; block 0 holds their rate's.
 BM3_HD uint64_t edge_block(uint64_t block) { return 1 + block; }
 
 /// An entry is dropped when its random word is below this: p in units of 2^-32, an integer, so that

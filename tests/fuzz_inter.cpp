@@ -16,15 +16,14 @@ void require(bool promise) {
 void check(const bm3::Interactions& data) {
   std::set<std::pair<int32_t, int32_t>> pairs;
   int32_t last_user = -1, last_item = -1;
-  for (const auto* part : {&data.train, &data.valid, &data.test}) {
-    require(!part->empty());
+  require(!data.train.empty());
+  for (const auto* part : {&data.train, &data.valid, &data.test})
     for (const auto& [user, item] : *part) {
       require(user >= 0 && item >= 0);
       require(pairs.insert({user, item}).second);
       last_user = std::max(last_user, user);
       last_item = std::max(last_item, item);
     }
-  }
   require(data.n_users == last_user + int64_t{1} && data.n_items == last_item + int64_t{1});
   require(data.n_users <= static_cast<int64_t>(1000 + 10 * data.size()));
   require(data.n_items <= static_cast<int64_t>(1000 + 10 * data.size()));

@@ -13,8 +13,8 @@ struct Entry {
   double weight = 1;
 };
 
-/// S [n_rows, n_columns] on the device: entry e lies in row(e), column(e) and has weight[e]. Entries
-/// are numbered by row, then by column.
+/// S [n_rows, n_columns] on the device: entry e lies in row(e), column(e) and has weight[e].
+/// Entries are numbered by row, then by column.
 template <class T>
 struct Sparse {
   size_t n_rows = 0, n_columns = 0;

@@ -201,7 +201,8 @@ std::vector<Setting> settings() {
 }  // namespace
 
 ModelKind buir_kind() {
-  return {"buir", "Lee et al., SIGIR 2021", settings(), {}, false, false, make<float>, make<double>};
+  return {"buir", "Lee et al., SIGIR 2021", settings(), {},
+          false, false, make<float>, make<double>};
 }
 
 }  // namespace bm3

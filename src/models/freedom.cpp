@@ -181,7 +181,7 @@ std::vector<Setting> settings() {
        {}, {"knn-k"}},
       {"rho", probability(), "0.8", "the share of edges that an epoch prunes"},
       {"image-weight", real(0, 1, "from 0 to 1"), "0.1",
-       "weight of image's graph beside others, which share the rest", {}, {"mm-image-weight"}},
+       "weight of image's graph; the others share the rest", {}, {"mm-image-weight"}},
       {"mm-weight", weight(), "0.001", "lambda, weight of the features' losses", {},
        {"reg-weight"}},
       {"features", word_of({"frozen", "tuned"}), "frozen", "whether training changes the features"},

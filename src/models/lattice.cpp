@@ -166,7 +166,7 @@ std::vector<Setting> settings() {
       {"neighbours", whole_from_to(1, 64), "10", "k, items most alike that an item is joined to",
        {}, {"knn-k"}},
       {"raw-weight", real(0, 1, "from 0 to 1"), "0.9",
-       "weight of the raw features' graph beside the learnt one", {}, {"lambda-coeff"}},
+       "weight of the raw features' graph; the learnt one has the rest", {}, {"lambda-coeff"}},
       {"build", word_of({"epoch", "batch"}), "epoch", "how often the graph of items is learnt anew",
        {{"paper", "batch"}}},
       {"reg", weight(), "0.00001", "lambda, weight of the regulariser", {}, {"reg-weight"}},

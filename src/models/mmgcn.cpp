@@ -1,4 +1,5 @@
-// MMGCN (Wei et al., ACM MM 2019): a graph network for each modality, and the mean of their outputs.
+// MMGCN (Wei et al., ACM MM 2019): a graph network for each modality, and the mean of their last
+// layers.
 #include "layers/pair_loss.h"
 #include "layers/sparse.h"
 #include "models/model.h"

@@ -107,8 +107,8 @@ class Ops : public virtual Device {
                               ConstMatrix<T> b) = 0;
   /// y_rk = sum_j x_rj W_jk + b_k, so d_x [n, in] = d_y W^T (unless null), d_W [in, out] =
   /// x[rows]^T d_y, and d_b [1, out] = column sums of d_y [n, out] (unless null). x[rows] must be
-  /// what the last linear_forward with this x and these rows read, if there was one: its copy may be
-  /// used again.
+  /// what the last linear_forward with this x and these rows read, if there was one: its copy may
+  /// be used again.
   virtual void linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                                ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) = 0;
 
@@ -167,8 +167,8 @@ class Ops : public virtual Device {
   /// [n_modalities, *], c [n, n_modalities].
   virtual void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
                                     ConstMatrix<T> c, const Pairs& pairs) = 0;
-  /// dw_e = c_rm dalpha_me + alpha_me dc_rm for m = chosen_e, so d_alpha_me = c_rm d_w_e there, else
-  /// 0, and d_c_rm = sum over the row's edges that chose m of alpha_me d_w_e.
+  /// dw_e = c_rm dalpha_me + alpha_me dc_rm for m = chosen_e, so d_alpha_me = c_rm d_w_e there,
+  /// else 0, and d_c_rm = sum over the row's edges that chose m of alpha_me d_w_e.
   virtual void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
                                      Matrix<const int32_t> chosen, ConstMatrix<T> alpha,
                                      ConstMatrix<T> c, const Pairs& pairs) = 0;

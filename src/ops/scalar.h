@@ -88,7 +88,7 @@ BM3_HD double penalty_factor(RegForm form, double scale, double norm) {
   return norm > 0 ? scale / norm : 0.0;
 }
 
-// ------------------------------------------------------------ leaky ReLU, rows of length 1, softmax
+// ----------------------------------------------------------- leaky ReLU, rows of length 1, softmax
 
 /// dy/dx of y = x where x > 0, else 0.01 x; x or y tells, which have one sign.
 template <class T>

@@ -203,7 +203,7 @@ TYPED_TEST(LossTest, WeightedRowsArePlainSums) {
   });
 }
 
-/// |x|_F or |x|_F^2 over a batch's pairs, or over each row once, and x/|x|_F or 2 x, which is added;
+/// |x|_F or |x|_F^2 over a batch's pairs, or each row once, and x/|x|_F or 2 x, which is added;
 /// or |x|_F of a whole table, whose gradient is written, in place too; 0 where x is 0. [Eq. 12]
 TYPED_TEST(LossTest, PenaltyAndItsGradientArePlainSums) {
   using T = typename TypeParam::Real;
