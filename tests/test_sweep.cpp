@@ -2,6 +2,7 @@
 // goes on.
 #include "sweep.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <thread>
@@ -57,6 +58,31 @@ TEST(Sweep, RunsAreTheProductOfValues) {
     }
     EXPECT_EQ(found, folders);
   }
+}
+
+/// README's lines for the paper's tables and figures are sweeps as they stand.
+TEST(Sweep, TheLinesOfTheReadmeAreSweeps) {
+  const std::string begin = "\n./bm3 sweep ", readme = read_file(BM3_SOURCE "/README.md");
+  size_t n_lines = 0, n_runs = 0;
+  for (size_t at = readme.find(begin); at != std::string::npos; at = readme.find(begin, at)) {
+    std::string line;
+    for (bool goes_on = true; goes_on;) {
+      const size_t end = readme.find('\n', ++at);
+      line += readme.substr(at, end - at);
+      at = end;
+      goes_on = line.back() == '\\';
+      if (goes_on) line.back() = ' ';
+    }
+    Words words;
+    for (const auto& word : split(line.substr(begin.size() - 1, line.find('#') - begin.size() + 1), ' '))
+      if (!word.empty()) words.push_back(word);
+    const auto out = std::find(words.begin(), words.end(), "--out");
+    if (out != words.end()) words.erase(out, out + 2);  // --out and its value
+    n_runs += plan({words[0], "", "S", false, {words.begin() + 1, words.end()}}).runs.size();
+    ++n_lines;
+  }
+  EXPECT_GE(n_lines, 10U);
+  EXPECT_GE(n_runs, 200U);
 }
 
 TEST(Sweep, RunsAreCommandLines) {
