@@ -124,12 +124,15 @@ class GoldenRun {
     }
   }
 
-  /// Adds a result without its rows of padding, which come last; one stays where there is no other,
-  /// and agrees.
+  /// Adds a result without its rows of padding; one stays where there is no other, and agrees.
   void put(Result r) {
     g_.find(r.name, r.shape, r.name.rfind(now("loss."), 0) == 0);  // of losses it needs all
-    while (r.rows.size() > 1 && r.rows.back() < 0) r.rows.pop_back();
-    if (!r.rows.empty()) r.values.resize(r.rows.size() * r.cols());
+    for (size_t k = r.rows.size(); k-- > 0 && r.rows.size() > 1;) {
+      if (r.rows[k] >= 0) continue;
+      const auto first = r.values.begin() + static_cast<std::ptrdiff_t>(k * r.cols());
+      r.values.erase(first, first + static_cast<std::ptrdiff_t>(r.cols()));
+      r.rows.erase(r.rows.begin() + static_cast<std::ptrdiff_t>(k));
+    }
     results.push_back(std::move(r));
   }
 

@@ -38,7 +38,7 @@ foreach(program IN LISTS programs)
       add_test("${title}" ${program} --gtest_filter=${name})
       set_tests_properties("${title}" PROPERTIES TIMEOUT 600 ENVIRONMENT "${environment}"
         SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
-      if(path AND NOT topic MATCHES cli)  # too slow for programs
+      if(path AND NOT topic MATCHES "cli|sweep|checkpoint")  # too slow for programs
         set_tests_properties("${title}" PROPERTIES
           ENVIRONMENT_MODIFICATION "LD_LIBRARY_PATH=path_list_prepend:${path}")
       endif()

@@ -17,6 +17,24 @@ class MagnitudeOps final : public CpuOps<double> {
  public:
   MagnitudeOps() : Base(1) {}
 
+  void* allocate(size_t bytes) override {
+    void* const memory = Base::allocate(bytes);
+    sizes_[memory] = bytes;
+    return memory;
+  }
+  /// What lay there is no factor of the backward pass.
+  void release(void* memory) noexcept override {
+    const auto* const begin = static_cast<const char*>(memory);
+    const auto* const end = begin + sizes_[memory];
+    const auto gone = [&](const Matrix<T>& x) {
+      const auto* const at = reinterpret_cast<const char*>(x.at);
+      return at >= begin && at < end;
+    };
+    factors_.erase(std::remove_if(factors_.begin(), factors_.end(), gone), factors_.end());
+    sizes_.erase(memory);
+    Base::release(memory);
+  }
+
   /// Does a forward pass, replaces what it left and, until the end, the `inputs` by their
   /// magnitudes, and does the backward pass. What losses leave of a gradient, and the losses
   /// themselves, become the sums of their terms' magnitudes.
@@ -150,6 +168,7 @@ class MagnitudeOps final : public CpuOps<double> {
   }
 
  private:
+  std::unordered_map<void*, size_t> sizes_;  // of what is allocated
   std::vector<Matrix<T>> factors_;        // what the forward pass wrote
   std::unordered_map<double*, T> terms_;  // by the place of the sum
   std::unordered_map<const T*, T> slopes_;  // of leaky ReLU, by the place of y
