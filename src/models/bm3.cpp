@@ -253,11 +253,6 @@ std::vector<Setting> settings() {
       dim_setting()};
 }
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<Bm3<T>>(setup);
-}
-
 }  // namespace
 
 ModelKind bm3_kind() {
@@ -265,7 +260,7 @@ ModelKind bm3_kind() {
           {{"baby", 0.0564, 0.0883, 0.0301, 0.0383},
            {"sports", 0.0656, 0.0980, 0.0355, 0.0438},
            {"elec", 0.0437, 0.0648, 0.0247, 0.0302}},
-          false, true, make<float>, make<double>};
+          false, true, make<Bm3, float>, make<Bm3, double>};
 }
 
 }  // namespace bm3

@@ -53,11 +53,6 @@ class Bpr final : public Model<T> {
   Array<T> e_, d_e_;  // rows of a batch
 };
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<Bpr<T>>(setup);
-}
-
 }  // namespace
 
 ModelKind bpr_kind() {
@@ -65,7 +60,7 @@ ModelKind bpr_kind() {
           {{"baby", 0.0357, 0.0575, 0.0192, 0.0249},
            {"sports", 0.0432, 0.0653, 0.0241, 0.0298},
            {"elec", 0.0235, 0.0367, 0.0127, 0.0161}},
-          true, false, make<float>, make<double>};
+          true, false, make<Bpr, float>, make<Bpr, double>};
 }
 
 }  // namespace bm3

@@ -182,11 +182,6 @@ class Buir final : public Model<T> {
   Array<T> q_, ranked_;             // [n_nodes, d] and [n_nodes, 2 d]
 };
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<Buir<T>>(setup);
-}
-
 std::vector<Setting> settings() {
   return {recipe_setting(),
           {"layers", whole_from_to(0, 8), "3", "L, layers of the graph; 0: BUIR_id", {},
@@ -202,7 +197,7 @@ std::vector<Setting> settings() {
 
 ModelKind buir_kind() {
   return {"buir", "Lee et al., SIGIR 2021", settings(), {},
-          false, false, make<float>, make<double>};
+          false, false, make<Buir, float>, make<Buir, double>};
 }
 
 }  // namespace bm3

@@ -262,11 +262,6 @@ void DualGnn<T>::backward(Network& m, ConstMatrix<T> d_rep, const Batch& batch) 
   ops.scatter_add_rows(m.P.gradient, d_p.user(), batch.users);
 }
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<DualGnn<T>>(setup);
-}
-
 std::vector<Setting> settings() {
   return {recipe_setting(),
           {"fusion", word_of({"aliased", "separate"}), "aliased",
@@ -285,7 +280,7 @@ ModelKind dualgnn_kind() {
           {{"baby", 0.0448, 0.0716, 0.0240, 0.0309},
            {"sports", 0.0568, 0.0859, 0.0310, 0.0385},
            {"elec", 0.0365, 0.0542, 0.0206, 0.0252}},
-          true, true, make<float>, make<double>, {{"lr", "0.0001"}}, true};
+          true, true, make<DualGnn, float>, make<DualGnn, double>, {{"lr", "0.0001"}}, true};
 }
 
 }  // namespace bm3

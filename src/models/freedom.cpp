@@ -188,11 +188,6 @@ std::vector<Setting> settings() {
       dim_setting()};
 }
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<Freedom<T>>(setup);
-}
-
 }  // namespace
 
 ModelKind freedom_kind() {
@@ -200,7 +195,7 @@ ModelKind freedom_kind() {
           {{"baby", 0.0627, 0.0992, 0.0330, 0.0424},
            {"sports", 0.0717, 0.1089, 0.0385, 0.0481},
            {"elec", 0.0396, 0.0601, 0.0220, 0.0273}},
-          true, true, make<float>, make<double>};
+          true, true, make<Freedom, float>, make<Freedom, double>};
 }
 
 }  // namespace bm3

@@ -296,11 +296,6 @@ class Grcn final : public Model<T> {
   Array<double> norm_;                         // unused by the squared form
 };
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<Grcn<T>>(setup);
-}
-
 }  // namespace
 
 ModelKind grcn_kind() {
@@ -316,7 +311,7 @@ ModelKind grcn_kind() {
           {{"baby", 0.0539, 0.0833, 0.0288, 0.0363},
            {"sports", 0.0598, 0.0915, 0.0332, 0.0414},
            {"elec", 0.0389, 0.0590, 0.0216, 0.0268}},
-          true, true, make<float>, make<double>};
+          true, true, make<Grcn, float>, make<Grcn, double>};
 }
 
 }  // namespace bm3

@@ -174,17 +174,12 @@ std::vector<Setting> settings() {
       dim_setting()};
 }
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<Lattice<T>>(setup);
-}
-
 }  // namespace
 
 ModelKind lattice_kind() {
   return {"lattice", "Zhang et al., MM 2021", settings(),
           {{"baby", 0.0547, 0.0850, 0.0292, 0.0370}, {"sports", 0.0620, 0.0953, 0.0335, 0.0421}},
-          true, true, make<float>, make<double>,
+          true, true, make<Lattice, float>, make<Lattice, double>,
           {{"lr", "0.0005"}, {"lr-decay", "0.96"}}};
 }
 

@@ -70,11 +70,6 @@ class LightGcn final : public Model<T> {
   Array<T> e_, d_e_, f_, d_f_;  // rows of a batch
 };
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<LightGcn<T>>(setup);
-}
-
 std::vector<Setting> settings() {
   std::vector<Setting> out = pair_settings("0.01");
   out.insert(out.begin() + 1,
@@ -89,7 +84,7 @@ ModelKind lightgcn_kind() {
           {{"baby", 0.0479, 0.0754, 0.0257, 0.0328},
            {"sports", 0.0569, 0.0864, 0.0311, 0.0387},
            {"elec", 0.0363, 0.0540, 0.0204, 0.0250}},
-          true, false, make<float>, make<double>};
+          true, false, make<LightGcn, float>, make<LightGcn, double>};
 }
 
 }  // namespace bm3

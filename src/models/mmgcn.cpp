@@ -292,11 +292,6 @@ void Mmgcn<T>::backward(Network& m, ConstMatrix<T> d_F) {
   ops.linear_backward({}, m.W.gradient, m.b.gradient, d_items, m.X, {}, m.W.value);  // F = X W + b
 }
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<Mmgcn<T>>(setup);
-}
-
 std::vector<Setting> settings() {
   return {recipe_setting(),
           {"tables", word_of({"frozen", "trained"}), "frozen",
@@ -314,7 +309,7 @@ ModelKind mmgcn_kind() {
           {{"baby", 0.0378, 0.0615, 0.0200, 0.0261},
            {"sports", 0.0370, 0.0605, 0.0193, 0.0254},
            {"elec", 0.0213, 0.0343, 0.0112, 0.0146}},
-          true, true, make<float>, make<double>, {{"lr", "0.0005"}}, true};
+          true, true, make<Mmgcn, float>, make<Mmgcn, double>, {{"lr", "0.0005"}}, true};
 }
 
 }  // namespace bm3

@@ -188,6 +188,12 @@ struct ModelKind {
   std::map<std::string, std::string> training = {};  // other defaults of the training's settings
   bool needs_features = false;  // of one modality at least
 };
+/// Returns a new M<T>: what a kind makes its models by.
+template <template <class> class M, class T>
+std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
+  return std::make_unique<M<T>>(setup);
+}
+
 ModelKind bm3_kind();
 ModelKind bpr_kind();
 ModelKind lightgcn_kind();

@@ -121,11 +121,6 @@ class Vbpr final : public Model<T> {
   Array<T> all_v_, all_z_;      // of all items
 };
 
-template <class T>
-std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<Vbpr<T>>(setup);
-}
-
 }  // namespace
 
 ModelKind vbpr_kind() {
@@ -133,7 +128,7 @@ ModelKind vbpr_kind() {
           {{"baby", 0.0423, 0.0663, 0.0223, 0.0284},
            {"sports", 0.0558, 0.0856, 0.0307, 0.0384},
            {"elec", 0.0293, 0.0458, 0.0159, 0.0202}},
-          true, true, make<float>, make<double>};
+          true, true, make<Vbpr, float>, make<Vbpr, double>};
 }
 
 }  // namespace bm3

@@ -39,8 +39,9 @@ template <class T>
 size_t CpuOps<T>::allocated() const {
   size_t bytes = shared_.size() * sizeof(T) + partial_.capacity() * sizeof(double);
   for (const auto& [memory, size] : blocks_) bytes += size;
-  for (const auto& own : scratch_) bytes += own.size() * sizeof(T);
-  return bytes;
+  size_t largest = 0;  // of the threads' scratch: which of them has grown so far is chance
+  for (const auto& own : scratch_) largest = std::max(largest, own.size());
+  return bytes + largest * sizeof(T);
 }
 
 template <class T>
