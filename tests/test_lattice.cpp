@@ -96,21 +96,27 @@ TEST(ItemGraph, JoinsEachItemToItself) {
   }
 }
 
-/// (D + 1)^-1 (A + I) sums to 1 in each row, D^-1 A too where a node has neighbours, and
+/// A sums to the degree in each row, (D + 1)^-1 (A + I) to 1, D^-1 A too where a node has
+/// neighbours, and
 /// D^-1/2 A D^-1/2 leaves the square roots of the degrees.
 TEST(Adjacency, RowsSumToOne) {
-  const std::vector<Interaction> train = {{0, 0}, {0, 1}, {1, 1}, {1, 1}, {2, 3}};
+  const auto ops = make_cpu_ops<double>(1);
+  const auto graph = make_graph<double>(*ops, 4, 4, {{0, 0}, {0, 1}, {1, 1}, {1, 1}, {2, 3}});
   const double degree[] = {2, 1, 1, 0, 1, 2, 0, 1};  // of 4 users and 4 items
-  for (const auto scaling : {Scaling::symmetric, Scaling::mean, Scaling::with_loops}) {
-    std::vector<double> sum(8);
-    for (const Entry& e : adjacency(4, 4, train, scaling))
-      sum[static_cast<size_t>(e.row)] +=
-          e.weight * (scaling == Scaling::symmetric ? std::sqrt(degree[e.column]) : 1);
+  for (const auto scaling :
+       {Scaling::none, Scaling::symmetric, Scaling::mean, Scaling::with_loops}) {
+    std::vector<double> x(8, 1);
+    for (size_t r = 0; r < 8 && scaling == Scaling::symmetric; ++r) x[r] = std::sqrt(degree[r]);
+    const Array<double> on_device(*ops, x);
+    Array<double> sum(*ops, 8);
+    multiply<double>(*ops, sum.matrix(8, 1), adjacency(*ops, graph, scaling),
+                     on_device.matrix(8, 1));
     for (size_t r = 0; r < 8; ++r)
-      EXPECT_NEAR(sum[r], scaling == Scaling::with_loops ? 1
-                          : degree[r] == 0               ? 0
-                          : scaling == Scaling::mean     ? 1
-                                                         : std::sqrt(degree[r]),
+      EXPECT_NEAR(sum.data()[r], scaling == Scaling::with_loops  ? 1
+                                 : degree[r] == 0                ? 0
+                                 : scaling == Scaling::none      ? degree[r]
+                                 : scaling == Scaling::mean      ? 1
+                                                                 : std::sqrt(degree[r]),
                   1e-15);
   }
 }

@@ -33,13 +33,6 @@ struct Blocks {
   M modality(size_t m) const { return all.slice(n_users + (1 + m) * n_items, n_items); }
 };
 
-/// Returns `memory` as the blocks of a batch with `modalities` of them, each row d numbers.
-template <class E>
-Blocks<Matrix<E>> blocks(Array<E>& memory, const Batch& batch, size_t modalities, size_t d) {
-  const size_t rows = batch.users.n + (1 + modalities) * batch.items.n;
-  return {memory.matrix(rows, d), batch.users.n, batch.items.n};
-}
-
 /// Turns interactions into a Batch on a device, in memory taken once for batches of `max_size`.
 class BatchLoader {
  public:
@@ -61,5 +54,32 @@ class BatchLoader {
   std::vector<int32_t> host_;
   Array<int32_t> memory_;
 };
+
+/// Memory for rows of d numbers of any batch: its users, its items, and items of each modality.
+template <class E>
+class BatchRows {
+ public:
+  BatchRows(Device& device, const BatchLoader& loader, size_t d, size_t n_modalities = 0)
+      : n_modalities_(n_modalities),
+        memory_(device, loader.max_users() + (1 + n_modalities) * loader.max_items(), d) {}
+  /// Returns the rows of this batch.
+  Blocks<Matrix<E>> operator()(const Batch& batch) const {
+    const size_t rows = batch.users.n + (1 + n_modalities_) * batch.items.n;
+    return {memory_.slice(0, rows), batch.users.n, batch.items.n};
+  }
+  /// Returns the rows of the largest batch.
+  Matrix<E> all() const { return memory_; }
+
+ private:
+  size_t n_modalities_;
+  Table<E> memory_;
+};
+
+/// d_table = 0 but for d_rows, the gradient of its gathered rows, which are distinct.
+template <class T>
+void scatter_rows(Ops<T>& ops, Matrix<T> d_table, ConstMatrix<T> d_rows, Rows rows) {
+  ops.zero(d_table);
+  ops.scatter_add_rows(d_table, d_rows, rows);
+}
 
 }  // namespace bm3

@@ -2,6 +2,7 @@
 // What BPR's descendants share: the loss of triples (user, positive, negative), and the regulariser
 // on the rows of a batch (Rendle et al., UAI 2009; He et al., SIGIR 2020).
 #include "layers/batch.h"
+#include "layers/parameters.h"
 
 namespace bm3 {
 
@@ -71,6 +72,53 @@ class PairLoss {
   size_t divisor_;
   Array<T> x_, c_;
   Array<double> norms_;  // |E_u|_F, |E_p|_F, |E_n|_F
+};
+
+/// A part of a regulariser: mean * |x|_F^2 of a table's rows x, each counted once for each of its
+/// pairs; without `rows` of the whole table.
+template <class T>
+struct Penalty {
+  Parameter<T> table;
+  Rows rows;
+  Pairs pairs;
+  double mean;
+};
+
+/// A regulariser that is a sum of such parts, of tables [*, d].
+template <class T>
+class Penalties {
+ public:
+  Penalties(Ops<T>& ops, const BatchLoader& loader, size_t d)
+      : ops_(ops), x_(ops, loader, d), d_x_(ops, loader, d), norm_(ops, 1) {}
+  /// Adds it to *reg.
+  void forward(double* reg, const std::vector<Penalty<T>>& parts) {
+    for (const Penalty<T>& part : parts)
+      ops_.penalty_forward(reg, norm_.data(), rows_of(part), part.pairs, RegForm::squared,
+                           part.mean);
+  }
+  /// Adds lambda times its gradient to those of the tables that have one.
+  void backward(const std::vector<Penalty<T>>& parts, double lambda) {
+    for (const Penalty<T>& part : parts) {
+      const bool whole = part.rows.at == nullptr;
+      if (!part.table.gradient.at) continue;
+      const Matrix<T> x = rows_of(part), rows = d_x_.all().slice(0, x.rows);
+      if (!whole) ops_.zero(rows);
+      ops_.penalty_backward(whole ? part.table.gradient : rows, norm_.data(), x, part.pairs,
+                            RegForm::squared, lambda * part.mean);
+      if (!whole) ops_.scatter_add_rows(part.table.gradient, rows, part.rows);
+    }
+  }
+
+ private:
+  Matrix<T> rows_of(const Penalty<T>& part) {
+    if (!part.rows.at) return part.table.value;
+    const Matrix<T> x = x_.all().slice(0, part.rows.n);
+    ops_.gather_rows(x, part.table.value, part.rows);
+    return x;
+  }
+  Ops<T>& ops_;
+  BatchRows<T> x_, d_x_;
+  Array<double> norm_;  // unused by the squared form
 };
 
 }  // namespace bm3

@@ -39,6 +39,12 @@ Law zeros() { return {false, 0}; }
 
 Law softmax_of(Law law) { return {law.normal, law.spread, true}; }
 
+void add_linear(std::vector<ParameterShape>& shapes, const std::string& name, size_t in, size_t out,
+                const Law& law) {
+  shapes.push_back({name + ".weight", in, out, law});
+  shapes.push_back({name + ".bias", 1, out, of_fan_in(in)});
+}
+
 template <class T>
 Parameters<T>::Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes) : ops_(ops) {
   size_t size = 0;

@@ -35,6 +35,24 @@ struct Parameter : ParameterShape {
   Matrix<T> value, gradient;  // null where it is frozen
 };
 
+/// A linear layer, of the parameters NAME.weight [in, out] and NAME.bias [1, out].
+template <class T>
+struct Linear {
+  Parameter<T> W, b;
+  /// y = x[rows] W + b
+  void forward(Ops<T>& ops, Matrix<T> y, ConstMatrix<T> x, Rows rows = {}) const {
+    ops.linear_forward(y, x, rows, W.value, b.value);
+  }
+  /// d_x (unless null), and the gradients of W and b.
+  void backward(Ops<T>& ops, Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x,
+                Rows rows = {}) const {
+    ops.linear_backward(d_x, W.gradient, b.gradient, d_y, x, rows, W.value);
+  }
+};
+/// Adds a linear layer's parameters, with this law of W; b's is that of its fan-in.
+void add_linear(std::vector<ParameterShape>& shapes, const std::string& name, size_t in, size_t out,
+                const Law& law);
+
 /// All parameters of a model, one after the other in memory, in the order of their shapes.
 template <class T>
 class Parameters {
@@ -47,6 +65,9 @@ class Parameters {
   void initialise(uint64_t seed);
   /// Returns the parameter of this name. Throws where there is none.
   const Parameter<T>& at(const std::string& name) const;
+  Linear<T> linear(const std::string& name) const {
+    return {at(name + ".weight"), at(name + ".bias")};
+  }
   const std::vector<Parameter<T>>& all() const { return all_; }
   /// All values, and all gradients, as one row.
   Matrix<T> values() { return values_.matrix(1, values_.size()); }

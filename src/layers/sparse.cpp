@@ -1,7 +1,6 @@
 #include "layers/sparse.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "error.h"
@@ -81,33 +80,30 @@ void replace(Sparse<T>& S, std::vector<Entry> entries) {
   S.weight.upload(of.weight);
 }
 
-std::vector<Entry> adjacency(size_t n_users, size_t n_items,
-                             const std::vector<Interaction>& train, Scaling scaling) {
+template <class T>
+Sparse<T> adjacency(Device& device, const Graph<T>& graph, Scaling scaling) {
+  const auto begin = graph.begin.host();
+  const auto neighbour = graph.neighbour.host();
+  const auto scale = graph.scale.host();
   std::vector<Entry> entries;
-  for (const auto& [user, item] : train) {
-    const auto node = static_cast<int32_t>(n_users) + item;
-    entries.push_back({user, node});
-    entries.push_back({node, user});
+  for (size_t r = 0; r < graph.n_nodes(); ++r) {
+    const auto row = static_cast<int32_t>(r);
+    const auto degree = static_cast<double>(begin[r + 1] - begin[r]);
+    if (scaling == Scaling::with_loops) entries.push_back({row, row, 1 / (degree + 1)});
+    for (auto k = static_cast<size_t>(begin[r]); k < static_cast<size_t>(begin[r + 1]); ++k) {
+      const auto of_column = static_cast<double>(scale[static_cast<size_t>(neighbour[k])]);
+      entries.push_back({row, neighbour[k],
+                         scaling == Scaling::none        ? 1
+                         : scaling == Scaling::symmetric ? static_cast<double>(scale[r]) * of_column
+                         : scaling == Scaling::mean      ? 1 / degree
+                                                         : 1 / (degree + 1)});
+    }
   }
-  const auto place = [](const Entry& e) { return std::pair(e.row, e.column); };
-  std::sort(entries.begin(), entries.end(),
-            [&](const Entry& a, const Entry& b) { return place(a) < place(b); });
-  entries.erase(std::unique(entries.begin(), entries.end(),
-                            [&](const Entry& a, const Entry& b) { return place(a) == place(b); }),
-                entries.end());
-  const bool loops = scaling == Scaling::with_loops;
-  std::vector<double> degree(n_users + n_items, loops ? 1 : 0);
-  for (const Entry& e : entries) degree.at(static_cast<size_t>(e.row)) += 1;
-  for (size_t node = 0; loops && node < degree.size(); ++node)
-    entries.push_back({static_cast<int32_t>(node), static_cast<int32_t>(node)});
-  for (Entry& e : entries) {
-    const double of_row = degree[static_cast<size_t>(e.row)];
-    const double of_column = degree[static_cast<size_t>(e.column)];
-    e.weight = 1 / (scaling == Scaling::symmetric ? std::sqrt(of_row * of_column) : of_row);
-  }
-  return entries;
+  return make_sparse<T>(device, graph.n_nodes(), graph.n_nodes(), std::move(entries));
 }
 
+template Sparse<float> adjacency<float>(Device&, const Graph<float>&, Scaling);
+template Sparse<double> adjacency<double>(Device&, const Graph<double>&, Scaling);
 template Sparse<float> make_sparse<float>(Device&, size_t, size_t, std::vector<Entry>);
 template Sparse<double> make_sparse<double>(Device&, size_t, size_t, std::vector<Entry>);
 template void replace<float>(Sparse<float>&, std::vector<Entry>);

@@ -41,45 +41,46 @@ void replace(Sparse<T>& S, std::vector<Entry> entries);
 
 /// Which scaling of the adjacency A of users and items, with D its degrees.
 enum class Scaling {
+  none,        // A
   symmetric,   // D^-1/2 A D^-1/2
   mean,        // D^-1 A: the mean over a node's neighbours
   with_loops,  // (D + 1)^-1 (A + I)
 };
 
-/// Returns the scaled adjacency [n_nodes, n_nodes] of the distinct training interactions. A node
-/// without interactions has a row of zeros, or its loop alone.
-std::vector<Entry> adjacency(size_t n_users, size_t n_items,
-                             const std::vector<Interaction>& train, Scaling scaling);
+/// Returns the scaled adjacency [n_nodes, n_nodes] of a graph. A node without interactions has a
+/// row of zeros, or its loop alone.
+template <class T>
+Sparse<T> adjacency(Device& device, const Graph<T>& graph, Scaling scaling);
 
 /// y = S x, and its backward d_x = S^T d_y. y [n_rows, d], x [n_columns, d].
 template <class T>
 void multiply(Ops<T>& ops, Matrix<T> y, const Sparse<T>& S, ConstMatrix<T> x) {
-  ops.zero(y.at, y.size() * sizeof(T));
+  ops.zero(y);
   ops.add_weighted(y, S.weights(), x, S.rows(), 1);
 }
 template <class T>
 void multiply_transposed(Ops<T>& ops, Matrix<T> d_x, const Sparse<T>& S, ConstMatrix<T> d_y) {
-  ops.zero(d_x.at, d_x.size() * sizeof(T));
+  ops.zero(d_x);
   ops.add_weighted(d_x, S.weights(), d_y, S.columns(), 1);
 }
 
-
-/// H = mean(E, S E, .., S^L E) by the pairs of S's rows, and by those of its columns its backward,
-/// d_E = mean(d_H, S^T d_H, ..). All [n, d]; `other` is working memory, unused for L <= 1.
+/// H = mean(E, S E, .., S^L E) by the weights and the pairs of S's rows, and by the pairs of its
+/// columns the backward, d_E = mean(d_H, S^T d_H, ..). All [n, d]; `other` is working memory, which
+/// L <= 1 leaves alone.
 template <class T>
 void mean_of_layers(Ops<T>& ops, Matrix<T> H, Matrix<T> other, ConstMatrix<T> E,
-                    const Sparse<T>& S, const Pairs& pairs, size_t n_layers) {
+                    ConstMatrix<T> weights, const Pairs& pairs, size_t n_layers) {
   const double mean = 1 / static_cast<double>(n_layers + 1);
   ConstMatrix<T> R = E;  // by Horner's rule: R_0 = E, R_{l+1} = E + S R_l
   Matrix<T> next = n_layers % 2 == 1 ? H : other;
   for (size_t l = 1; l < n_layers; ++l) {
     ops.add(next, 0, E, 1);
-    ops.add_weighted(next, S.weights(), R, pairs, 1);
+    ops.add_weighted(next, weights, R, pairs, 1);
     R = next;
     next = next.at == H.at ? other : H;
   }
   ops.add(H, 0, E, mean);
-  if (n_layers > 0) ops.add_weighted(H, S.weights(), R, pairs, mean);
+  if (n_layers > 0) ops.add_weighted(H, weights, R, pairs, mean);
 }
 
 }  // namespace bm3

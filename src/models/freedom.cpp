@@ -16,10 +16,7 @@ template <class T>
 std::vector<ParameterShape> shapes(const Setup<T>& s) {
   const size_t d = s.settings.whole("dim");
   std::vector<ParameterShape> out = embedding_tables(s, xavier_uniform);
-  for (const auto& m : s.modalities) {
-    out.push_back({m.name + ".weight", m.dim, d, of_fan_in(m.dim)});
-    out.push_back({m.name + ".bias", 1, d, of_fan_in(m.dim)});
-  }
+  for (const auto& m : s.modalities) add_linear(out, m.name, m.dim, d, of_fan_in(m.dim));
   return out;
 }
 
@@ -42,149 +39,132 @@ class Freedom final : public Model<T> {
  public:
   explicit Freedom(const Setup<T>& s)
       : Model<T>(s, shapes(s), {{"bpr", 1}, {"features", s.settings.real("mm-weight")}}),
+        M(s.modalities.size()),
         n_layers(s.settings.whole("layers")),
         n_item_layers(s.settings.whole("item-layers")),
         k(s.settings.whole("neighbours")),
         alpha(shares(s.modalities, s.settings.real("image-weight"))),
+        projection(this->linear_layers()),
         pruning(edges_of(graph), s.settings.real("rho")) {
-    for (const auto& m : s.modalities) {
-      W.push_back(this->parameter(m.name + ".weight"));
-      b.push_back(this->parameter(m.name + ".bias"));
-    }
-    for (size_t m = 0; m <= W.size(); ++m)
+    for (size_t m = 0; m <= M; ++m)
       pair.emplace_back(ops, PairForm::plain, RegForm::squared, s.loader.max_size());
-    pruned_ = make_graph<T>(ops, graph.n_users, graph.n_items, pruning.draw(0, 0),
+    pruned = make_graph<T>(ops, graph.n_users, graph.n_items, pruning.draw(0, 0),
                             graph.degree_epsilon);
-    pruned_.changes = true;
-    F_ = Array<T>(ops, graph.n_nodes() * d);
-    layer_ = Array<T>(ops, n_layers > 1 ? graph.n_nodes() * d : 0);
-    for (auto& layer : item_layer_)
-      layer = Array<T>(ops, n_item_layers > 1 ? graph.n_items * d : 0);
-    const size_t rows = s.loader.max_users() + (1 + W.size()) * s.loader.max_items();
-    for (auto* of_batch : {&f_, &d_f_}) *of_batch = Array<T>(ops, rows * d);
+    pruned.changes = true;
   }
 
   void prepare() override {  // G = sum of alpha_m G_m
-    G_ = make_sparse<T>(ops, graph.n_items, graph.n_items,
+    G = make_sparse<T>(ops, graph.n_items, graph.n_items,
                         alike(ops, this->features(), alpha, k, graph.degree_epsilon));
   }
   void begin_epoch(uint64_t seed, size_t epoch) override {
-    replace(pruned_, pruning.draw(seed, epoch));
+    replace(pruned, pruning.draw(seed, epoch));
   }
 
   void forward(const Batch& batch) override {
-    const auto f = rows_of(f_, batch), d_f = rows_of(d_f_, batch);
+    const auto f = f_(batch), d_f = d_f_(batch);
     const auto& e = this->features();
     ops.both(
         [&] {
-          for (size_t m = 0; m < W.size(); ++m)  // z_m = e_m W_m + b_m
-            ops.linear_forward(f.modality(m), e[m].value, batch.items, W[m].value, b[m].value);
+          for (size_t m = 0; m < M; ++m)  // z_m = e_m W_m + b_m
+            projection[m].forward(ops, f.modality(m), e[m].value, batch.items);
         },
         [&] {
-          read_out(pruned_);
-          ops.gather_rows(f.nodes(), F(), batch.nodes);
+          read_out(pruned);
+          ops.gather_rows(f.nodes(), F, batch.nodes);
         });
-    ops.zero(d_f.all.at, d_f.all.size() * sizeof(T));
+    ops.zero(d_f.all);
     // L_bpr = mean of -ln sigma(f_u . (f_p - f_n)), and L_features the same with each z_m as items
     pair[0].add_forward(this->loss(bpr), d_f.user(), f.user(), f.item(), batch, 1);
-    for (size_t m = 0; m < W.size(); ++m)
+    for (size_t m = 0; m < M; ++m)
       pair[1 + m].add_forward(this->loss(of_features), d_f.user(), f.user(), f.modality(m), batch,
-                              this->losses()[of_features].weight);
+                              this->weight(of_features));
   }
 
   void backward(const Batch& batch) override {
-    const auto f = rows_of(f_, batch), d_f = rows_of(d_f_, batch);
+    const auto f = f_(batch), d_f = d_f_(batch);
     auto& e = this->features();
-    for (size_t m = 0; m < W.size(); ++m)
+    for (size_t m = 0; m < M; ++m)
       pair[1 + m].add_backward(d_f.modality(m), f.user(), batch);
     pair[0].add_backward(d_f.item(), f.user(), batch);
     ops.both(
         [&] {
-          for (size_t m = 0; m < W.size(); ++m)  // z_m = e_m W_m + b_m
-            ops.linear_backward(e[m].gradient(batch.items.n), W[m].gradient, b[m].gradient,
-                                d_f.modality(m), e[m].value, batch.items, W[m].value);
+          for (size_t m = 0; m < M; ++m)  // z_m = e_m W_m + b_m
+            projection[m].backward(ops, e[m].gradient(batch.items.n), d_f.modality(m), e[m].value,
+                                   batch.items);
         },
         [&] {
-          const Matrix<T> d_F = F();  // F has been read for the last time
-          ops.zero(d_F.at, d_F.size() * sizeof(T));
-          ops.scatter_add_rows(d_F, d_f.nodes(), batch.nodes);
+          const Matrix<T> d_F = F;  // F has been read for the last time
+          scatter_rows<T>(ops, d_F, d_f.nodes(), batch.nodes);
           // F = P E + G^n E_i with P symmetric: d_E = P d_F + (G^T)^n d_F_i
-          lightgcn_backward(ops, this->d_embedding(), layer(), d_F, pruned_, n_layers, 0);
-          add_alike(items(this->d_embedding()), items(d_F), G_.columns());
+          lightgcn_backward<T>(ops, d_E, layer, d_F, pruned, n_layers, 0);
+          add_alike(this->items(d_E), this->items(d_F), G.columns());
         });
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = f_u . f_i, with all edges
     read_out(graph);
-    return {F().slice(0, graph.n_users), items(F())};
+    return {this->users(F), this->items(F)};
   }
 
   size_t n_kept_edges() const override { return pruning.size(); }
-  void keep_edges(const std::vector<Interaction>& edges) override { replace(pruned_, edges); }
+  void keep_edges(const std::vector<Interaction>& edges) override { replace(pruned, edges); }
 
   std::vector<Trace> trace(const Batch& batch) override {
-    const auto f = rows_of(f_, batch);
+    const auto f = f_(batch);
     std::vector<Trace> out;
-    for (size_t m = 0; m < W.size(); ++m)
+    for (size_t m = 0; m < M; ++m)
       out.push_back(this->look("projection." + this->features()[m].name, "e_m W_m + b_m",
                                f.modality(m), {graph.n_items, d}, batch.items));
-    out.push_back(this->look("F", "mean(E^0 .. E^L), items + G^n E^0", F()));
+    out.push_back(this->look("F", "mean(E^0 .. E^L), items + G^n E^0", F));
     out.push_back(this->look("x", "f_u . (f_p - f_n)", pair[0].x(batch), {batch.size}));
     return out;
   }
 
  private:
-  using Model<T>::ops;
-  using Model<T>::graph;
-  using Model<T>::d;
-  Blocks<Matrix<T>> rows_of(Array<T>& memory, const Batch& batch) const {
-    return blocks(memory, batch, W.size(), d);
-  }
-  Matrix<T> F() { return F_.matrix(graph.n_nodes(), d); }
-  Matrix<T> layer() { return layer_.matrix(graph.n_nodes(), d); }
-  Matrix<T> items(Matrix<T> nodes) { return nodes.slice(graph.n_users, graph.n_items); }
+  using Model<T>::ops, Model<T>::graph, Model<T>::d, Model<T>::E, Model<T>::d_E;
   /// F = mean(E^0 .. E^L) over a graph, and in the rows of items + G^n E^0.
   void read_out(const Graph<T>& of) {
-    lightgcn_forward(ops, F(), layer(), this->embedding(), of, n_layers, 0);
-    add_alike(items(F()), items(this->embedding()), G_.rows());
+    lightgcn_forward<T>(ops, F, layer, E, of, n_layers, 0);
+    add_alike(this->items(F), this->items(E), G.rows());
   }
   /// y += G^n x, or (G^T)^n x, by G's rows or columns; both [n_items, d].
   void add_alike(Matrix<T> y, ConstMatrix<T> x, const Pairs& entries) {
-    if (G_.size() == 0) return;  // there are no modalities
+    if (G.size() == 0) return;  // there are no modalities
     for (size_t l = 1; l < n_item_layers; ++l) {
-      const Matrix<T> next = item_layer_[l % 2].matrix(graph.n_items, d);
-      ops.zero(next.at, next.size() * sizeof(T));
-      ops.add_weighted(next, G_.weights(), x, entries, 1);
+      const Matrix<T> next = item_layer[l % 2];
+      ops.zero(next);
+      ops.add_weighted(next, G.weights(), x, entries, 1);
       x = next;
     }
-    ops.add_weighted(y, G_.weights(), x, entries, 1);
+    ops.add_weighted(y, G.weights(), x, entries, 1);
   }
 
-  const size_t n_layers, n_item_layers, k;  // L, n
-  const std::vector<double> alpha;          // by modality
+  const size_t M, n_layers, n_item_layers, k;  // modalities; L; n
+  const std::vector<double> alpha;             // by modality
+  const std::vector<Linear<T>> projection;     // likewise
   const Pruning pruning;
-  Graph<T> pruned_;
-  Sparse<T> G_;
-  std::vector<Parameter<T>> W, b;  // by modality
-  std::vector<PairLoss<T>> pair;   // of f, then of each z_m
-  Array<T> F_, layer_;             // [n_nodes, d]
-  Array<T> item_layer_[2];         // [n_items, d]
-  Array<T> f_, d_f_;               // rows of a batch
+  Graph<T> pruned;
+  Sparse<T> G;
+  std::vector<PairLoss<T>> pair;  // of f, then of each z_m
+  Table<T> F = this->node_table(), layer = this->node_table(n_layers > 1);
+  Table<T> item_layer[2] = {this->item_table(n_item_layers > 1),
+                            this->item_table(n_item_layers > 1)};
+  BatchRows<T> f_ = this->batch_rows(M), d_f_ = this->batch_rows(M);
 };
 
 std::vector<Setting> settings() {
   return {
-      {"layers", whole_from_to(0, 8), "2", "L, layers of the graph", {}, {"n-ui-layers"}},
+      layers_setting("2", "n-ui-layers"),
       {"item-layers", whole_from_to(1, 8), "1", "n, layers of the items' graph", {},
        {"n-mm-layers"}},
-      {"neighbours", whole_from_to(1, 64), "10", "k, items most alike that an item is joined to",
-       {}, {"knn-k"}},
+      neighbours_setting(),
       {"rho", probability(), "0.8", "the share of edges that an epoch prunes"},
       {"image-weight", real(0, 1, "from 0 to 1"), "0.1",
        "weight of image's graph; the others share the rest", {}, {"mm-image-weight"}},
       {"mm-weight", weight(), "0.001", "lambda, weight of the features' losses", {},
        {"reg-weight"}},
-      {"features", word_of({"frozen", "tuned"}), "frozen", "whether training changes the features"},
+      features_setting(),
       dim_setting()};
 }
 

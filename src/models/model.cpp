@@ -7,10 +7,13 @@ namespace bm3 {
 template <class T>
 Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& parameters,
                 const std::vector<Loss>& losses, size_t feature_rows)
-    : ops(setup.ops),
+    : parameters_(setup.ops, parameters),
+      ops(setup.ops),
       graph(setup.graph),
+      loader(setup.loader),
       d(setup.settings.whole("dim")),
-      parameters_(ops, parameters),
+      E{parameters_.values().at, graph.n_nodes(), d},
+      d_E{parameters_.gradients().at, graph.n_nodes(), d},
       losses_(losses),
       sums_(ops, losses.size()) {
   tuned_ = setup.settings.knows("features") && setup.settings.has("features", "tuned");
@@ -30,10 +33,17 @@ std::vector<Features<T>*> Model<T>::tuned_features() {
 }
 
 template <class T>
+std::vector<Linear<T>> Model<T>::linear_layers() const {
+  std::vector<Linear<T>> out;
+  for (const auto& e : features_) out.push_back(parameters_.linear(e.name));
+  return out;
+}
+
+template <class T>
 std::vector<Loss> Model<T>::take_losses() {
   std::vector<Loss> out = losses_;
   const std::vector<double> sums = sums_.host();
-  ops.zero(sums_.data(), sums.size() * sizeof(double));
+  ops.zero(sums_.matrix(1, sums.size()));
   for (size_t k = 0; k < out.size(); ++k) out[k].value = sums[k];
   return out;
 }
@@ -63,13 +73,11 @@ Trace Model<T>::look(const std::string& name, const std::string& equation, Matri
 template <class T>
 std::vector<Trace> Model<T>::look_at_layers(size_t n_layers, const std::string& equation) {
   std::vector<Trace> out;
-  Array<T> x(ops, graph.n_nodes() * d), y(ops, graph.n_nodes() * d);
-  Matrix<const T> from = embedding();
+  Table<T> x(ops, E.rows, d), y(ops, E.rows, d);
   for (size_t l = 1; l <= n_layers; ++l) {
-    ops.propagate(y.matrix(from.rows, d), from, embedding(), T(1), T(0), T(0), graph);
+    ops.propagate(y, l > 1 ? x : E, E, T(1), T(0), T(0), graph);
     std::swap(x, y);
-    from = x.matrix(from.rows, d);
-    out.push_back(look("layer_" + std::to_string(l), equation, from));
+    out.push_back(look("layer_" + std::to_string(l), equation, x));
   }
   return out;
 }
@@ -92,11 +100,31 @@ Setting recipe_setting() {
           "other defaults as in the authors' code or as in the paper's text"};
 }
 
+Setting features_setting() {
+  return {"features", word_of({"frozen", "tuned"}), "frozen",
+          "whether training changes the features"};
+}
+
+Setting neighbours_setting() {
+  return {"neighbours", whole_from_to(1, 64), "10", "k, items most alike that an item is joined to",
+          {}, {"knn-k"}};
+}
+
+Setting reg_setting(const char* fallback, const Best& best) {
+  return {"reg", weight(), fallback, "lambda, weight of the regulariser", best, {"reg-weight"}};
+}
+
+Setting reg_form_setting() {
+  return {"reg-form", word_of({"norm", "squared"}), "norm", "form of the regulariser",
+          {{"paper", "squared"}}};
+}
+
+Setting layers_setting(const char* fallback, const char* alias, const Best& best) {
+  return {"layers", whole_from_to(0, 8), fallback, "L, layers of the graph", best, {alias}};
+}
+
 std::vector<Setting> pair_settings(const char* reg) {
-  return {recipe_setting(),
-          {"reg", weight(), reg, "lambda, weight of the regulariser", {}, {"reg-weight"}},
-          {"reg-form", word_of({"norm", "squared"}), "norm", "form of the regulariser",
-           {{"paper", "squared"}}},
+  return {recipe_setting(), reg_setting(reg), reg_form_setting(),
           {"pair-form", word_of({"epsilon", "plain"}), "epsilon",
            "-ln(1e-10 + sigma(x)) or -ln sigma(x) for a triple", {{"paper", "plain"}}},
           dim_setting()};

@@ -126,13 +126,23 @@ class Model {
   /// Returns all that outlasts a batch: parameters, tuned features, sums of losses, `state()`.
   std::vector<SavedArray> saved();
 
+ private:
+  Parameters<T> parameters_;
+
  protected:
   const Parameter<T>& parameter(const std::string& name) const { return parameters_.at(name); }
-  /// The running sum of the k-th loss, on the device.
+  /// The linear layers of the modalities, which have their names.
+  std::vector<Linear<T>> linear_layers() const;
+  /// The running sum of the k-th loss, on the device, and its weight.
   double* loss(size_t k) { return sums_.data() + k; }
-  /// Users' rows, then items', of the two embedding tables, which are the first parameters.
-  Matrix<T> embedding() { return {parameters_.values().at, graph.n_nodes(), d}; }
-  Matrix<T> d_embedding() { return {parameters_.gradients().at, graph.n_nodes(), d}; }
+  double weight(size_t k) const { return losses_[k].weight; }
+  /// Memory for a row of each node or item, unless `wanted` says no, and for rows of a batch.
+  Table<T> node_table(bool wanted = true) const { return {ops, wanted ? graph.n_nodes() : 0, d}; }
+  Table<T> item_table(bool wanted = true) const { return {ops, wanted ? graph.n_items : 0, d}; }
+  BatchRows<T> batch_rows(size_t n_modalities = 0) const { return {ops, loader, d, n_modalities}; }
+  /// The rows of users, and of items, of those of all nodes.
+  Matrix<T> users(Matrix<T> x) const { return x.slice(0, graph.n_users); }
+  Matrix<T> items(Matrix<T> x) const { return x.slice(graph.n_users, graph.n_items); }
   /// A trace of a matrix on the device: all of the golden's array, or these rows of it.
   Trace look(const std::string& name, const std::string& equation, Matrix<const T> matrix,
              const std::vector<size_t>& shape = {}, Rows rows = {}) const;
@@ -141,10 +151,12 @@ class Model {
 
   Ops<T>& ops;
   const Graph<T>& graph;
+  const BatchLoader& loader;
   const size_t d;  // size of an embedding
+  /// Users' rows, then items', of the two embedding tables, which are the first parameters.
+  const Matrix<T> E, d_E;
 
  private:
-  Parameters<T> parameters_;
   std::vector<Features<T>> features_;
   bool tuned_ = false;
   std::vector<Loss> losses_;
@@ -154,9 +166,15 @@ class Model {
 /// Sum of weight * value. [Eq. 12]
 double total(const std::vector<Loss>& losses);
 
-/// Settings that several models have.
+/// Settings that several models have, with this value unless something else is said.
 Setting dim_setting();
 Setting recipe_setting();
+Setting features_setting();
+Setting neighbours_setting();
+Setting reg_form_setting();
+using Best = std::map<std::string, std::string>;
+Setting reg_setting(const char* fallback, const Best& best = {});
+Setting layers_setting(const char* fallback, const char* alias, const Best& best = {});
 /// Those of the models with BPR's loss, with this weight of the regulariser; what they say.
 std::vector<Setting> pair_settings(const char* reg);
 std::vector<Loss> pair_losses(const Settings& settings);

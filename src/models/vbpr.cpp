@@ -40,15 +40,11 @@ class Vbpr final : public Model<T> {
         pair(ops, pair_form(s.settings), reg_form(s.settings), s.loader.max_size()) {
     for (const auto& m : s.modalities) W.push_back(this->parameter(m.name + ".weight"));
     if (!W.empty()) b = this->parameter("bias");
-    const size_t items = s.loader.max_items(), rows = s.loader.max_users() + items;
-    for (auto* of_batch : {&v_, &d_v_}) *of_batch = Array<T>(ops, rows * w);
-    for (auto* of_items : {&q_, &z_}) *of_items = Array<T>(ops, items * d);
-    for (auto* of_all : {&all_v_, &all_z_}) *of_all = Array<T>(ops, graph.n_items * w);
   }
 
   void forward(const Batch& batch) override {
-    const auto v = rows_of(v_, batch), d_v = rows_of(d_v_, batch);
-    const auto q = q_.matrix(batch.items.n, d), z = z_.matrix(batch.items.n, d);
+    const auto v = v_(batch), d_v = d_v_(batch);
+    const auto q = q_.slice(0, batch.items.n), z = z_.slice(0, batch.items.n);
     ops.gather_rows(v.user(), P.value, batch.users);  // v_u = P_u
     ops.gather_rows(q, Q.value, batch.items);
     project(z, batch.items);                          // z_i = sum of x_m W_m + b
@@ -58,21 +54,20 @@ class Vbpr final : public Model<T> {
   }
 
   void backward(const Batch& batch) override {
-    const auto v = rows_of(v_, batch), d_v = rows_of(d_v_, batch);
-    const auto d_q = q_.matrix(batch.items.n, d), d_z = z_.matrix(batch.items.n, d);
-    pair.reg_backward(d_v, v, batch, this->losses()[reg].weight);
+    const auto v = v_(batch), d_v = d_v_(batch);
+    const auto d_q = q_.slice(0, batch.items.n), d_z = z_.slice(0, batch.items.n);
+    pair.reg_backward(d_v, v, batch, this->weight(reg));
     pair.backward(d_v, v, batch);
     ops.copy_columns(d_q, 0, d_v.item(), 0, d);
     if (!W.empty()) ops.copy_columns(d_z, 0, d_v.item(), d, d);
     for (size_t m = 0; m < W.size(); ++m)  // features are constants
       ops.linear_backward({}, W[m].gradient, m == 0 ? b.gradient : Matrix<T>{}, d_z, x(m),
                           batch.items, W[m].value);
-    scatter(Q.gradient, d_q, batch.items);
-    scatter(P.gradient, d_v.user(), batch.users);
+    scatter_rows<T>(ops, Q.gradient, d_q, batch.items);
+    scatter_rows<T>(ops, P.gradient, d_v.user(), batch.users);
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = v_u . v_i
-    const auto all_v = all_v_.matrix(graph.n_items, w), all_z = all_z_.matrix(graph.n_items, d);
     project(all_z, {});
     concatenate(all_v, Q.value, all_z);
     return {P.value, all_v};
@@ -81,19 +76,14 @@ class Vbpr final : public Model<T> {
   std::vector<Trace> trace(const Batch& batch) override {
     std::vector<Trace> out;
     if (!W.empty())
-      out.push_back(this->look("projection", "z = x W + b", z_.matrix(batch.items.n, d),
+      out.push_back(this->look("projection", "z = x W + b", z_.slice(0, batch.items.n),
                                {graph.n_items, d}, batch.items));
     out.push_back(this->look("x", "v_u . (v_p - v_n)", pair.x(batch), {batch.size}));
     return out;
   }
 
  private:
-  using Model<T>::ops;
-  using Model<T>::graph;
-  using Model<T>::d;
-  Blocks<Matrix<T>> rows_of(Array<T>& memory, const Batch& batch) const {
-    return blocks(memory, batch, 0, w);
-  }
+  using Model<T>::ops, Model<T>::graph, Model<T>::loader, Model<T>::d;
   Matrix<const T> x(size_t m) { return this->features()[m].value; }
   /// z = x[items] W + b
   void project(Matrix<T> z, Rows items) {
@@ -105,20 +95,15 @@ class Vbpr final : public Model<T> {
     ops.copy_columns(v, 0, q, 0, d);
     if (!W.empty()) ops.copy_columns(v, d, z, 0, d);
   }
-  /// d_table = 0 but for these rows.
-  void scatter(Matrix<T> d_table, Matrix<const T> d_rows, Rows rows) {
-    ops.zero(d_table.at, d_table.size() * sizeof(T));
-    ops.scatter_add_rows(d_table, d_rows, rows);
-  }
 
   const size_t w;
   const Parameter<T> P, Q;
   std::vector<Parameter<T>> W;  // by modality
   Parameter<T> b{};
   PairLoss<T> pair;
-  Array<T> v_, d_v_;            // rows of a batch [*, w]
-  Array<T> q_, z_;              // and of its items [*, d], and their gradients
-  Array<T> all_v_, all_z_;      // of all items
+  BatchRows<T> v_{ops, loader, w}, d_v_{ops, loader, w};
+  Table<T> q_{ops, loader.max_items(), d}, z_{ops, loader.max_items(), d};  // or their gradients
+  Table<T> all_v{ops, graph.n_items, w}, all_z{ops, graph.n_items, d};
 };
 
 }  // namespace

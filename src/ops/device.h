@@ -31,6 +31,11 @@ class Device {
   virtual size_t most_allocated() const = 0;
   /// dst[0..bytes) = 0.
   virtual void zero(void* dst, size_t bytes) = 0;
+  /// x = 0.
+  template <class E>
+  void zero(Matrix<E> x) {
+    zero(x.at, x.size() * sizeof(E));
+  }
   /// Copies host memory to the device; `src` may change as soon as the call returns.
   virtual void upload(void* dst, const void* src, size_t bytes) = 0;
   /// Copies device memory to the host; blocks until it is there.
@@ -102,6 +107,17 @@ class Array {
   Device* device_ = nullptr;
   E* data_ = nullptr;
   size_t size_ = 0;
+};
+
+/// A matrix [rows, cols] of zeros in a device's memory, released with it.
+template <class E>
+struct Table : Matrix<E> {
+  Table() = default;
+  Table(Device& device, size_t height, size_t width)
+      : Matrix<E>{nullptr, height, width}, memory(device, height * width) {
+    this->at = memory.data();
+  }
+  Array<E> memory;
 };
 
 /// Returns the host's copy of a matrix; blocks.
