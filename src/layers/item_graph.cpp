@@ -78,10 +78,8 @@ void ItemGraph<T>::build(ConstMatrix<T> mu) {
     const Matrix<T> u = of.u.matrix(n_, d_);
     of.w /= sum;
     ops_.normalise_forward(u, z(m));
-    if (!held_) {
-      of.k = ordered(nearest_rows<T>(ops_, z(m), k_), n_);
-      replace(of.K, of.k);
-    }
+    of.k = ordered(nearest_rows<T>(ops_, z(m), k_), n_);
+    replace(of.K, of.k);
     weigh_by_products<T>(ops_, of.K, u);
     take_weights(of.k, of.K);
     add_row_sums(s_, of.k, of.w);

@@ -30,8 +30,6 @@ class ItemGraph {
   void backward(Matrix<T> d_Q, ConstMatrix<T> d_h) {
     ops_.add_weighted(d_Q, A_.weights(), d_h, A_.columns(), 1);
   }
-  /// From now on `build` keeps the places of K's entries.
-  void hold() { held_ = true; }
   /// Returns A's arrays, for checkpoints.
   std::vector<SavedArray> state();
 
@@ -54,7 +52,6 @@ class ItemGraph {
   std::vector<Learnt> learnt_;
   std::vector<double> s_;  // r^-1/2
   Sparse<T> A_;
-  bool held_ = false;
 };
 
 }  // namespace bm3

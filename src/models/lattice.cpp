@@ -74,9 +74,6 @@ class Lattice final : public Model<T> {
     return {this->users(F), this->items(F)};
   }
 
-  void hold_targets() override {
-    if (A) A->hold();
-  }
   std::vector<SavedArray> state() override {
     return A ? A->state() : std::vector<SavedArray>{};
   }

@@ -102,9 +102,8 @@ class Model {
   /// and what an epoch begins with unless (seed, epoch) alone decide it.
   virtual std::vector<SavedArray> state() { return {}; }
 
-  /// Keeps the targets, which have no gradient, and the slopes of what is linear in pieces at their
-  /// values in the last forward pass while the parameters move: finite differences must not see
-  /// them change.
+  /// Keeps the targets, which have no gradient, at their values in the last forward pass while the
+  /// parameters move: finite differences must not see them change.
   virtual void hold_targets() {}
   /// Returns the masks that `draw` fills.
   virtual std::vector<Mask> masks(const Batch&) { return {}; }
