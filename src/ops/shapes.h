@@ -1,6 +1,6 @@
 #pragma once
-// The shapes that operands must have, as ops.h states them. A debug build checks them where an
-// operation's body begins.
+// The shapes that operands must have, as operations.inc states them. A debug build checks them
+// where an operation's body begins.
 #include <stdexcept>
 #include <string>
 

@@ -1,7 +1,6 @@
 #include "ops/cpu/cpu_ops.h"
 
 #include <chrono>
-#include <cstring>
 #include <new>
 
 #include "error.h"
@@ -42,21 +41,6 @@ size_t CpuOps<T>::allocated() const {
   size_t largest = 0;  // of the threads' scratch: which of them has grown so far is chance
   for (const auto& own : scratch_) largest = std::max(largest, own.size());
   return bytes + largest * sizeof(T);
-}
-
-template <class T>
-void CpuOps<T>::zero(void* dst, size_t bytes) {
-  if (bytes) std::memset(dst, 0, bytes);
-}
-
-template <class T>
-void CpuOps<T>::upload(void* dst, const void* src, size_t bytes) {
-  if (bytes) std::memcpy(dst, src, bytes);
-}
-
-template <class T>
-void CpuOps<T>::download(void* dst, const void* src, size_t bytes) {
-  if (bytes) std::memcpy(dst, src, bytes);
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cstring>
 #include <unordered_map>
 #include <vector>
 
@@ -21,9 +22,9 @@ T dot(const T* x, const T* y, size_t d) {
   return sum;
 }
 
-/// The operations with OpenMP; see ops.h for what each computes. Work is cut into blocks of fixed
-/// sizes, each done by one thread, and partial sums are added in block order: the number of threads
-/// changes no byte.
+/// The operations with OpenMP; operations.inc says what each computes. Work is cut into blocks of
+/// fixed sizes, each done by one thread, and partial sums are added in block order: the number of
+/// threads changes no byte.
 template <class T>
 class CpuOps : public Ops<T> {
  public:
@@ -34,64 +35,22 @@ class CpuOps : public Ops<T> {
   void release(void* memory) noexcept override;
   size_t allocated() const override;
   size_t most_allocated() const override { return std::max(most_, allocated()); }
-  void zero(void* dst, size_t bytes) override;
-  void upload(void* dst, const void* src, size_t bytes) override;
-  void download(void* dst, const void* src, size_t bytes) override;
+  void zero(void* dst, size_t bytes) override {
+    if (bytes) std::memset(dst, 0, bytes);
+  }
+  void upload(void* dst, const void* src, size_t bytes) override {
+    if (bytes) std::memcpy(dst, src, bytes);
+  }
+  void download(void* dst, const void* src, size_t bytes) override {
+    CpuOps::upload(dst, src, bytes);
+  }
   void synchronize() override {}
   double seconds_of(const std::function<void()>& work) override;
   void replay(uint64_t, const std::function<void()>& work) override { work(); }
   size_t row_padding() const override { return 1; }
 
-  void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
-                      ConstMatrix<T> b) override;
-  void linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
-                       ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) override;
-  void propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
-                 const Graph<T>& graph) override;
-  void gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override;
-  void scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override;
-  void copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) override;
-  void add(Matrix<T> y, double b, ConstMatrix<T> x, double a) override;
-  void leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) override;
-  void leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) override;
-  void normalise_forward(Matrix<T> y, ConstMatrix<T> x) override;
-  void normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) override;
-  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                    double scale) override;
-  void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
-                double scale) override;
-  void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) override;
-  void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
-                             const Pairs& pairs) override;
-  void drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
-                  const double* rate) override;
-  void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
-                            ConstMatrix<T> c, const Pairs& pairs) override;
-  void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
-                             Matrix<const int32_t> chosen, ConstMatrix<T> alpha, ConstMatrix<T> c,
-                             const Pairs& pairs) override;
-  void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override;
-  void draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) override;
-  void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
-                   const Pairs& pairs, double mean, double weight) override;
-  void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
-                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
-                 double weight) override;
-  void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
-                       RegForm form, double mean) override;
-  void penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, const Pairs& pairs,
-                        RegForm form, double scale) override;
-  void norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) override;
-  void norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) override;
-  void advance(uint32_t* step) override { ++*step; }
-  void adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
-            const AdamTime<T>& time) override;
-  void adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) override;
-  void adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) override;
-  void top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
-             const Graph<T>& graph) override;
-  void metrics(double* sums, Matrix<const int32_t> item, const Truth& truth,
-               const double* ideal) override;
+#define BM3_HERE override
+#include "ops/operations.inc"
 
  private:
   /// Calls body(block, first, last) for each block of at most `size` of n, blocks shared by
