@@ -8,8 +8,6 @@ namespace {
 
 using namespace cuda;
 
-__global__ void advance_kernel(uint32_t* step) { *step += 1; }
-
 /// Steps first .. last of `width` numbers, each with the gradient g.
 template <int width, class T>
 __device__ void update(T* p, T* m, T* v, Vector<T, width> g, const AdamTime<T>& time,
@@ -50,17 +48,6 @@ __global__ void adam_rows_kernel(AdamRows<T> at, const T* g, AdamTime<T> time, i
   }
 }
 
-/// last[row] = *step + lag where that is later and the row has a history: a kernel of its own,
-/// after all threads that replay have read last.
-template <class T>
-__global__ void adam_stamp_kernel(AdamRows<T> at, AdamTime<T> time, int lag) {
-  const size_t k = grid_thread();
-  if (k >= at.rows.n || at.rows[k] < 0) return;
-  const uint32_t now = *time.step + static_cast<uint32_t>(lag);
-  uint32_t& last = at.last[at.rows[k]];
-  if (last != 0 && last < now) last = now;
-}
-
 template <class T>
 void launch_rows(cudaStream_t stream, const AdamRows<T>& at, const T* g, const AdamTime<T>& time,
                  int lag) {
@@ -74,7 +61,7 @@ void launch_rows(cudaStream_t stream, const AdamRows<T>& at, const T* g, const A
 
 template <class T>
 void CudaOps<T>::advance(uint32_t* step) {
-  launch(stream(), 1, 1, advance_kernel, step);
+  for_each_entry(stream(), 1, 1, [=] __device__(size_t, size_t) { *step += 1; });
 }
 
 template <class T>
@@ -91,8 +78,14 @@ template <class T>
 void CudaOps<T>::adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) {
   shapes::adam_rows(at);
   launch_rows<T>(stream(), at, nullptr, time, lag);
-  launch(stream(), blocks_of(at.rows.n, block_threads), block_threads, adam_stamp_kernel<T>, at,
-         time, lag);
+  // last[row] = *step + lag where that is later and the row has a history: after all threads that
+  // replay have read last.
+  for_each_entry(stream(), at.rows.n, 1, [=] __device__(size_t k, size_t) {
+    if (at.rows[k] < 0) return;
+    const uint32_t now = *time.step + static_cast<uint32_t>(lag);
+    uint32_t& last = at.last[at.rows[k]];
+    if (last != 0 && last < now) last = now;
+  });
 }
 
 template <class T>

@@ -64,87 +64,6 @@ __global__ void edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pair
   }
 }
 
-/// A warp a row, its lanes side by side over the edges.
-template <class T>
-__global__ void edge_softmax_forward_kernel(T* alpha, const T* a, Pairs pairs) {
-  const size_t r = grid_warp();
-  if (r >= pairs.n || pairs.begin[r] == pairs.begin[r + 1]) return;
-  const int32_t lane = threadIdx.x % warp, begin = pairs.begin[r], end = pairs.begin[r + 1];
-  T most = a[pairs.edge_of(begin)], sum = 0;
-  for (int32_t k = begin + lane; k < end; k += warp) most = std::fmax(most, a[pairs.edge_of(k)]);
-  for (unsigned other = warp / 2; other > 0; other /= 2)
-    most = std::fmax(most, __shfl_xor_sync(full_warp, most, other));
-  for (int32_t k = begin + lane; k < end; k += warp) {
-    const size_t e = pairs.edge_of(k);
-    alpha[e] = std::exp(a[e] - most);
-    sum += alpha[e];
-  }
-  sum = warp_sum(sum);
-  for (int32_t k = begin + lane; k < end; k += warp)
-    alpha[pairs.edge_of(k)] /= sum + T(softmax_floor);
-}
-
-/// Likewise.
-template <class T>
-__global__ void edge_softmax_backward_kernel(T* d_a, const T* d_alpha, const T* alpha,
-                                             Pairs pairs) {
-  const size_t r = grid_warp();
-  if (r >= pairs.n) return;
-  const int32_t lane = threadIdx.x % warp, begin = pairs.begin[r], end = pairs.begin[r + 1];
-  T sum = 0;
-  for (int32_t k = begin + lane; k < end; k += warp) {
-    const size_t e = pairs.edge_of(k);
-    sum += alpha[e] * d_alpha[e];
-  }
-  sum = warp_sum(sum);
-  for (int32_t k = begin + lane; k < end; k += warp) {
-    const size_t e = pairs.edge_of(k);
-    d_a[e] = alpha[e] * (d_alpha[e] - sum);
-  }
-}
-
-template <class T>
-__global__ void drop_edges_kernel(Matrix<T> y, const T* w, const uint8_t* mask,
-                                  const double* rate) {
-  const size_t e = grid_thread();
-  if (e < y.rows) y.at[e] = view_entry(w[e], mask[e], edge_scale<T>(*rate));
-}
-
-/// A warp a row, its lanes side by side over the edges.
-template <class T>
-__global__ void edge_weights_forward_kernel(T* w, int32_t* chosen, Matrix<const T> alpha,
-                                            Matrix<const T> c, Pairs pairs) {
-  const size_t r = grid_warp();
-  if (r >= pairs.n) return;
-  const int32_t lane = threadIdx.x % warp;
-  for (int32_t k = pairs.begin[r] + lane; k < pairs.begin[r + 1]; k += warp) {
-    const size_t e = pairs.edge_of(k);
-    w[e] = largest_share(chosen[e], alpha.at + e, alpha.cols, c.row(r), c.cols);
-  }
-}
-
-/// Likewise, once for each modality: its edges' d_alpha, and one sum of them all.
-template <class T>
-__global__ void edge_weights_backward_kernel(Matrix<T> d_alpha, Matrix<T> d_c, const T* d_w,
-                                             const int32_t* chosen, Matrix<const T> alpha,
-                                             Matrix<const T> c, Pairs pairs) {
-  const size_t r = grid_warp();
-  if (r >= pairs.n) return;
-  const int32_t lane = threadIdx.x % warp;
-  for (size_t m = 0; m < c.cols; ++m) {
-    const T c_m = c.row(r)[m];
-    T sum = 0;
-    for (int32_t k = pairs.begin[r] + lane; k < pairs.begin[r + 1]; k += warp) {
-      const size_t e = pairs.edge_of(k);
-      const T d_share = chosen[e] == static_cast<int32_t>(m) ? d_w[e] : T(0);
-      d_alpha.row(m)[e] = c_m * d_share;
-      sum += alpha.row(m)[e] * d_share;
-    }
-    sum = warp_sum(sum);
-    if (lane == 0) d_c.row(r)[m] = sum;
-  }
-}
-
 }  // namespace
 
 // y += scale * sum over pairs of w_edge x_target
@@ -175,8 +94,23 @@ void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const
 template <class T>
 void CudaOps<T>::edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) {
   BM3_SHAPE(shapes::same(alpha, a) && a.cols == 1);
-  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
-         edge_softmax_forward_kernel<T>, alpha.at, a.at, pairs);
+  for_each_row(stream(), pairs.n, [=] __device__(size_t r, int32_t lane) {
+    const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
+    if (begin == end) return;
+    T most = a.at[pairs.edge_of(begin)], sum = 0;
+    for (int32_t k = begin + lane; k < end; k += warp)
+      most = std::fmax(most, a.at[pairs.edge_of(k)]);
+    for (unsigned other = warp / 2; other > 0; other /= 2)
+      most = std::fmax(most, __shfl_xor_sync(full_warp, most, other));
+    for (int32_t k = begin + lane; k < end; k += warp) {
+      const size_t e = pairs.edge_of(k);
+      alpha.at[e] = std::exp(a.at[e] - most);
+      sum += alpha.at[e];
+    }
+    sum = warp_sum(sum);
+    for (int32_t k = begin + lane; k < end; k += warp)
+      alpha.at[pairs.edge_of(k)] /= sum + T(softmax_floor);
+  });
 }
 
 // d_a = alpha (d_alpha - sum of alpha d_alpha)
@@ -184,8 +118,19 @@ template <class T>
 void CudaOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                                        const Pairs& pairs) {
   BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
-  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
-         edge_softmax_backward_kernel<T>, d_a.at, d_alpha.at, alpha.at, pairs);
+  for_each_row(stream(), pairs.n, [=] __device__(size_t r, int32_t lane) {
+    const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
+    T sum = 0;
+    for (int32_t k = begin + lane; k < end; k += warp) {
+      const size_t e = pairs.edge_of(k);
+      sum += alpha.at[e] * d_alpha.at[e];
+    }
+    sum = warp_sum(sum);
+    for (int32_t k = begin + lane; k < end; k += warp) {
+      const size_t e = pairs.edge_of(k);
+      d_a.at[e] = alpha.at[e] * (d_alpha.at[e] - sum);
+    }
+  });
 }
 
 // y = w mask / (1 - rate)
@@ -193,8 +138,9 @@ template <class T>
 void CudaOps<T>::drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
                             const double* rate) {
   BM3_SHAPE(shapes::same(y, w) && shapes::same(y, mask) && y.cols == 1);
-  launch(stream(), blocks_of(y.rows, block_threads), block_threads, drop_edges_kernel<T>, y, w.at,
-         mask.at, rate);
+  for_each_entry(stream(), y.rows, 1, [=] __device__(size_t e, size_t) {
+    y.at[e] = view_entry(w.at[e], mask.at[e], edge_scale<T>(*rate));
+  });
 }
 
 // w = max(0, max over m of alpha_m c_m)
@@ -202,8 +148,12 @@ template <class T>
 void CudaOps<T>::edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
                                       ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(w, chosen, alpha, c, pairs);
-  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
-         edge_weights_forward_kernel<T>, w.at, chosen.at, alpha, c, pairs);
+  for_each_row(stream(), pairs.n, [=] __device__(size_t r, int32_t lane) {
+    for (int32_t k = pairs.begin[r] + lane; k < pairs.begin[r + 1]; k += warp) {
+      const size_t e = pairs.edge_of(k);
+      w.at[e] = largest_share(chosen.at[e], alpha.at + e, alpha.cols, c.row(r), c.cols);
+    }
+  });
 }
 
 // d_alpha_m = c_m d_w and d_c_m += alpha_m d_w for the m that was chosen
@@ -213,8 +163,20 @@ void CudaOps<T>::edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMa
                                        ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(d_w, chosen, alpha, c, pairs);
   BM3_SHAPE(shapes::same(d_alpha, alpha) && shapes::same(d_c, c));
-  launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
-         edge_weights_backward_kernel<T>, d_alpha, d_c, d_w.at, chosen.at, alpha, c, pairs);
+  for_each_row(stream(), pairs.n, [=] __device__(size_t r, int32_t lane) {
+    for (size_t m = 0; m < c.cols; ++m) {  // its edges' d_alpha, and one sum of them all
+      const T c_m = c.row(r)[m];
+      T sum = 0;
+      for (int32_t k = pairs.begin[r] + lane; k < pairs.begin[r + 1]; k += warp) {
+        const size_t e = pairs.edge_of(k);
+        const T d_share = chosen.at[e] == static_cast<int32_t>(m) ? d_w.at[e] : T(0);
+        d_alpha.row(m)[e] = c_m * d_share;
+        sum += alpha.row(m)[e] * d_share;
+      }
+      sum = warp_sum(sum);
+      if (lane == 0) d_c.row(r)[m] = sum;
+    }
+  });
 }
 
 template class CudaOps<float>;

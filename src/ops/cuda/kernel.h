@@ -124,4 +124,25 @@ __device__ inline size_t matrix_column() {
   return static_cast<size_t>(blockIdx.y) * blockDim.x + threadIdx.x;
 }
 
+template <class Body>
+__global__ void entry_kernel(size_t rows, size_t columns, Body body) {
+  const size_t r = matrix_row(), c = matrix_column();
+  if (r < rows && c < columns) body(r, c);
+}
+/// Calls body(r, c) for each entry of a matrix, a thread an entry.
+template <class Body>
+void for_each_entry(cudaStream_t stream, size_t rows, size_t columns, const Body& body) {
+  launch_matrix(stream, rows, columns, entry_kernel<Body>, rows, columns, body);
+}
+
+template <class Body>
+__global__ void row_kernel(size_t n, Body body) {
+  if (const size_t r = grid_warp(); r < n) body(r, threadIdx.x % warp);
+}
+/// Calls body(r, lane) for each of n rows, a warp a row.
+template <class Body>
+void for_each_row(cudaStream_t stream, size_t n, const Body& body) {
+  launch(stream, blocks_of(n, warps_of_block), block_threads, row_kernel<Body>, n, body);
+}
+
 }  // namespace bm3::cuda

@@ -16,13 +16,6 @@ __global__ void copy_rows_kernel(Matrix<E> y, const E* x, size_t distance, Rows 
   y.row(r)[c] = rows[r] < 0 ? E{} : x[static_cast<size_t>(rows[r]) * distance + c];
 }
 
-template <class T>
-__global__ void scatter_add_rows_kernel(T* y, Matrix<const T> x, Rows rows) {
-  const size_t r = matrix_row(), c = matrix_column();
-  if (r < x.rows && c < x.cols && rows[r] >= 0)
-    y[static_cast<size_t>(rows[r]) * x.cols + c] += x.row(r)[c];
-}
-
 /// One thread draws four neighbouring columns.
 __global__ void draw_mask_kernel(Matrix<uint8_t> mask, Rows rows, uint32_t threshold, DrawKey key) {
   const size_t r = matrix_row(), block = matrix_column();
@@ -73,7 +66,9 @@ void CudaOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
 template <class T>
 void CudaOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
   shapes::rows_of(x, y, rows);
-  launch_matrix(stream(), x.rows, x.cols, scatter_add_rows_kernel<T>, y.at, x, rows);
+  for_each_entry(stream(), x.rows, x.cols, [=] __device__(size_t r, size_t c) {
+    if (rows[r] >= 0) y.row(static_cast<size_t>(rows[r]))[c] += x.row(r)[c];
+  });
 }
 
 template <class T>
