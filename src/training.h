@@ -116,7 +116,7 @@ class Training {
 
   /// Returns the vectors that rank.
   Embeddings<float> embeddings() {
-    if (model_->ranks_by_features()) adam_.catch_up();
+    adam_.catch_up();
     return model_->embeddings();
   }
 

@@ -225,10 +225,10 @@ Golden::Step read_batch(const Golden& g, size_t s) {
   const auto items = read("items", users.size(), g.n_items());
   Golden::Step step;
   if (g.kind->draws_negatives) step.negatives = read("negatives", users.size(), g.n_items());
-  if (const std::string kept = in_step(s, "kept"); g.arrays.count(kept))
-    step.kept = pairs(g, kept, true);
-  if (const std::string drawn = in_step(s, "neighbours"); g.find(drawn))
-    step.neighbours = numbers(g, drawn, {g.n_users(), any}, {g.n_users()});
+  if (const std::string kept = in_step(s, "kept"); g.find(kept))
+    step.drawn = numbers(g, kept, {any, 2}, {g.n_users(), g.n_items()});
+  if (const std::string neighbours = in_step(s, "neighbours"); g.find(neighbours))
+    step.drawn = numbers(g, neighbours, {g.n_users(), any}, {g.n_users()});
   for (size_t k = 0; k < users.size(); ++k) step.pairs.push_back({users[k], items[k]});
   return step;
 }

@@ -27,8 +27,8 @@ std::string shape_words(const Shape& shape);
 struct Golden {
   struct Step {
     std::vector<Interaction> pairs;
-    std::vector<int32_t> negatives, neighbours;
-    std::vector<Interaction> kept;  // edges of the graph, of a model that draws them
+    std::vector<int32_t> negatives;
+    std::vector<int32_t> drawn;  // by the model's begin_epoch
   };
   const ModelKind* kind = nullptr;
   Settings settings{{}};  // the model's, and those of every golden

@@ -73,21 +73,17 @@ class GoldenRun {
 
  private:
   bool step() {
-    const auto& [pairs, negatives, neighbours, kept] = g_.steps[step_];
+    const auto& [pairs, negatives, drawn] = g_.steps[step_];
     batch_ = loader_.load(pairs.data(), negatives.data(), pairs.size());
     if (const size_t size = g_.settings.whole("epoch_steps"); step_ % size == 0)
       model_->begin_epoch(0, 1 + step_ / size);
-    if (const size_t n = model_->n_kept_edges()) {
-      g_.at(now("kept"), {n, 2});
-      model_->keep_edges(kept);
+    if (const auto [name, rows, cols] = model_->epoch_draw(); rows > 0) {
+      g_.at(now(name), {rows, cols});
+      model_->take_draw(drawn);
     }
     const Rows feature_rows = model_->feature_rows(batch_);
     adam_.begin_step(feature_rows);
     set_masks();
-    if (const size_t k = model_->n_neighbours()) {
-      g_.at(now("neighbours"), {g_.n_users(), k});
-      model_->set_neighbours(neighbours);
-    }
     if (magnitudes_) measure_terms();
     model_->forward(batch_);
     for (Trace& t : model_->trace(batch_)) put_trace(t);

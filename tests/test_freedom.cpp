@@ -140,7 +140,7 @@ TEST(Freedom, PrunedGraphsAreScaledByTheDegreesOfKeptEdges) {
   const Pruning pruning(all_pairs(7, 6), 0.4);
   Graph<double> graph = make_graph<double>(*ops, 7, 6, pruning.draw(1, 1));
   for (size_t epoch = 2; epoch < 12; ++epoch) {
-    replace(graph, pruning.draw(1, epoch));
+    replace(*ops, graph, pruning.draw(1, epoch));
     EXPECT_EQ(set_of(edges_of(graph)), set_of(pruning.draw(1, epoch)));
     std::vector<double> roots;
     for (size_t r = 0; r < 13; ++r)
@@ -152,7 +152,7 @@ TEST(Freedom, PrunedGraphsAreScaledByTheDegreesOfKeptEdges) {
     ops->propagate(y.matrix(13, 1), from, from, 1, 0, 0, graph);
     for (size_t r = 0; r < 13; ++r) EXPECT_NEAR(y.data()[r], roots[r], 1e-14);
   }
-  EXPECT_THROW(replace(graph, {{0, 0}, {0, 0}}), std::exception);
+  EXPECT_THROW(replace(*ops, graph, {{0, 0}, {0, 0}}), std::exception);
 }
 
 /// Steps see the epoch's edges, ranking all of them.

@@ -172,7 +172,9 @@ TEST(Lattice, LearnsNoProjectionFromTheRawGraphAlone) {
 /// nearly as long as the rate.
 TEST(Lattice, LearningRateFallsFromEpochToEpoch) {
   const auto ops = make_cpu_ops<double>(1);
-  Parameters<double> x(*ops, {{"x", 1, 1, {}}});
+  Parameters<double> x(*ops);
+  x.add({"x", 1, 1, {}});
+  x.allocate();
   AdamConfig config;
   config.lr = 0.1;
   config.decay = 0.96;

@@ -19,9 +19,9 @@ Graph<T> make_graph(Device& device, size_t n_users, size_t n_items,
 template <class T>
 std::vector<Interaction> edges_of(const Graph<T>& graph);
 
-/// Gives a graph other distinct edges, as many as it has, in the same memory.
+/// Gives a graph other edges: as many distinct ones as it has, if it has any, in the same memory.
 template <class T>
-void replace(Graph<T>& graph, std::vector<Interaction> edges);
+void replace(Device& device, Graph<T>& graph, const std::vector<Interaction>& edges);
 
 /// H [n_nodes, d] = mean(H^0 .. H^L), plus residual * H^0 in the rows of items, with H^0 = E and
 /// H^{l+1} = D^-1/2 A D^-1/2 H^l. [Eq. 3, 4] `other` [n_nodes, d] is working memory, unused for

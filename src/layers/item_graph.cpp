@@ -54,7 +54,7 @@ template <class T>
 void ItemGraph<T>::set_raw(size_t m, ConstMatrix<T> e) {
   Learnt& of = learnt_[m];
   of.o = ordered(nearest_rows<T>(ops_, e, k_), n_);
-  replace(of.O, of.o);
+  replace(ops_, of.O, of.o);
   Array<T> memory(ops_, e.size());
   const Matrix<T> unit = memory.matrix(e.rows, e.cols);
   ops_.normalise_forward(unit, e);
@@ -79,7 +79,7 @@ void ItemGraph<T>::build(ConstMatrix<T> mu) {
     of.w /= sum;
     ops_.normalise_forward(u, z(m));
     of.k = ordered(nearest_rows<T>(ops_, z(m), k_), n_);
-    replace(of.K, of.k);
+    replace(ops_, of.K, of.k);
     weigh_by_products<T>(ops_, of.K, u);
     take_weights(of.k, of.K);
     add_row_sums(s_, of.k, of.w);
@@ -92,7 +92,7 @@ void ItemGraph<T>::build(ConstMatrix<T> mu) {
                      (1 - lambda_) * of.w * s_[at(e.row)] * e.weight * s_[at(e.column)]});
     for (const Entry& e : of.o) all.push_back({e.row, e.column, lambda_ * of.w * e.weight});
   }
-  replace(A_, std::move(all));
+  replace(ops_, A_, std::move(all));
 }
 
 template <class T>

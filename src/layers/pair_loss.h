@@ -78,7 +78,7 @@ class PairLoss {
 /// pairs; without `rows` of the whole table.
 template <class T>
 struct Penalty {
-  Parameter<T> table;
+  const Parameter<T>* table;
   Rows rows;
   Pairs pairs;
   double mean;
@@ -100,20 +100,20 @@ class Penalties {
   void backward(const std::vector<Penalty<T>>& parts, double lambda) {
     for (const Penalty<T>& part : parts) {
       const bool whole = part.rows.at == nullptr;
-      if (!part.table.gradient.at) continue;
+      if (!part.table->gradient.at) continue;
       const Matrix<T> x = rows_of(part), rows = d_x_.all().slice(0, x.rows);
       if (!whole) ops_.zero(rows);
-      ops_.penalty_backward(whole ? part.table.gradient : rows, norm_.data(), x, part.pairs,
+      ops_.penalty_backward(whole ? part.table->gradient : rows, norm_.data(), x, part.pairs,
                             RegForm::squared, lambda * part.mean);
-      if (!whole) ops_.scatter_add_rows(part.table.gradient, rows, part.rows);
+      if (!whole) ops_.scatter_add_rows(part.table->gradient, rows, part.rows);
     }
   }
 
  private:
   Matrix<T> rows_of(const Penalty<T>& part) {
-    if (!part.rows.at) return part.table.value;
+    if (!part.rows.at) return part.table->value;
     const Matrix<T> x = x_.all().slice(0, part.rows.n);
-    ops_.gather_rows(x, part.table.value, part.rows);
+    ops_.gather_rows(x, part.table->value, part.rows);
     return x;
   }
   Ops<T>& ops_;

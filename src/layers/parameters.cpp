@@ -39,44 +39,48 @@ Law zeros() { return {false, 0}; }
 
 Law softmax_of(Law law) { return {law.normal, law.spread, true}; }
 
-void add_linear(std::vector<ParameterShape>& shapes, const std::string& name, size_t in, size_t out,
-                const Law& law) {
-  shapes.push_back({name + ".weight", in, out, law});
-  shapes.push_back({name + ".bias", 1, out, of_fan_in(in)});
+template <class T>
+const Parameter<T>* Parameters<T>::add(const ParameterShape& shape) {
+  all_.push_back({shape, {nullptr, shape.rows, shape.cols}, {}});
+  return &all_.back();
 }
 
 template <class T>
-Parameters<T>::Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes) : ops_(ops) {
+Linear<T> Parameters<T>::add_linear(const std::string& name, size_t in, size_t out,
+                                    const Law& law) {
+  const Parameter<T>* const W = add({name + ".weight", in, out, law});
+  return {W, add({name + ".bias", 1, out, of_fan_in(in)})};
+}
+
+template <class T>
+void Parameters<T>::allocate() {
   size_t size = 0;
-  for (const auto& shape : shapes) size += shape.rows * shape.cols;
-  values_ = Array<T>(ops, size);
-  gradients_ = Array<T>(ops, size);
+  for (const auto& p : all_) size += p.value.size();
+  values_ = Array<T>(ops_, size);
+  gradients_ = Array<T>(ops_, size);
   size_t first = 0;
-  for (const auto& shape : shapes) {
-    all_.push_back({shape,
-                    {values_.data() + first, shape.rows, shape.cols},
-                    shape.frozen ? Matrix<T>{}
-                                 : Matrix<T>{gradients_.data() + first, shape.rows, shape.cols}});
-    first += shape.rows * shape.cols;
+  for (auto& p : all_) {
+    p.value.at = values_.data() + first;
+    if (!p.frozen) p.gradient = {gradients_.data() + first, p.rows, p.cols};
+    first += p.value.size();
   }
 }
 
 template <class T>
 void Parameters<T>::initialise(uint64_t seed) {
-  for (size_t k = 0; k < all_.size(); ++k) {
-    std::vector<double> drawn(all_[k].value.size());
-    const Parameter<T>& drawn_as = all_[k].copy_of.empty() ? all_[k] : at(all_[k].copy_of);
-    draw(drawn, all_[k].law, seed, static_cast<size_t>(&drawn_as - all_.data()));
-    if (all_[k].law.softmax) take_softmax(drawn, all_[k].value.cols);
+  for (const auto& p : all_) {
+    std::vector<double> drawn(p.value.size());
+    draw(drawn, p.law, seed, place(p.copy_of.empty() ? p.name : p.copy_of));
+    if (p.law.softmax) take_softmax(drawn, p.cols);
     const std::vector<T> cast(drawn.begin(), drawn.end());
-    ops_.upload(all_[k].value.at, cast.data(), cast.size() * sizeof(T));
+    ops_.upload(p.value.at, cast.data(), cast.size() * sizeof(T));
   }
 }
 
 template <class T>
-const Parameter<T>& Parameters<T>::at(const std::string& name) const {
-  for (const auto& parameter : all_)
-    if (parameter.name == name) return parameter;
+size_t Parameters<T>::place(const std::string& name) const {
+  for (size_t k = 0; k < all_.size(); ++k)
+    if (all_[k].name == name) return k;
   throw Error("the model has no parameter " + name);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 // What training changes: parameters with their initial law, value and gradient, and features.
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -38,44 +39,44 @@ struct Parameter : ParameterShape {
 /// A linear layer, of the parameters NAME.weight [in, out] and NAME.bias [1, out].
 template <class T>
 struct Linear {
-  Parameter<T> W, b;
+  const Parameter<T>*W, *b;
   /// y = x[rows] W + b
   void forward(Ops<T>& ops, Matrix<T> y, ConstMatrix<T> x, Rows rows = {}) const {
-    ops.linear_forward(y, x, rows, W.value, b.value);
+    ops.linear_forward(y, x, rows, W->value, b->value);
   }
   /// d_x (unless null), and the gradients of W and b.
   void backward(Ops<T>& ops, Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x,
                 Rows rows = {}) const {
-    ops.linear_backward(d_x, W.gradient, b.gradient, d_y, x, rows, W.value);
+    ops.linear_backward(d_x, W->gradient, b->gradient, d_y, x, rows, W->value);
   }
 };
-/// Adds a linear layer's parameters, with this law of W; b's is that of its fan-in.
-void add_linear(std::vector<ParameterShape>& shapes, const std::string& name, size_t in, size_t out,
-                const Law& law);
 
-/// All parameters of a model, one after the other in memory, in the order of their shapes.
+/// All parameters of a model, one after the other in memory, in the order in which they are added.
 template <class T>
 class Parameters {
  public:
-  /// Values and gradients are 0.
-  Parameters(Ops<T>& ops, const std::vector<ParameterShape>& shapes);
+  explicit Parameters(Ops<T>& ops) : ops_(ops) {}
 
+  /// Adds a parameter, whose matrices are null until `allocate`.
+  const Parameter<T>* add(const ParameterShape& shape);
+  /// Adds those of a linear layer, with this law of W; b's is that of its fan-in.
+  Linear<T> add_linear(const std::string& name, size_t in, size_t out, const Law& law);
+  /// Takes memory for all: values and gradients are 0.
+  void allocate();
   /// Draws every value from its law, keyed by (seed, the parameter's place); a copy's by the place
   /// of what it is a copy of.
   void initialise(uint64_t seed);
   /// Returns the parameter of this name. Throws where there is none.
-  const Parameter<T>& at(const std::string& name) const;
-  Linear<T> linear(const std::string& name) const {
-    return {at(name + ".weight"), at(name + ".bias")};
-  }
-  const std::vector<Parameter<T>>& all() const { return all_; }
+  const Parameter<T>& at(const std::string& name) const { return all_[place(name)]; }
+  const std::deque<Parameter<T>>& all() const { return all_; }
   /// All values, and all gradients, as one row.
   Matrix<T> values() { return values_.matrix(1, values_.size()); }
   Matrix<T> gradients() { return gradients_.matrix(1, gradients_.size()); }
 
  private:
+  size_t place(const std::string& name) const;
   Ops<T>& ops_;
-  std::vector<Parameter<T>> all_;
+  std::deque<Parameter<T>> all_;  // which stay where they are
   Array<T> values_, gradients_;
 };
 

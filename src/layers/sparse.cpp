@@ -17,67 +17,49 @@ std::vector<int32_t> begins(size_t n, const std::vector<Entry>& entries, const K
   return begin;
 }
 
-/// The arrays of a Sparse, on the host.
-template <class T>
-struct Arrays {
-  Arrays(size_t n_rows, size_t n_columns, std::vector<Entry> entries) {
-    if (entries.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
-      throw Error("a sparse matrix of " + std::to_string(entries.size()) +
-                  " entries: expected fewer than 2^31");
-    for (const Entry& e : entries)
-      if (e.row < 0 || static_cast<size_t>(e.row) >= n_rows || e.column < 0 ||
-          static_cast<size_t>(e.column) >= n_columns)
-        throw Error("entry (" + std::to_string(e.row) + ", " + std::to_string(e.column) +
-                    ") lies outside a matrix of " + std::to_string(n_rows) + " rows and " +
-                    std::to_string(n_columns) + " columns");
-    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-      return std::pair(a.row, a.column) < std::pair(b.row, b.column);
-    });
-    begin = begins(n_rows, entries, [](const Entry& e) { return e.row; });
-    begin_t = begins(n_columns, entries, [](const Entry& e) { return e.column; });
-    row_t.resize(entries.size());
-    entry_t.resize(entries.size());
-    std::vector<int32_t> next = begin_t;
-    for (size_t k = 0; k < entries.size(); ++k) {
-      const Entry& e = entries[k];
-      const auto at = static_cast<size_t>(next[static_cast<size_t>(e.column)]++);
-      row_t[at] = e.row;
-      entry_t[at] = static_cast<int32_t>(k);
-      column.push_back(e.column);
-      weight.push_back(static_cast<T>(e.weight));
-    }
-  }
-  std::vector<int32_t> begin, column, begin_t, row_t, entry_t;
-  std::vector<T> weight;
-};
-
 }  // namespace
 
 template <class T>
-Sparse<T> make_sparse(Device& device, size_t n_rows, size_t n_columns, std::vector<Entry> entries) {
-  const Arrays<T> of(n_rows, n_columns, std::move(entries));
-  return {n_rows,
-          n_columns,
-          Array<int32_t>(device, of.begin),
-          Array<int32_t>(device, of.column),
-          Array<int32_t>(device, of.begin_t),
-          Array<int32_t>(device, of.row_t),
-          Array<int32_t>(device, of.entry_t),
-          Array<T>(device, of.weight)};
+void replace(Device& device, Sparse<T>& S, std::vector<Entry> entries) {
+  if (entries.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
+    throw Error("a sparse matrix of " + std::to_string(entries.size()) +
+                " entries: expected fewer than 2^31");
+  if (S.size() > 0 && entries.size() != S.size())
+    throw Error("a sparse matrix of " + std::to_string(S.size()) + " entries was given " +
+                std::to_string(entries.size()));
+  for (const Entry& e : entries)
+    if (e.row < 0 || static_cast<size_t>(e.row) >= S.n_rows || e.column < 0 ||
+        static_cast<size_t>(e.column) >= S.n_columns)
+      throw Error("entry (" + std::to_string(e.row) + ", " + std::to_string(e.column) +
+                  ") lies outside a matrix of " + std::to_string(S.n_rows) + " rows and " +
+                  std::to_string(S.n_columns) + " columns");
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.row, a.column) < std::pair(b.row, b.column);
+  });
+  const auto begin_t = begins(S.n_columns, entries, [](const Entry& e) { return e.column; });
+  std::vector<int32_t> column, row_t(entries.size()), entry_t(entries.size()), next = begin_t;
+  std::vector<T> weight;
+  for (size_t k = 0; k < entries.size(); ++k) {
+    const Entry& e = entries[k];
+    const auto at = static_cast<size_t>(next[static_cast<size_t>(e.column)]++);
+    row_t[at] = e.row;
+    entry_t[at] = static_cast<int32_t>(k);
+    column.push_back(e.column);
+    weight.push_back(static_cast<T>(e.weight));
+  }
+  S.begin.assign(device, begins(S.n_rows, entries, [](const Entry& e) { return e.row; }));
+  S.column.assign(device, column);
+  S.begin_t.assign(device, begin_t);
+  S.row_t.assign(device, row_t);
+  S.entry_t.assign(device, entry_t);
+  S.weight.assign(device, weight);
 }
 
 template <class T>
-void replace(Sparse<T>& S, std::vector<Entry> entries) {
-  if (entries.size() != S.size())
-    throw Error("a sparse matrix of " + std::to_string(S.size()) + " entries was given " +
-                std::to_string(entries.size()));
-  const Arrays<T> of(S.n_rows, S.n_columns, std::move(entries));
-  S.begin.upload(of.begin);
-  S.column.upload(of.column);
-  S.begin_t.upload(of.begin_t);
-  S.row_t.upload(of.row_t);
-  S.entry_t.upload(of.entry_t);
-  S.weight.upload(of.weight);
+Sparse<T> make_sparse(Device& device, size_t n_rows, size_t n_columns, std::vector<Entry> entries) {
+  Sparse<T> S{n_rows, n_columns, {}, {}, {}, {}, {}, {}};
+  replace(device, S, std::move(entries));
+  return S;
 }
 
 template <class T>
@@ -106,7 +88,7 @@ template Sparse<float> adjacency<float>(Device&, const Graph<float>&, Scaling);
 template Sparse<double> adjacency<double>(Device&, const Graph<double>&, Scaling);
 template Sparse<float> make_sparse<float>(Device&, size_t, size_t, std::vector<Entry>);
 template Sparse<double> make_sparse<double>(Device&, size_t, size_t, std::vector<Entry>);
-template void replace<float>(Sparse<float>&, std::vector<Entry>);
-template void replace<double>(Sparse<double>&, std::vector<Entry>);
+template void replace<float>(Device&, Sparse<float>&, std::vector<Entry>);
+template void replace<double>(Device&, Sparse<double>&, std::vector<Entry>);
 
 }  // namespace bm3

@@ -35,9 +35,9 @@ struct Sparse {
 template <class T>
 Sparse<T> make_sparse(Device& device, size_t n_rows, size_t n_columns, std::vector<Entry> entries);
 
-/// Gives S other entries, as many as it has, in the same memory.
+/// Gives S other entries: as many as it has, if it has any, in the same memory.
 template <class T>
-void replace(Sparse<T>& S, std::vector<Entry> entries);
+void replace(Device& device, Sparse<T>& S, std::vector<Entry> entries);
 
 /// Which scaling of the adjacency A of users and items, with D its degrees.
 enum class Scaling {

@@ -19,25 +19,16 @@ std::vector<Loss> losses(const Settings& s) {
 }
 
 template <class T>
-std::vector<ParameterShape> shapes(const Setup<T>& s) {
-  const size_t d = s.settings.whole("dim");
-  std::vector<ParameterShape> out = embedding_tables(s, xavier_uniform);
-  add_linear(out, "predictor", d, d, xavier_normal(d, d));
-  for (const auto& m : s.modalities) add_linear(out, m.name, m.dim, d, xavier_normal(m.dim, d));
-  return out;
-}
-
-template <class T>
 class Bm3 final : public Model<T> {
  public:
   explicit Bm3(const Setup<T>& s)
-      : Model<T>(s, shapes(s), losses(s.settings)),
+      : Model<T>(s, embedding_tables(s, xavier_uniform), losses(s.settings)),
         M(s.modalities.size()),
         n_layers(s.settings.whole("layers")),
         dropout(s.settings.real("dropout")),
         form(reg_form(s.settings)),
-        projection(this->linear_layers()),
-        predictor(this->parameters().linear("predictor")) {
+        predictor(this->add_linear("predictor", d, d, xavier_normal(d, d))),
+        projection(this->add_projections([this](size_t in) { return xavier_normal(in, d); })) {
     for (const char* loss : {"rec", "align", "mask"}) on.push_back(s.settings.has("losses", loss));
     if (!on[rec] && s.modalities.empty())
       throw Error("--losses is " + in_quotes(s.settings.text("losses")) +
@@ -147,8 +138,8 @@ class Bm3 final : public Model<T> {
   const RegForm form;     // of the regulariser
   std::vector<bool> on;   // the losses rec, align, mask
   double mean_ = 0;       // 1 / B
-  const std::vector<Linear<T>> projection;  // by modality
   const Linear<T> predictor;
+  const std::vector<Linear<T>> projection;  // by modality
   Table<T> H = this->node_table(), ranked = this->node_table();
   Table<T> layer = this->node_table(n_layers > 1);
   BatchRows<T> h_ = this->batch_rows(M), d_h_ = this->batch_rows(M);  // and h~, its gradient

@@ -10,29 +10,24 @@ namespace {
 enum : size_t { rec };
 enum Network : uint32_t { online, target };
 
-/// The online tables, the target's, which start as their copies, and the predictor q.
-template <class T>
-std::vector<ParameterShape> shapes(const Setup<T>& s) {
-  const size_t d = s.settings.whole("dim");
-  const bool id = s.settings.whole("layers") == 0;
-  std::vector<ParameterShape> out = embedding_tables(s, id ? xavier_normal : xavier_uniform);
-  for (const ParameterShape& table : embedding_tables(s, id ? xavier_normal : xavier_uniform))
-    out.push_back({"target." + table.name, table.rows, table.cols, table.law, true, table.name});
-  out.push_back({"predictor.weight", d, d, id ? xavier_normal(d, d) : of_fan_in(d)});
-  out.push_back({"predictor.bias", 1, d, id ? Law{true, 1} : of_fan_in(d)});
-  return out;
-}
-
 template <class T>
 class Buir final : public Model<T> {
  public:
   explicit Buir(const Setup<T>& s)
-      : Model<T>(s, shapes(s), {{"rec", 2}}),  // L = 2 L_rec
+      : Model<T>(s, embedding_tables(s, is_id(s) ? xavier_normal : xavier_uniform),
+                 {{"rec", 2}}),  // L = 2 L_rec
         n_layers(s.settings.whole("layers")),
         dropout(n_layers > 0 ? s.settings.real("dropout") : 0),
-        momentum(s.settings.real("momentum")),
-        predictor(this->parameters().linear("predictor")),
-        target_E{this->parameter("target.user_embedding").value.at, E.rows, d} {
+        momentum(s.settings.real("momentum")) {
+    const auto copy = [&](const ParameterShape& of) {  // starts with the same values
+      return this->add({"target." + of.name, of.rows, of.cols, of.law, true, of.name});
+    };
+    T_u = copy(*E_u);
+    copy(*E_i);
+    const Law of_W = is_id(s) ? xavier_normal(d, d) : of_fan_in(d);
+    const Law of_b = is_id(s) ? Law{true, 1} : of_fan_in(d);
+    predictor = {this->add({"predictor.weight", d, d, of_W}),
+                 this->add({"predictor.bias", 1, d, of_b})};
     if (dropout > 0) S = adjacency(ops, graph, Scaling::symmetric);
     for (Network k : {online, target}) {
       F[k] = this->node_table();
@@ -58,7 +53,7 @@ class Buir final : public Model<T> {
           predictor.forward(ops, p.all, o.all);  // p = q(o) = o W + b
         },
         [&] {
-          encode(target, target_E);  // t = f(T), of the target's
+          encode(target, target_E());  // t = f(T), of the target's
           ops.gather_rows(t.all, F[target], batch.nodes);
         });
     const Blocks<View<T>> view{{t.all, all.data(), T(1)}, t.n_users, t.n_items};  // no gradient
@@ -80,7 +75,7 @@ class Buir final : public Model<T> {
   }
 
   void after_update() override {  // T = m T + (1 - m) E
-    ops.add(target_E, momentum, E, 1 - momentum);
+    ops.add(target_E(), momentum, E, 1 - momentum);
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = q(f_u) . f_i + f_u . q(f_i)
@@ -108,6 +103,10 @@ class Buir final : public Model<T> {
 
  private:
   using Model<T>::ops, Model<T>::graph, Model<T>::d, Model<T>::E, Model<T>::d_E;
+  using Model<T>::E_u, Model<T>::E_i;
+
+  static bool is_id(const Setup<T>& s) { return s.settings.whole("layers") == 0; }
+  Matrix<T> target_E() const { return {T_u->value.at, E.rows, d}; }
 
   void cosine(Matrix<T> d_a, Matrix<T> a, const View<T>& b_of, const Pairs& pairs, size_t size) {
     ops.cosine_loss(this->loss(rec), d_a, a, b_of, pairs, 1 / static_cast<double>(size),
@@ -122,8 +121,8 @@ class Buir final : public Model<T> {
 
   const size_t n_layers;           // L
   const double dropout, momentum;  // the largest rate at which edges are dropped; m
-  const Linear<T> predictor;       // q
-  const Matrix<T> target_E;        // T
+  Linear<T> predictor;             // q
+  const Parameter<T>* T_u;         // of the target, before T_i in memory
   Sparse<T> S;                     // the adjacency, where edges are dropped
   Table<T> F[2], layer[2];         // of each network [n_nodes, d]
   Table<T> w[2];                   // the weights of its edges
@@ -132,7 +131,7 @@ class Buir final : public Model<T> {
   BatchRows<T> o_ = this->batch_rows(), d_o_ = this->batch_rows(), p_ = this->batch_rows();
   BatchRows<T> d_p_ = this->batch_rows(), t_ = this->batch_rows();
   Array<uint8_t> all{ops, std::vector<uint8_t>(t_.all().size(), 1)};  // mask that drops nothing
-  Table<T> q = this->node_table(), ranked{ops, E.rows, 2 * d};
+  Table<T> q = this->node_table(), ranked{ops, q.rows, 2 * d};
 };
 
 std::vector<Setting> settings() {

@@ -11,31 +11,9 @@ namespace {
 
 enum : size_t { bpr, reg };
 
-/// Returns the modalities' places, the visual one first.
-std::vector<size_t> in_order(const std::vector<ModalityShape>& modalities) {
-  std::vector<size_t> out;
-  for (size_t m = 0; m < modalities.size(); ++m)
-    out.insert(is_visual(modalities[m]) ? out.begin() : out.end(), m);
-  return out;
-}
-
 /// L = L_bpr / ln 2 + lambda reg: the logarithm's base is 2.
 std::vector<Loss> losses(const Settings& s) {
   return {{"bpr", 1 / std::log(2.0)}, {"reg", s.real("reg")}};
-}
-
-template <class T>
-std::vector<ParameterShape> shapes(const Setup<T>& s) {
-  const size_t d = s.settings.whole("dim"), hidden = s.settings.whole("hidden");
-  const size_t n_users = s.graph.n_users, n = s.modalities.size();
-  std::vector<ParameterShape> out = {
-      {"user_weight", n_users, n, softmax_of(xavier_normal(n_users, n))}};
-  for (const auto& m : s.modalities) {
-    out.push_back({m.name + ".preference", n_users, d, xavier_normal(n_users, d)});
-    add_linear(out, m.name + ".hidden", m.dim, hidden, of_fan_in(m.dim));
-    add_linear(out, m.name + ".output", hidden, d, of_fan_in(hidden));
-  }
-  return out;
 }
 
 /// Returns where users' vectors r come from: an entry for each user and modality, in the columns of
@@ -55,31 +33,34 @@ template <class T>
 class DualGnn final : public Model<T> {
  public:
   explicit DualGnn(const Setup<T>& s)
-      : Model<T>(s, shapes(s), losses(s.settings)),
+      : Model<T>(s, {}, losses(s.settings)),
         hidden(s.settings.whole("hidden")),
-        n_neighbours_(s.settings.whole("neighbours")),
-        of_users(graph.n_users, graph.n_items, edges_of(graph), n_neighbours_),
+        n_neighbours(s.settings.whole("neighbours")),
+        of_users(graph.n_users, graph.n_items, edges_of(graph), n_neighbours),
         Q(make_sparse<T>(ops, graph.n_users, graph.n_users, of_users.entries(of_users.draw(0, 0)))),
         V(make_sparse<T>(ops, graph.n_users, (1 + s.modalities.size()) * graph.n_nodes(),
                          fusion(graph.n_users, graph.n_nodes(), s.modalities.size(),
                                 s.settings.has("fusion", "aliased")))),
-        w(this->parameter("user_weight")),
+        w(this->add({"user_weight", graph.n_users, s.modalities.size(),
+                     softmax_of(xavier_normal(graph.n_users, s.modalities.size()))})),
         pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size()) {
-    for (size_t m : in_order(s.modalities)) {
-      const std::string& name = s.modalities[m].name;
-      networks.push_back({name, this->features()[m].value, this->parameter(name + ".preference"),
-                          this->parameters().linear(name + ".hidden"),
-                          this->parameters().linear(name + ".output"),
-                          {ops, graph.n_items, hidden}, this->item_table()});
+    const size_t U = graph.n_users;
+    for (const auto& e : this->features()) {
+      Network of{e.name, e.value, this->add({e.name + ".preference", U, d, xavier_normal(U, d)}),
+                 this->add_linear(e.name + ".hidden", e.value.cols, hidden,
+                                  of_fan_in(e.value.cols)),
+                 this->add_linear(e.name + ".output", hidden, d, of_fan_in(hidden)),
+                 {ops, graph.n_items, hidden}, this->item_table()};
+      networks.insert(is_visual(e.name) ? networks.begin() : networks.end(), std::move(of));
     }
   }
 
   void begin_epoch(uint64_t seed, size_t epoch) override {
-    set_neighbours(of_users.draw(seed, epoch));
+    take_draw(of_users.draw(seed, epoch));
   }
-  size_t n_neighbours() const override { return n_neighbours_; }
-  void set_neighbours(const std::vector<int32_t>& neighbours) override {
-    replace(Q, of_users.entries(neighbours));
+  EpochDraw epoch_draw() const override { return {"neighbours", graph.n_users, n_neighbours}; }
+  void take_draw(const std::vector<int32_t>& neighbours) override {
+    replace(ops, Q, of_users.entries(neighbours));
   }
 
   void forward(const Batch& batch) override {
@@ -99,9 +80,9 @@ class DualGnn final : public Model<T> {
     ops.add(d_r, 0, d_u, 1);  // u = r + Q r
     ops.add_weighted(d_r, Q.weights(), d_u, Q.columns(), 1);
     ops.zero(d_rep);
-    ops.zero(w.gradient);
-    ops.edge_dot(edges(w.gradient), d_r, rep, V.rows(), 1);  // r = sum of w_m rep_m
-    ops.add_weighted(d_rep, edges(w.value), d_r, V.columns(), 1);
+    ops.zero(w->gradient);
+    ops.edge_dot(edges(w->gradient), d_r, rep, V.rows(), 1);  // r = sum of w_m rep_m
+    ops.add_weighted(d_rep, edges(w->value), d_r, V.columns(), 1);
     const Matrix<T> d_S = block(d_rep, 0);
     ops.scatter_add_rows(this->items(d_S), d_f.item(), batch.items);
     for (size_t m = 0; m < networks.size(); ++m) {
@@ -135,7 +116,7 @@ class DualGnn final : public Model<T> {
   struct Network {
     std::string name;
     Matrix<T> X;
-    Parameter<T> P;
+    const Parameter<T>* P;
     Linear<T> hidden, output;
     Table<T> h, F;
   };
@@ -158,16 +139,16 @@ class DualGnn final : public Model<T> {
     const double mean = 1 / static_cast<double>(batch.size * d);
     std::vector<Penalty<T>> out;
     for (const Network& m : networks) out.push_back({m.P, batch.users, batch.by_user, mean});
-    out.push_back({w, {}, {w.value.rows}, 1 / static_cast<double>(w.value.size())});
+    out.push_back({w, {}, {w->value.rows}, 1 / static_cast<double>(w->value.size())});
     return out;
   }
   Table<T> user_table() const { return {ops, graph.n_users, d}; }
 
-  const size_t hidden, n_neighbours_;
+  const size_t hidden, n_neighbours;
   const UserGraph of_users;
   Sparse<T> Q;        // om [n_users, n_users]
   const Sparse<T> V;  // places of w's entries [n_users, stack's rows]
-  const Parameter<T> w;
+  const Parameter<T>* const w;  // users' weights of the modalities
   PairLoss<T> pair;
   Penalties<T> penalties{ops, loader, d};
   std::vector<Network> networks;  // by modality, the visual one first
@@ -185,13 +166,13 @@ void DualGnn<T>::encode() {
     m.hidden.forward(ops, m.h, m.X);  // h = LR(X W_1 + b_1)
     ops.leaky_relu_forward(m.h, m.h);
     m.output.forward(ops, m.F, m.h);                    // F = h W_2 + b_2
-    ops.normalise_forward(this->users(x), m.P.value);  // x = nrm((P ; F))
+    ops.normalise_forward(this->users(x), m.P->value);  // x = nrm((P ; F))
     ops.normalise_forward(this->items(x), m.F);
     propagate(block(rep, 1 + k), x);
     ops.add(block(rep, 0), k > 0, block(rep, 1 + k), 1);  // S = sum of rep_m
   }
   ops.zero(r);  // r = sum of w_m rep_m
-  ops.add_weighted(r, edges(w.value), rep, V.rows(), 1);
+  ops.add_weighted(r, edges(w->value), rep, V.rows(), 1);
   ops.add(u, 0, r, 1);  // u = r + Q r
   ops.add_weighted(u, Q.weights(), r, Q.rows(), 1);
 }
@@ -200,7 +181,7 @@ template <class T>
 void DualGnn<T>::backward(Network& m, ConstMatrix<T> d_rep_m) {
   const Matrix<T> d_x = x, d_F = this->items(d_x);
   propagate(d_x, d_rep_m);
-  ops.normalise_backward(m.P.gradient, this->users(d_x), m.P.value);  // x = nrm((P ; F))
+  ops.normalise_backward(m.P->gradient, this->users(d_x), m.P->value);  // x = nrm((P ; F))
   ops.normalise_backward(d_F, d_F, m.F);
   m.output.backward(ops, d_h, d_F, m.h);   // F = h W_2 + b_2
   ops.leaky_relu_backward(d_h, d_h, m.h);  // h = LR(X W_1 + b_1)

@@ -1,7 +1,5 @@
 // FREEDOM (Zhou and Shen, MM 2023): a frozen graph of items that look alike, and a graph of users
 // and items from which each epoch prunes edges.
-#include <algorithm>
-
 #include "layers/knn.h"
 #include "layers/pair_loss.h"
 #include "layers/pruning.h"
@@ -12,25 +10,15 @@ namespace {
 
 enum : size_t { bpr, of_features };
 
-template <class T>
-std::vector<ParameterShape> shapes(const Setup<T>& s) {
-  const size_t d = s.settings.whole("dim");
-  std::vector<ParameterShape> out = embedding_tables(s, xavier_uniform);
-  for (const auto& m : s.modalities) add_linear(out, m.name, m.dim, d, of_fan_in(m.dim));
-  return out;
-}
-
-/// alpha_m: what each modality's graph counts. `image` has its own weight, and the others share the
-/// rest; where it is missing or alone all count alike.
+/// alpha_m: what each modality's graph counts. Images have their own weight, and the others share
+/// the rest; where they are missing or alone all count alike.
 std::vector<double> shares(const std::vector<ModalityShape>& modalities, double of_image) {
-  const size_t n = modalities.size();
-  const bool image = std::any_of(modalities.begin(), modalities.end(),
-                                 [](const ModalityShape& m) { return m.name == "image"; });
-  std::vector<double> out(n, 1 / static_cast<double>(n));
-  if (image && n > 1)
-    for (size_t m = 0; m < n; ++m)
-      out[m] = modalities[m].name == "image" ? of_image
-                                             : (1 - of_image) / static_cast<double>(n - 1);
+  const double n = static_cast<double>(modalities.size());
+  bool apart = false;
+  for (const auto& m : modalities) apart |= n > 1 && is_visual(m.name);
+  std::vector<double> out;
+  for (const auto& m : modalities)
+    out.push_back(!apart ? 1 / n : is_visual(m.name) ? of_image : (1 - of_image) / (n - 1));
   return out;
 }
 
@@ -38,13 +26,14 @@ template <class T>
 class Freedom final : public Model<T> {
  public:
   explicit Freedom(const Setup<T>& s)
-      : Model<T>(s, shapes(s), {{"bpr", 1}, {"features", s.settings.real("mm-weight")}}),
+      : Model<T>(s, embedding_tables(s, xavier_uniform),
+                 {{"bpr", 1}, {"features", s.settings.real("mm-weight")}}),
         M(s.modalities.size()),
         n_layers(s.settings.whole("layers")),
         n_item_layers(s.settings.whole("item-layers")),
         k(s.settings.whole("neighbours")),
         alpha(shares(s.modalities, s.settings.real("image-weight"))),
-        projection(this->linear_layers()),
+        projection(this->add_projections(of_fan_in)),
         pruning(edges_of(graph), s.settings.real("rho")) {
     for (size_t m = 0; m <= M; ++m)
       pair.emplace_back(ops, PairForm::plain, RegForm::squared, s.loader.max_size());
@@ -58,7 +47,7 @@ class Freedom final : public Model<T> {
                         alike(ops, this->features(), alpha, k, graph.degree_epsilon));
   }
   void begin_epoch(uint64_t seed, size_t epoch) override {
-    replace(pruned, pruning.draw(seed, epoch));
+    replace(ops, pruned, pruning.draw(seed, epoch));
   }
 
   void forward(const Batch& batch) override {
@@ -107,8 +96,12 @@ class Freedom final : public Model<T> {
     return {this->users(F), this->items(F)};
   }
 
-  size_t n_kept_edges() const override { return pruning.size(); }
-  void keep_edges(const std::vector<Interaction>& edges) override { replace(pruned, edges); }
+  EpochDraw epoch_draw() const override { return {"kept", pruning.size(), 2}; }
+  void take_draw(const std::vector<int32_t>& kept) override {
+    std::vector<Interaction> edges;
+    for (size_t e = 0; e < kept.size(); e += 2) edges.push_back({kept[e], kept[e + 1]});
+    replace(ops, pruned, edges);
+  }
 
   std::vector<Trace> trace(const Batch& batch) override {
     const auto f = f_(batch);

@@ -9,24 +9,18 @@ namespace {
 
 enum : size_t { bpr, reg };
 
+/// The law is that of the tables of users and items as one.
 template <class T>
-std::vector<ParameterShape> shapes(const Setup<T>& s) {
-  const size_t d = s.settings.whole("dim"), M = s.modalities.size();
-  const size_t U = s.graph.n_users, N = s.graph.n_nodes();
-  std::vector<ParameterShape> out = {{"user_embedding", U, d, xavier_normal(N, d)},
-                                     {"item_embedding", N - U, d, xavier_normal(N, d)}};
-  if (M > 0) out.push_back({"confidence", N, M, xavier_normal(N, M)});
-  for (const auto& m : s.modalities) {
-    out.push_back({m.name + ".preference", U, d, xavier_normal(U, d)});
-    add_linear(out, m.name, m.dim, d, xavier_normal(m.dim, d));
-  }
+std::vector<ParameterShape> tables(const Setup<T>& s) {
+  auto out = embedding_tables(s, xavier_normal);
+  for (auto& table : out) table.law = xavier_normal(s.graph.n_nodes(), table.cols);
   return out;
 }
 
 /// What GRCN makes of one modality's features.
 template <class T>
 struct Content {
-  Parameter<T> P;         // preferences of users
+  const Parameter<T>* P;  // preferences of users
   Linear<T> linear;       // of the features
   Table<T> y, x, Rep;     // y [n_items, d]; x = (P; F) and Rep [n_nodes, d]
   Table<T> P_k, q, alpha; // of each iteration of the routing: [n_users, d] twice, [n_edges / 2, 1]
@@ -36,15 +30,16 @@ template <class T>
 class Grcn final : public Model<T> {
  public:
   explicit Grcn(const Setup<T>& s)
-      : Model<T>(s, shapes(s), {{"bpr", 1}, {"reg", s.settings.real("reg")}}),
+      : Model<T>(s, tables(s), {{"bpr", 1}, {"reg", s.settings.real("reg")}}),
         n_routings(s.settings.whole("routing")),
         all_users(s.settings.has("reg-users", "all")),
         M(s.modalities.size()),
         pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size()) {
-    const size_t U = graph.n_users, K = n_routings;
-    if (M > 0) C = this->parameter("confidence");
+    const size_t U = graph.n_users, N = graph.n_nodes(), K = n_routings;
+    if (M > 0) C = this->add({"confidence", N, M, xavier_normal(N, M)});
     for (const auto& m : s.modalities)
-      of.push_back({this->parameter(m.name + ".preference"), this->parameters().linear(m.name),
+      of.push_back({this->add({m.name + ".preference", U, d, xavier_normal(U, d)}),
+                    this->add_linear(m.name, m.dim, d, xavier_normal(m.dim, d)),
                     this->item_table(), this->node_table(), this->node_table(),
                     {ops, K * U, d}, {ops, K * U, d}, {ops, K * S.size() / 2, 1}});
   }
@@ -92,6 +87,7 @@ class Grcn final : public Model<T> {
 
  private:
   using Model<T>::ops, Model<T>::graph, Model<T>::loader, Model<T>::d, Model<T>::E, Model<T>::d_E;
+  using Model<T>::E_u, Model<T>::E_i;
 
   size_t width() const { return (1 + M) * d; }
   /// Z, or Rep of modality k - 1.
@@ -107,7 +103,7 @@ class Grcn final : public Model<T> {
   }
   /// q^0 = the preferences' table, P^k = q^k / |q^k|, the last of which is x's, and q^{k+1}.
   Matrix<T> q(size_t m, size_t k) {
-    return k == 0 ? of[m].P.value : of[m].q.slice((k - 1) * graph.n_users, graph.n_users);
+    return k == 0 ? of[m].P->value : of[m].q.slice((k - 1) * graph.n_users, graph.n_users);
   }
   Matrix<T> P(size_t m, size_t k) {
     return k == n_routings ? this->users(of[m].x)
@@ -166,7 +162,7 @@ class Grcn final : public Model<T> {
       ops.zero(d_share);
       attention_backward(d_P, d_F, d_share, d_q, alpha(m, k), P(m, k), x, of_users(), of_items());
     }
-    ops.normalise_backward(of[m].P.gradient, d_P, of[m].P.value);
+    ops.normalise_backward(of[m].P->gradient, d_P, of[m].P->value);
     ops.normalise_backward(d_F, d_F, y);
     ops.leaky_relu_backward(d_F, d_F, y);
     of[m].linear.backward(ops, {}, d_F, this->features()[m].value);
@@ -175,7 +171,7 @@ class Grcn final : public Model<T> {
   void encode() {
     for (size_t m = 0; m < M; ++m) content_forward(m);
     if (M > 0)  // w_e = max(0, max over m of alpha_e C_sm), by source s; without modalities 1
-      ops.edge_weights_forward(S.weights(), chosen, alphas, C.value, S.columns());
+      ops.edge_weights_forward(S.weights(), chosen, alphas, C->value, S.columns());
     ops.normalise_forward(z, E);  // z = E / |E|
     copy(r, z);                   // r = z + S z
     ops.add_weighted(r, S.weights(), z, S.rows(), 1);
@@ -193,7 +189,7 @@ class Grcn final : public Model<T> {
     ops.add_weighted(d_z, S.weights(), d_r, S.columns(), 1);
     ops.normalise_backward(d_E, d_z, E);
     if (M > 0)
-      ops.edge_weights_backward(d_alphas, C.gradient, d_w, chosen, alphas, C.value, S.columns());
+      ops.edge_weights_backward(d_alphas, C->gradient, d_w, chosen, alphas, C->value, S.columns());
   }
   /// d_output(k) = the gradient that its rows of the batch have.
   void d_output(Matrix<T> d_out, size_t k, const Batch& batch) {
@@ -206,8 +202,6 @@ class Grcn final : public Model<T> {
   /// P_u^2, entry by entry, and the mean of the first modality's P^2 of all users.
   std::vector<Penalty<T>> parts(const Batch& batch) const {
     const double mean = 1 / static_cast<double>(batch.size * d);
-    const Parameter<T>& E_u = this->parameter("user_embedding");
-    const Parameter<T>& E_i = this->parameter("item_embedding");
     std::vector<Penalty<T>> out = {{E_u, batch.users, batch.by_user, mean},
                                    {E_i, batch.items, batch.by_item, mean / 2},
                                    {E_i, batch.items, batch.by_negative, mean / 2}};
@@ -223,10 +217,10 @@ class Grcn final : public Model<T> {
   Sparse<T> S = adjacency(ops, graph, Scaling::none);  // edges t <- s, then their weights w
   PairLoss<T> pair;
   Penalties<T> penalties{ops, loader, d};
-  Parameter<T> C;              // confidence of each node in each modality
+  const Parameter<T>* C = nullptr;  // confidence of each node in each modality
   std::vector<Content<T>> of;  // by modality
   Table<T> z = this->node_table(), r = this->node_table(), Z = this->node_table();
-  Table<T> d_x_ = this->node_table(), d_o_ = this->node_table(), ranked{ops, E.rows, width()};
+  Table<T> d_x_ = this->node_table(), d_o_ = this->node_table(), ranked{ops, z.rows, width()};
   Table<T> alphas{ops, M, S.size()}, d_alphas{ops, M, S.size()}, d_edge{ops, S.size(), 1};
   Table<int32_t> chosen{ops, S.size(), 1};
   BatchRows<T> f_{ops, loader, width()}, d_f_{ops, loader, width()}, rows_ = this->batch_rows();

@@ -9,25 +9,20 @@ namespace {
 enum : size_t { bpr, reg };
 
 template <class T>
-std::vector<ParameterShape> shapes(const Setup<T>& s) {
-  const size_t d = s.settings.whole("dim");
-  std::vector<ParameterShape> out = embedding_tables(s, xavier_uniform);
-  if (!s.modalities.empty()) out.push_back({"modal_weight", 1, s.modalities.size(), zeros()});
-  for (const auto& m : s.modalities) add_linear(out, m.name, m.dim, d, of_fan_in(m.dim));
-  return out;
-}
-
-template <class T>
 class Lattice final : public Model<T> {
  public:
   explicit Lattice(const Setup<T>& s)
-      : Model<T>(s, shapes(s), pair_losses(s.settings), s.graph.n_items),
+      : Model<T>(s, embedding_tables(s, xavier_uniform), pair_losses(s.settings),
+                 s.graph.n_items),
         n_layers(s.settings.whole("layers")),
         in_each_batch(s.settings.has("build", "batch")),
         S(adjacency(ops, graph, Scaling::with_loops)),
         pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size(), s.loader.max_size()),
-        projection(this->linear_layers()) {
-    if (!projection.empty())
+        mu(s.modalities.empty()
+               ? nullptr
+               : this->add({"modal_weight", 1, s.modalities.size(), zeros()})),
+        projection(this->add_projections(of_fan_in)) {
+    if (mu)
       A = std::make_unique<ItemGraph<T>>(ops, graph.n_items, d, projection.size(),
                                          s.settings.whole("neighbours"),
                                          s.settings.real("raw-weight"));
@@ -44,7 +39,6 @@ class Lattice final : public Model<T> {
     return builds_ && A ? Rows{nullptr, graph.n_items} : Rows{batch.items.at, 0};
   }
   bool repeats() const override { return !builds_; }
-  bool ranks_by_features() const override { return true; }
 
   void forward(const Batch& batch) override {
     const auto f = f_(batch), d_f = d_f_(batch);
@@ -93,7 +87,7 @@ class Lattice final : public Model<T> {
     if (!A) return;
     for (size_t m = 0; m < projection.size(); ++m)  // z_m = e_m W_m + b_m
       projection[m].forward(ops, A->z(m), this->features()[m].value);
-    A->build(this->parameter("modal_weight").value);
+    A->build(mu->value);
   }
   /// F, and on it the directions of h = A Q in items' rows.
   void read_out() {
@@ -106,9 +100,8 @@ class Lattice final : public Model<T> {
   }
   /// What A is made of has a gradient in the batch that builds it, and none in the others.
   void build_backward() {
-    const Parameter<T>& mu = this->parameter("modal_weight");
     if (builds_) {
-      A->build_backward(mu.gradient, d_h, this->items(E));
+      A->build_backward(mu->gradient, d_h, this->items(E));
       for (size_t m = 0; m < projection.size(); ++m) {
         auto& e = this->features()[m];
         projection[m].backward(ops, e.gradient(graph.n_items), A->d_z(m), e.value);
@@ -123,6 +116,7 @@ class Lattice final : public Model<T> {
   const bool in_each_batch;  // A is built
   const Sparse<T> S;         // (D + 1)^-1 (adjacency + I)
   PairLoss<T> pair;
+  const Parameter<T>* const mu;             // none without modalities
   const std::vector<Linear<T>> projection;  // by modality
   std::unique_ptr<ItemGraph<T>> A;          // none without modalities
   bool builds_ = true;                      // the batch at hand

@@ -1,5 +1,7 @@
 // MMGCN (Wei et al., ACM MM 2019): a graph network for each modality, and the mean of their last
 // layers.
+#include <optional>
+
 #include "layers/pair_loss.h"
 #include "layers/sparse.h"
 #include "models/model.h"
@@ -10,31 +12,13 @@ namespace {
 enum : size_t { bpr, reg };
 constexpr size_t n_layers = 3;  // L, in the authors' code whatever its settings say
 
-/// D_m, the width of a modality's network at its first layer. Images' features pass a linear layer
-/// first.
-size_t width(const ModalityShape& m, const Settings& settings) {
-  return is_visual(m) ? settings.whole("latent") : m.dim;
-}
-
+/// The law is that of the tables of users and items as one.
 template <class T>
-std::vector<ParameterShape> shapes(const Setup<T>& s) {
-  const size_t d = s.settings.whole("dim"), n_users = s.graph.n_users;
-  const bool frozen = s.settings.has("tables", "frozen");
-  const Law of_nodes = xavier_normal(s.graph.n_nodes(), d);
-  std::vector<ParameterShape> out = {{"user_embedding", n_users, d, of_nodes, frozen},
-                                     {"item_embedding", s.graph.n_items, d, of_nodes, frozen}};
-  for (const auto& m : s.modalities) {
-    const size_t D = width(m, s.settings);
-    out.push_back({m.name + ".preference", n_users, D, xavier_normal(n_users, D), frozen});
-    if (is_visual(m)) add_linear(out, m.name, m.dim, D, of_fan_in(m.dim));
-    for (size_t l = 1; l <= n_layers; ++l) {
-      const size_t in = l == 1 ? D : d;
-      const std::string layer = std::to_string(l);
-      out.push_back({m.name + ".conv" + layer, in, in, xavier_normal(in, in)});
-      add_linear(out, m.name + ".linear" + layer, in, d, xavier_normal(in, d));
-      add_linear(out, m.name + ".fusion" + layer, in + d, d,
-                 l == 1 ? xavier_normal(in + d, d) : of_fan_in(in + d));
-    }
+std::vector<ParameterShape> tables(const Setup<T>& s) {
+  auto out = embedding_tables(s, xavier_normal);
+  for (auto& table : out) {
+    table.law = xavier_normal(s.graph.n_nodes(), table.cols);
+    table.frozen = s.settings.has("tables", "frozen");
   }
   return out;
 }
@@ -43,14 +27,14 @@ template <class T>
 class Mmgcn final : public Model<T> {
  public:
   explicit Mmgcn(const Setup<T>& s)
-      : Model<T>(s, shapes(s), pair_losses(s.settings)),
+      : Model<T>(s, tables(s), pair_losses(s.settings)),
         trained(s.settings.has("tables", "trained")),
         pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size()) {
     for (size_t m = 0; m < s.modalities.size(); ++m) {
-      networks.push_back(network(m, s.modalities[m], width(s.modalities[m], s.settings)));
+      networks.push_back(network(m, s.modalities[m], s.settings));
       widest = std::max(widest, networks[m].x0.cols);
     }
-    for (auto* wide : {&d_x_, &d_h_, &d_a_}) *wide = Array<T>(ops, E.rows * widest);
+    for (auto* wide : {&d_x_, &d_h_, &d_a_}) *wide = Array<T>(ops, graph.n_nodes() * widest);
   }
 
   void begin_epoch(uint64_t, size_t) override {
@@ -95,40 +79,44 @@ class Mmgcn final : public Model<T> {
 
  private:
   using Model<T>::ops, Model<T>::graph, Model<T>::loader, Model<T>::d, Model<T>::E, Model<T>::d_E;
+  using Model<T>::E_u, Model<T>::E_i;
 
   /// x' = LR((h (+) xh) G + b_G), with h = LR(M x C) and xh = q + E, q = LR(x N + b_N).
   struct Layer {
-    Parameter<T> C;
+    const Parameter<T>* C;
     Linear<T> N, G;
     Table<T> a, h, q, xh, x;  // a = M x; the last is x'
   };
   /// x^0 = nrm((P ; F)), with F = X W + b, or F = X where there is no W.
   struct Network {
     Matrix<T> X;
-    Parameter<T> P;
+    const Parameter<T>* P;
     Table<T> x0;
-    bool linear = false;
-    Linear<T> W = {};
+    std::optional<Linear<T>> W = {};
     Table<T> F = {};
     std::vector<Layer> layers = {};
   };
 
-  Network network(size_t m, const ModalityShape& shape, size_t D) {
-    const size_t nodes = E.rows;
-    Network out{this->features()[m].value, this->parameter(shape.name + ".preference"),
-                {ops, nodes, D}, is_visual(shape)};
-    if (out.linear) {
-      out.W = this->parameters().linear(shape.name);
+  /// Images' features pass a linear layer first; D is the width of the network at its first layer.
+  Network network(size_t m, const ModalityShape& shape, const Settings& settings) {
+    const size_t D = is_visual(shape.name) ? settings.whole("latent") : shape.dim;
+    const size_t U = graph.n_users, N = graph.n_nodes();
+    Network out{this->features()[m].value,
+                this->add({shape.name + ".preference", U, D, xavier_normal(U, D), !trained}),
+                {ops, N, D}};
+    if (is_visual(shape.name)) {
+      out.W = this->add_linear(shape.name, shape.dim, D, of_fan_in(shape.dim));
       out.F = {ops, graph.n_items, D};
     }
     for (size_t l = 1; l <= n_layers; ++l) {
       const size_t in = l == 1 ? D : d;
-      const std::string k = std::to_string(l);
-      out.layers.push_back({this->parameter(shape.name + ".conv" + k),
-                            this->parameters().linear(shape.name + ".linear" + k),
-                            this->parameters().linear(shape.name + ".fusion" + k),
-                            {ops, nodes, in}, {ops, nodes, in}, this->node_table(),
-                            this->node_table(), this->node_table()});
+      const Law of_G = l == 1 ? xavier_normal(in + d, d) : of_fan_in(in + d);
+      const auto name = [&](const char* part) { return shape.name + part + std::to_string(l); };
+      out.layers.push_back({this->add({name(".conv"), in, in, xavier_normal(in, in)}),
+                            this->add_linear(name(".linear"), in, d, xavier_normal(in, d)),
+                            this->add_linear(name(".fusion"), in + d, d, of_G),
+                            {ops, N, in}, {ops, N, in}, this->node_table(), this->node_table(),
+                            this->node_table()});
     }
     return out;
   }
@@ -144,16 +132,16 @@ class Mmgcn final : public Model<T> {
   /// x^0 and M x^0: either what of them is constant, or the rest.
   void begin(Network& m, bool constant) {
     const Matrix<T> of_items = this->items(m.x0);
-    if (constant != trained) ops.normalise_forward(this->users(m.x0), m.P.value);
-    if (constant && !m.linear) ops.normalise_forward(of_items, m.X);
-    if (!constant && m.linear) {
-      m.W.forward(ops, m.F, m.X);
+    if (constant != trained) ops.normalise_forward(this->users(m.x0), m.P->value);
+    if (constant && !m.W) ops.normalise_forward(of_items, m.X);
+    if (!constant && m.W) {
+      m.W->forward(ops, m.F, m.X);
       ops.normalise_forward(of_items, m.F);
     }
     if (constant != moves(m)) multiply<T>(ops, m.layers[0].a, M, m.x0);
   }
   /// Whether training changes x^0.
-  bool moves(const Network& m) const { return trained || m.linear; }
+  bool moves(const Network& m) const { return trained || m.W; }
   void forward(Network& m);
   void backward(Network& m);
 
@@ -161,14 +149,12 @@ class Mmgcn final : public Model<T> {
   /// preferences. Of frozen ones the authors' code counts the visual modality's alone.
   std::vector<Penalty<T>> parts(const Batch& batch) const {
     const double mean = 1 / static_cast<double>(2 * batch.size * d);
-    const Parameter<T>& E_u = this->parameter("user_embedding");
-    const Parameter<T>& E_i = this->parameter("item_embedding");
     std::vector<Penalty<T>> out = {{E_u, batch.users, batch.by_user, 2 * mean},
                                    {E_i, batch.items, batch.by_item, mean},
                                    {E_i, batch.items, batch.by_negative, mean}};
     for (const Network& m : networks)
       if (moves(m))
-        out.push_back({m.P, {}, {graph.n_users}, 1 / static_cast<double>(m.P.value.size())});
+        out.push_back({m.P, {}, {graph.n_users}, 1 / static_cast<double>(m.P->value.size())});
     return out;
   }
 
@@ -188,16 +174,16 @@ void Mmgcn<T>::forward(Network& m) {
   begin(m, false);
   Matrix<T> x = m.x0;
   for (Layer& l : m.layers) {
-    const Matrix<T> G = l.G.W.value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
+    const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
     if (x.at != m.x0.at) multiply<T>(ops, l.a, M, x);
     ops.zero(l.h);
-    ops.linear_forward(l.h, l.a, {}, l.C.value, {});  // h = LR(M x C)
+    ops.linear_forward(l.h, l.a, {}, l.C->value, {});  // h = LR(M x C)
     ops.leaky_relu_forward(l.h, l.h);
     l.N.forward(ops, l.q, x);  // q = LR(x N + b_N)
     ops.leaky_relu_forward(l.q, l.q);
     ops.add(l.xh, 0, l.q, 1);  // xh = q + E
     ops.add(l.xh, 1, E, 1);
-    ops.linear_forward(l.x, l.xh, {}, G_xh, l.G.b.value);  // x' = LR((h (+) xh) G + b_G)
+    ops.linear_forward(l.x, l.xh, {}, G_xh, l.G.b->value);  // x' = LR((h (+) xh) G + b_G)
     ops.linear_forward(l.x, l.h, {}, G_h, {});
     ops.leaky_relu_forward(l.x, l.x);
     x = l.x;
@@ -211,11 +197,11 @@ void Mmgcn<T>::backward(Network& m) {
   for (size_t k = n_layers; k-- > 0;) {
     Layer& l = m.layers[k];
     const Matrix<T> x = k > 0 ? m.layers[k - 1].x : m.x0, d_h = d_h_.matrix(E.rows, x.cols);
-    const Matrix<T> G = l.G.W.value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
-    const Matrix<T> d_G = l.G.W.gradient, d_G_h = d_G.slice(0, x.cols);
+    const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
+    const Matrix<T> d_G = l.G.W->gradient, d_G_h = d_G.slice(0, x.cols);
     ops.leaky_relu_backward(d_x, d_x, l.x);  // x' = LR((h (+) xh) G + b_G)
     ops.linear_backward(d_h, d_G_h, {}, d_x, l.h, {}, G_h);
-    ops.linear_backward(d_xh, d_G.slice(x.cols, d), l.G.b.gradient, d_x, l.xh, {}, G_xh);
+    ops.linear_backward(d_xh, d_G.slice(x.cols, d), l.G.b->gradient, d_x, l.xh, {}, G_xh);
     if (trained) ops.add(d_E, 1, d_xh, 1);  // xh = q + E
     const bool on = k > 0 || moves(m);      // x has a gradient
     d_x = on ? d_x_.matrix(E.rows, x.cols) : Matrix<T>{};
@@ -223,14 +209,14 @@ void Mmgcn<T>::backward(Network& m) {
     ops.leaky_relu_backward(d_xh, d_xh, l.q);  // q = LR(x N + b_N)
     l.N.backward(ops, d_x, d_xh, x);
     ops.leaky_relu_backward(d_h, d_h, l.h);  // h = LR(M x C)
-    ops.linear_backward(d_a, l.C.gradient, {}, d_h, l.a, {}, l.C.value);
+    ops.linear_backward(d_a, l.C->gradient, {}, d_h, l.a, {}, l.C->value);
     if (on) ops.add_weighted(d_x, M.weights(), d_a, M.columns(), 1);
   }
   if (trained)  // x^0 = nrm((P ; F))
-    ops.normalise_backward(m.P.gradient, this->users(d_x), m.P.value);
-  if (!m.linear) return;
+    ops.normalise_backward(m.P->gradient, this->users(d_x), m.P->value);
+  if (!m.W) return;
   ops.normalise_backward(this->items(d_x), this->items(d_x), m.F);
-  m.W.backward(ops, {}, this->items(d_x), m.X);  // F = X W + b
+  m.W->backward(ops, {}, this->items(d_x), m.X);  // F = X W + b
 }
 
 std::vector<Setting> settings() {

@@ -5,17 +5,16 @@
 namespace bm3 {
 
 template <class T>
-Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& parameters,
+Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& tables,
                 const std::vector<Loss>& losses, size_t feature_rows)
-    : parameters_(setup.ops, parameters),
+    : parameters_(setup.ops),
       ops(setup.ops),
       graph(setup.graph),
       loader(setup.loader),
       d(setup.settings.whole("dim")),
-      E{parameters_.values().at, graph.n_nodes(), d},
-      d_E{parameters_.gradients().at, graph.n_nodes(), d},
       losses_(losses),
       sums_(ops, losses.size()) {
+  for (const auto& table : tables) (E_u ? E_i : E_u) = add(table);
   tuned_ = setup.settings.knows("features") && setup.settings.has("features", "tuned");
   for (const auto& m : setup.modalities)
     features_.emplace_back(ops, m.name, graph.n_items, m.dim,
@@ -33,10 +32,10 @@ std::vector<Features<T>*> Model<T>::tuned_features() {
 }
 
 template <class T>
-std::vector<Linear<T>> Model<T>::linear_layers() const {
-  std::vector<Linear<T>> out;
-  for (const auto& e : features_) out.push_back(parameters_.linear(e.name));
-  return out;
+void Model<T>::allocate() {
+  parameters_.allocate();
+  E = {parameters_.values().at, graph.n_nodes(), d};
+  d_E = {parameters_.gradients().at, graph.n_nodes(), d};
 }
 
 template <class T>
@@ -73,7 +72,7 @@ Trace Model<T>::look(const std::string& name, const std::string& equation, Matri
 template <class T>
 std::vector<Trace> Model<T>::look_at_layers(size_t n_layers, const std::string& equation) {
   std::vector<Trace> out;
-  Table<T> x(ops, E.rows, d), y(ops, E.rows, d);
+  Table<T> x = node_table(), y = node_table();
   for (size_t l = 1; l <= n_layers; ++l) {
     ops.propagate(y, l > 1 ? x : E, E, T(1), T(0), T(0), graph);
     std::swap(x, y);

@@ -21,7 +21,7 @@ struct ModalityShape {
 
 /// Whether these are the features of images, to which the released code of some models gives
 /// another part than to the rest.
-inline bool is_visual(const ModalityShape& m) { return m.name == "image"; }
+inline bool is_visual(const std::string& modality) { return modality == "image"; }
 
 /// What a model is made of. The loader bounds the rows of its batches.
 template <class T>
@@ -55,6 +55,12 @@ struct Mask {
   double* rate = nullptr;  // on the device, if it is drawn, too; in a golden: rate.online
 };
 
+/// What `begin_epoch` draws: whole numbers [rows, cols], by their name in a golden.
+struct EpochDraw {
+  std::string name;
+  size_t rows = 0, cols = 0;  // 0: nothing
+};
+
 /// An intermediate result on the host, for goldens and for a reader of them.
 struct Trace {
   std::string name, equation;
@@ -66,29 +72,25 @@ struct Trace {
 template <class T>
 class Model {
  public:
-  /// Tuned features have gradients of at most `feature_rows` rows; 0: of a batch's items.
-  Model(const Setup<T>& setup, const std::vector<ParameterShape>& parameters,
+  /// `tables`: the first parameters, users' and items'. A model adds the others as it is made; they
+  /// have memory from `allocate` on. Tuned features have gradients of at most `feature_rows` rows;
+  /// 0: of a batch's items.
+  Model(const Setup<T>& setup, const std::vector<ParameterShape>& tables,
         const std::vector<Loss>& losses, size_t feature_rows = 0);
   virtual ~Model() = default;
+  void allocate();
 
   /// Computes what follows from the features as they were loaded, before training changes them.
   virtual void prepare() {}
   /// Draws what an epoch's steps take at random, keyed by (seed, epoch), and computes what they
   /// take as a constant. The parameters have their values.
   virtual void begin_epoch(uint64_t, size_t) {}
-  /// Returns k, the number of each user's neighbours that `begin_epoch` draws; 0 where it draws
-  /// none.
-  virtual size_t n_neighbours() const { return 0; }
-  /// Takes these neighbours [n_users, k] instead of those drawn.
-  virtual void set_neighbours(const std::vector<int32_t>&) {}
   /// Draws what the next forward pass takes at random, keyed by (seed, *step).
   virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
   /// Returns the rows of tuned features that the next step's gradient has; all others are 0 there.
   virtual Rows feature_rows(const Batch& batch) const { return batch.items; }
   /// Whether the next step is the same sequence of operations as others of its sizes.
   virtual bool repeats() const { return true; }
-  /// Whether `embeddings` reads features.
-  virtual bool ranks_by_features() const { return false; }
   /// Adds the batch's losses to the running sums and keeps what `backward` reads.
   virtual void forward(const Batch& batch) = 0;
   /// Writes the gradient of L with respect to every parameter, and to the rows of tuned features.
@@ -107,10 +109,10 @@ class Model {
   virtual void hold_targets() {}
   /// Returns the masks that `draw` fills.
   virtual std::vector<Mask> masks(const Batch&) { return {}; }
-  /// Returns how many edges of the graph `begin_epoch` draws for its steps; 0 where it draws none.
-  virtual size_t n_kept_edges() const { return 0; }
-  /// Takes these edges, as many and distinct, instead of those drawn.
-  virtual void keep_edges(const std::vector<Interaction>&) {}
+  /// Returns the shape of what `begin_epoch` draws for its steps.
+  virtual EpochDraw epoch_draw() const { return {}; }
+  /// Takes these numbers instead of those drawn.
+  virtual void take_draw(const std::vector<int32_t>&) {}
   /// Returns the intermediate results of the last forward pass, in the order of the equations.
   virtual std::vector<Trace> trace(const Batch& batch) = 0;
 
@@ -129,9 +131,18 @@ class Model {
   Parameters<T> parameters_;
 
  protected:
-  const Parameter<T>& parameter(const std::string& name) const { return parameters_.at(name); }
-  /// The linear layers of the modalities, which have their names.
-  std::vector<Linear<T>> linear_layers() const;
+  const Parameter<T>* add(const ParameterShape& shape) { return parameters_.add(shape); }
+  Linear<T> add_linear(const std::string& name, size_t in, size_t out, const Law& law) {
+    return parameters_.add_linear(name, in, out, law);
+  }
+  /// Adds a linear layer to d columns for each modality, of its name.
+  template <class LawOf>
+  std::vector<Linear<T>> add_projections(const LawOf& law) {
+    std::vector<Linear<T>> out;
+    for (const auto& e : features_)
+      out.push_back(add_linear(e.name, e.value.cols, d, law(e.value.cols)));
+    return out;
+  }
   /// The running sum of the k-th loss, on the device, and its weight.
   double* loss(size_t k) { return sums_.data() + k; }
   double weight(size_t k) const { return losses_[k].weight; }
@@ -153,7 +164,8 @@ class Model {
   const BatchLoader& loader;
   const size_t d;  // size of an embedding
   /// Users' rows, then items', of the two embedding tables, which are the first parameters.
-  const Matrix<T> E, d_E;
+  Matrix<T> E, d_E;
+  const Parameter<T>*E_u = nullptr, *E_i = nullptr;
 
  private:
   std::vector<Features<T>> features_;
@@ -208,7 +220,9 @@ struct ModelKind {
 /// Returns a new M<T>: what a kind makes its models by.
 template <template <class> class M, class T>
 std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
-  return std::make_unique<M<T>>(setup);
+  auto model = std::make_unique<M<T>>(setup);
+  model->allocate();
+  return model;
 }
 
 ModelKind bm3_kind();

@@ -14,18 +14,12 @@ size_t width(const Setup<T>& s) {
   return s.settings.whole("dim") * (s.modalities.empty() ? 1 : 2);
 }
 
-/// P [U, w], Q [I, d], and the rows of W for each modality in turn: x W = sum of x_m W_m.
+/// P [U, w] and Q [I, d].
 template <class T>
-std::vector<ParameterShape> shapes(const Setup<T>& s) {
-  const size_t d = s.settings.whole("dim"), w = width(s);
-  const size_t n_users = s.graph.n_users, n_items = s.graph.n_items;
-  std::vector<ParameterShape> out = {{"user_embedding", n_users, w, xavier_uniform(n_users, w)},
-                                     {"item_embedding", n_items, d, xavier_uniform(n_items, d)}};
-  size_t inputs = 0;  // of W as a whole
-  for (const auto& m : s.modalities) inputs += m.dim;
-  for (const auto& m : s.modalities)
-    out.push_back({m.name + ".weight", m.dim, d, xavier_normal(inputs, d)});
-  if (!s.modalities.empty()) out.push_back({"bias", 1, d, zeros()});
+std::vector<ParameterShape> tables(const Setup<T>& s) {
+  auto out = embedding_tables(s, xavier_uniform);
+  out[0].cols = width(s);
+  out[0].law = xavier_uniform(out[0].rows, width(s));
   return out;
 }
 
@@ -33,20 +27,21 @@ template <class T>
 class Vbpr final : public Model<T> {
  public:
   explicit Vbpr(const Setup<T>& s)
-      : Model<T>(s, shapes(s), pair_losses(s.settings)),
+      : Model<T>(s, tables(s), pair_losses(s.settings)),
         w(width(s)),
-        P(this->parameter("user_embedding")),
-        Q(this->parameter("item_embedding")),
         pair(ops, pair_form(s.settings), reg_form(s.settings), s.loader.max_size()) {
-    for (const auto& m : s.modalities) W.push_back(this->parameter(m.name + ".weight"));
-    if (!W.empty()) b = this->parameter("bias");
+    size_t inputs = 0;  // of W as a whole: x W = sum of x_m W_m
+    for (const auto& m : s.modalities) inputs += m.dim;
+    for (const auto& m : s.modalities)
+      W.push_back(this->add({m.name + ".weight", m.dim, d, xavier_normal(inputs, d)}));
+    if (!W.empty()) b = this->add({"bias", 1, d, zeros()});
   }
 
   void forward(const Batch& batch) override {
     const auto v = v_(batch), d_v = d_v_(batch);
     const auto q = q_.slice(0, batch.items.n), z = z_.slice(0, batch.items.n);
-    ops.gather_rows(v.user(), P.value, batch.users);  // v_u = P_u
-    ops.gather_rows(q, Q.value, batch.items);
+    ops.gather_rows(v.user(), P->value, batch.users);  // v_u = P_u
+    ops.gather_rows(q, Q->value, batch.items);
     project(z, batch.items);                          // z_i = sum of x_m W_m + b
     concatenate(v.item(), q, z);                      // v_i = Q_i (+) z_i
     pair.forward(this->loss(bpr), d_v, v, batch);     // L_bpr = mean of -ln sigma(v_u.(v_p - v_n))
@@ -61,16 +56,16 @@ class Vbpr final : public Model<T> {
     ops.copy_columns(d_q, 0, d_v.item(), 0, d);
     if (!W.empty()) ops.copy_columns(d_z, 0, d_v.item(), d, d);
     for (size_t m = 0; m < W.size(); ++m)  // features are constants
-      ops.linear_backward({}, W[m].gradient, m == 0 ? b.gradient : Matrix<T>{}, d_z, x(m),
-                          batch.items, W[m].value);
-    scatter_rows<T>(ops, Q.gradient, d_q, batch.items);
-    scatter_rows<T>(ops, P.gradient, d_v.user(), batch.users);
+      ops.linear_backward({}, W[m]->gradient, m == 0 ? b->gradient : Matrix<T>{}, d_z, x(m),
+                          batch.items, W[m]->value);
+    scatter_rows<T>(ops, Q->gradient, d_q, batch.items);
+    scatter_rows<T>(ops, P->gradient, d_v.user(), batch.users);
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = v_u . v_i
     project(all_z, {});
-    concatenate(all_v, Q.value, all_z);
-    return {P.value, all_v};
+    concatenate(all_v, Q->value, all_z);
+    return {P->value, all_v};
   }
 
   std::vector<Trace> trace(const Batch& batch) override {
@@ -88,7 +83,7 @@ class Vbpr final : public Model<T> {
   /// z = x[items] W + b
   void project(Matrix<T> z, Rows items) {
     for (size_t m = 0; m < W.size(); ++m)
-      ops.linear_forward(z, x(m), items, W[m].value, m == 0 ? b.value : Matrix<T>{});
+      ops.linear_forward(z, x(m), items, W[m]->value, m == 0 ? b->value : Matrix<T>{});
   }
   /// v = q (+) z
   void concatenate(Matrix<T> v, Matrix<const T> q, Matrix<const T> z) {
@@ -97,9 +92,9 @@ class Vbpr final : public Model<T> {
   }
 
   const size_t w;
-  const Parameter<T> P, Q;
-  std::vector<Parameter<T>> W;  // by modality
-  Parameter<T> b{};
+  const Parameter<T>*P = this->E_u, *Q = this->E_i;
+  std::vector<const Parameter<T>*> W;  // by modality
+  const Parameter<T>* b = nullptr;
   PairLoss<T> pair;
   BatchRows<T> v_{ops, loader, w}, d_v_{ops, loader, w};
   Table<T> q_{ops, loader.max_items(), d}, z_{ops, loader.max_items(), d};  // or their gradients

@@ -97,6 +97,13 @@ class Array {
   void upload(const std::vector<E>& host) {
     device_->upload(data_, host.data(), host.size() * sizeof(E));
   }
+  /// Takes these elements: in the memory there is, if they are as many.
+  void assign(Device& device, const std::vector<E>& host) {
+    if (size_ == host.size() && device_)
+      upload(host);
+    else
+      *this = Array(device, host);
+  }
 
  private:
   void swap(Array& other) noexcept {

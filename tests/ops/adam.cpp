@@ -82,7 +82,9 @@ TYPED_TEST(AdamTest, LazyRowsHaveTheBitsOfDenseOnes) {
     const auto [end, dense_end, now] = this->same_bytes([&] {
       Random random(d + 1);
       Features<T> lazy(*this->ops, "image", height, d, n);
-      Parameters<T> dense(*this->ops, {{"image", height, d, {}}});
+      Parameters<T> dense(*this->ops);
+      dense.add({"image", height, d, {}});
+      dense.allocate();
       const auto& [value, gradient] = std::tie(dense.all()[0].value, dense.all()[0].gradient);
       lazy.memory.upload(start);
       this->ops->gather_rows(value, lazy.value, {nullptr, height});
