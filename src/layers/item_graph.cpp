@@ -6,13 +6,6 @@
 namespace bm3 {
 namespace {
 
-/// Gives entries, which lie in the order of a matrix's, that matrix's weights.
-template <class T>
-void take_weights(std::vector<Entry>& entries, const Sparse<T>& from) {
-  const std::vector<T> weight = from.weight.host();
-  for (size_t e = 0; e < entries.size(); ++e) entries[e].weight = static_cast<double>(weight[e]);
-}
-
 size_t at(int32_t index) { return static_cast<size_t>(index); }
 
 /// Adds w times each row's sum of weights.
@@ -25,45 +18,41 @@ void take_inverse_roots(std::vector<double>& r) {
   for (double& x : r) x = x > 0 ? 1 / std::sqrt(x) : 0;
 }
 
-/// Returns the entries of these lists in a matrix's order: by row, then by column.
-std::vector<Entry> ordered(const std::vector<int32_t>& lists, size_t n) {
-  std::vector<Entry> out = entries_of(lists, n);
-  std::sort(out.begin(), out.end(), [](const Entry& a, const Entry& b) {
-    return std::pair(a.row, a.column) < std::pair(b.row, b.column);
-  });
-  return out;
-}
-
 }  // namespace
 
 template <class T>
 ItemGraph<T>::ItemGraph(Ops<T>& ops, size_t n_items, size_t d, size_t n_modalities, size_t k,
                         double lambda)
-    : ops_(ops), n_(n_items), d_(d), k_(std::min(k, n_items)), lambda_(lambda),
-      learnt_(n_modalities) {
+    : ops_(ops), n_(n_items), k_(std::min(k, n_items)), lambda_(lambda), learnt_(n_modalities) {
   const std::vector<Entry> some(n_ * k_, Entry{0, 0, 0});
   for (Learnt& of : learnt_) {
-    for (auto* x : {&of.z, &of.u, &of.d_z}) *x = Array<T>(ops, n_ * d_);
-    for (auto* matrix : {&of.K, &of.O}) *matrix = make_sparse<T>(ops, n_, n_, some);
-    of.d_entry = Array<T>(ops, n_ * k_);
+    for (auto* x : {&of.z, &of.u, &of.d_z}) *x = Table<T>(ops, n_, d);
+    for (auto* cosines : {&of.K, &of.O}) cosines->on_device = make_sparse<T>(ops, n_, n_, some);
+    of.d_entry = Table<T>(ops, n_ * k_, 1);
   }
   A_ = make_sparse<T>(ops, n_, n_, {2 * n_modalities * n_ * k_, Entry{0, 0, 0}});
 }
 
 template <class T>
+void ItemGraph<T>::choose(Cosines& out, Matrix<T> unit, ConstMatrix<T> x) {
+  ops_.normalise_forward(unit, x);
+  out.entries = entries_of(nearest_rows<T>(ops_, x, k_), n_);
+  replace(ops_, out.on_device, out.entries);
+  weigh_by_products<T>(ops_, out.on_device, unit);
+  const std::vector<T> weight = out.on_device.weight.host();
+  for (size_t e = 0; e < weight.size(); ++e)
+    out.entries[e].weight = static_cast<double>(weight[e]);
+}
+
+template <class T>
 void ItemGraph<T>::set_raw(size_t m, ConstMatrix<T> e) {
   Learnt& of = learnt_[m];
-  of.o = ordered(nearest_rows<T>(ops_, e, k_), n_);
-  replace(ops_, of.O, of.o);
-  Array<T> memory(ops_, e.size());
-  const Matrix<T> unit = memory.matrix(e.rows, e.cols);
-  ops_.normalise_forward(unit, e);
-  weigh_by_products<T>(ops_, of.O, unit);
-  take_weights(of.o, of.O);
+  Table<T> unit(ops_, e.rows, e.cols);
+  choose(of.O, unit, e);
   std::vector<double> s(n_);
-  add_row_sums(s, of.o, 1);
+  add_row_sums(s, of.O.entries, 1);
   take_inverse_roots(s);
-  for (Entry& x : of.o) x.weight *= s[at(x.row)] * s[at(x.column)];
+  for (Entry& x : of.O.entries) x.weight *= s[at(x.row)] * s[at(x.column)];
 }
 
 template <class T>
@@ -73,34 +62,29 @@ void ItemGraph<T>::build(ConstMatrix<T> mu) {
   for (size_t m = 0; m < learnt_.size(); ++m)  // w = softmax(mu)
     sum += learnt_[m].w = std::exp(static_cast<double>(on_host[m] - on_host[0]));
   s_.assign(n_, 0);
-  for (size_t m = 0; m < learnt_.size(); ++m) {
-    Learnt& of = learnt_[m];
-    const Matrix<T> u = of.u.matrix(n_, d_);
+  for (Learnt& of : learnt_) {
     of.w /= sum;
-    ops_.normalise_forward(u, z(m));
-    of.k = ordered(nearest_rows<T>(ops_, z(m), k_), n_);
-    replace(ops_, of.K, of.k);
-    weigh_by_products<T>(ops_, of.K, u);
-    take_weights(of.k, of.K);
-    add_row_sums(s_, of.k, of.w);
+    choose(of.K, of.u, of.z);
+    add_row_sums(s_, of.K.entries, of.w);
   }
   take_inverse_roots(s_);
   std::vector<Entry> all;
   for (const Learnt& of : learnt_) {
-    for (const Entry& e : of.k)
+    for (const Entry& e : of.K.entries)
       all.push_back({e.row, e.column,
                      (1 - lambda_) * of.w * s_[at(e.row)] * e.weight * s_[at(e.column)]});
-    for (const Entry& e : of.o) all.push_back({e.row, e.column, lambda_ * of.w * e.weight});
+    for (const Entry& e : of.O.entries)
+      all.push_back({e.row, e.column, lambda_ * of.w * e.weight});
   }
   replace(ops_, A_, std::move(all));
 }
 
 template <class T>
-std::vector<T> ItemGraph<T>::products(Learnt& of, const Sparse<T>& places, ConstMatrix<T> d_h,
+std::vector<T> ItemGraph<T>::products(Table<T>& d_entry, const Cosines& places, ConstMatrix<T> d_h,
                                       ConstMatrix<T> Q) {
-  ops_.zero(of.d_entry.data(), of.d_entry.size() * sizeof(T));
-  ops_.edge_dot(of.d_entry.matrix(n_ * k_, 1), d_h, Q, places.rows(), 1);
-  return of.d_entry.host();
+  ops_.zero(d_entry);
+  ops_.edge_dot(d_entry, d_h, Q, places.on_device.rows(), 1);
+  return d_entry.memory.host();
 }
 
 // d_A_ij = d_h_i . Q_j, and D = (1 - lambda) d_A. With A = s L s, d_s_i = sum_j D_ij L_ij s_j +
@@ -113,33 +97,34 @@ void ItemGraph<T>::build_backward(Matrix<T> d_mu, ConstMatrix<T> d_h, ConstMatri
   std::vector<std::vector<double>> D(learnt_.size());
   for (size_t m = 0; m < learnt_.size(); ++m) {
     Learnt& of = learnt_[m];
-    const std::vector<T> of_o = products(of, of.O, d_h, Q), of_k = products(of, of.K, d_h, Q);
-    for (size_t e = 0; e < of.o.size(); ++e)
-      d_w[m] += lambda_ * static_cast<double>(of_o[e]) * of.o[e].weight;
-    for (size_t e = 0; e < of.k.size(); ++e) {
-      const size_t i = at(of.k[e].row), j = at(of.k[e].column);
-      D[m].push_back((1 - lambda_) * static_cast<double>(of_k[e]));
-      d_s[i] += D[m][e] * of.w * of.k[e].weight * s_[j];
-      d_s[j] += D[m][e] * of.w * of.k[e].weight * s_[i];
+    const std::vector<Entry>&O = of.O.entries, &K = of.K.entries;
+    const auto of_O = products(of.d_entry, of.O, d_h, Q), of_K = products(of.d_entry, of.K, d_h, Q);
+    for (size_t e = 0; e < O.size(); ++e)
+      d_w[m] += lambda_ * static_cast<double>(of_O[e]) * O[e].weight;
+    for (size_t e = 0; e < K.size(); ++e) {
+      const size_t i = at(K[e].row), j = at(K[e].column);
+      D[m].push_back((1 - lambda_) * static_cast<double>(of_K[e]));
+      d_s[i] += D[m][e] * of.w * K[e].weight * s_[j];
+      d_s[j] += D[m][e] * of.w * K[e].weight * s_[i];
     }
   }
   double mean = 0;
   for (size_t m = 0; m < learnt_.size(); ++m) {
     Learnt& of = learnt_[m];
     std::vector<T> w_d_L;
-    for (size_t e = 0; e < of.k.size(); ++e) {
-      const size_t i = at(of.k[e].row), j = at(of.k[e].column);
+    for (size_t e = 0; e < of.K.entries.size(); ++e) {
+      const Entry& entry = of.K.entries[e];
+      const size_t i = at(entry.row), j = at(entry.column);
       const double d_r = -0.5 * s_[i] * s_[i] * s_[i] * d_s[i];
       const double d_L = s_[i] * D[m][e] * s_[j] + d_r;
-      d_w[m] += d_L * of.k[e].weight;
+      d_w[m] += d_L * entry.weight;
       w_d_L.push_back(static_cast<T>(of.w * d_L));
     }
-    of.d_entry.upload(w_d_L);
-    const Matrix<T> u = of.u.matrix(n_, d_), c = of.d_entry.matrix(n_ * k_, 1);
-    ops_.zero(d_z(m).at, d_z(m).size() * sizeof(T));
-    ops_.add_weighted(d_z(m), c, u, of.K.rows(), 1);
-    ops_.add_weighted(d_z(m), c, u, of.K.columns(), 1);
-    ops_.normalise_backward(d_z(m), d_z(m), z(m));
+    of.d_entry.memory.upload(w_d_L);
+    ops_.zero(of.d_z);
+    ops_.add_weighted(of.d_z, of.d_entry, of.u, of.K.on_device.rows(), 1);
+    ops_.add_weighted(of.d_z, of.d_entry, of.u, of.K.on_device.columns(), 1);
+    ops_.normalise_backward(of.d_z, of.d_z, of.z);
     mean += of.w * d_w[m];
   }
   std::vector<T> out;  // d_mu_m = w_m (d_w_m - sum of w d_w)

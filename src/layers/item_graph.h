@@ -19,8 +19,8 @@ class ItemGraph {
   /// Sets O_m from raw features [n_items, *].
   void set_raw(size_t m, ConstMatrix<T> e);
   /// Where z_m is to be put before `build`, and where `build_backward` leaves d_z_m [n_items, d].
-  Matrix<T> z(size_t m) { return learnt_[m].z.matrix(n_, d_); }
-  Matrix<T> d_z(size_t m) { return learnt_[m].d_z.matrix(n_, d_); }
+  Matrix<T> z(size_t m) { return learnt_[m].z; }
+  Matrix<T> d_z(size_t m) { return learnt_[m].d_z; }
   /// Makes A from mu [1, n_modalities] and z.
   void build(ConstMatrix<T> mu);
   /// Writes d_mu and d_z of h = A Q, from d_h and Q.
@@ -34,20 +34,25 @@ class ItemGraph {
   std::vector<SavedArray> state();
 
  private:
-  struct Learnt {  // of a modality
-    Array<T> z, u, d_z;   // [n_items, d]
-    Sparse<T> K, O;
-    Array<T> d_entry;     // [n_items * k], by the entries of K or O
-    // On the host: entries of K and of O, w_m, and K's values as they were built.
-    std::vector<Entry> k, o;
+  /// The k largest cosines of each row, on the device and on the host.
+  struct Cosines {
+    Sparse<T> on_device;
+    std::vector<Entry> entries;
+  };
+  struct Learnt {        // of a modality
+    Table<T> z, u, d_z;  // [n_items, d]
+    Cosines K, O;        // O's entries are scaled
+    Table<T> d_entry;    // [n_items * k, 1], by the entries of K or O
     double w;
   };
+  /// unit = x / |x|, row by row, and their cosines.
+  void choose(Cosines& out, Matrix<T> unit, ConstMatrix<T> x);
   /// Returns dh/dA's products d_h_i . Q_j in the places (i, j) of a matrix.
-  std::vector<T> products(Learnt& of, const Sparse<T>& places, ConstMatrix<T> d_h,
+  std::vector<T> products(Table<T>& d_entry, const Cosines& places, ConstMatrix<T> d_h,
                           ConstMatrix<T> Q);
 
   Ops<T>& ops_;
-  const size_t n_, d_, k_;
+  const size_t n_, k_;
   const double lambda_;
   std::vector<Learnt> learnt_;
   std::vector<double> s_;  // r^-1/2

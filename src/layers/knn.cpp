@@ -63,6 +63,9 @@ std::vector<Entry> entries_of(const std::vector<int32_t>& lists, size_t n) {
   std::vector<Entry> out;
   for (size_t e = 0; e < lists.size(); ++e)
     out.push_back({static_cast<int32_t>(e / (lists.size() / n)), lists[e], 0});
+  std::sort(out.begin(), out.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.row, a.column) < std::pair(b.row, b.column);
+  });
   return out;
 }
 

@@ -13,7 +13,7 @@ namespace bm3 {
 template <class T>
 std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k);
 
-/// Returns entries of weight 0 [n, n]: row i has those of the columns lists[i].
+/// Returns entries of weight 0 [n, n], by row, then by column: row i has the columns lists[i].
 std::vector<Entry> entries_of(const std::vector<int32_t>& lists, size_t n);
 
 /// The weight of each entry of K (i, j) = x_i . x_j, the cosine where rows have length 1.
