@@ -56,9 +56,9 @@ class Bm3 final : public Model<T> {
           ops.gather_rows(h.nodes(), H, batch.nodes);
           regulariser_forward(h, batch);
         });
-    predictor.forward(ops, p.all, h.all);          // h~ = h W_p + b_p [Eq. 6]
-    const Blocks<View<T>> view = views(h, batch);                // h', no gradient [Eq. 5]
-    const Pairs each_item{batch.items.n, batch.by_item.begin};   // as often as it occurs
+    predictor.forward(ops, p.all, h.all);                       // h~ = h W_p + b_p [Eq. 6]
+    const Blocks<View<T>> view = views(h, batch);               // h', no gradient [Eq. 5]
+    const Pairs each_item{batch.items.n, batch.by_item.begin};  // as often as it occurs
     ops.zero(d_p.all);
     mean_ = 1 / static_cast<double>(batch.size);
     ops.both(
@@ -134,10 +134,10 @@ class Bm3 final : public Model<T> {
                             const Blocks<Matrix<T>>& h, const Batch& batch);
 
   const size_t M, n_layers;  // modalities; L
-  const double dropout;   // p, the probability to drop
-  const RegForm form;     // of the regulariser
-  std::vector<bool> on;   // the losses rec, align, mask
-  double mean_ = 0;       // 1 / B
+  const double dropout;      // p, the probability to drop
+  const RegForm form;        // of the regulariser
+  std::vector<bool> on;      // the losses rec, align, mask
+  double mean_ = 0;          // 1 / B
   const Linear<T> predictor;
   const std::vector<Linear<T>> projection;  // by modality
   Table<T> H = this->node_table(), ranked = this->node_table();

@@ -72,12 +72,12 @@ struct Trace {
 template <class T>
 class Model {
  public:
-  /// `tables`: the first parameters, users' and items'. A model adds the others as it is made; they
-  /// have memory from `allocate` on. Tuned features have gradients of at most `feature_rows` rows;
-  /// 0: of a batch's items.
+  /// `tables`: the first parameters, users' and items'; a model adds the others as it is made. Tuned
+  /// features have gradients of at most `feature_rows` rows; 0: of a batch's items.
   Model(const Setup<T>& setup, const std::vector<ParameterShape>& tables,
         const std::vector<Loss>& losses, size_t feature_rows = 0);
   virtual ~Model() = default;
+  /// Takes memory for the parameters, once all are added.
   void allocate();
 
   /// Computes what follows from the features as they were loaded, before training changes them.
@@ -131,6 +131,7 @@ class Model {
   Parameters<T> parameters_;
 
  protected:
+  /// Adds a parameter, or those of a linear layer, as Parameters does.
   const Parameter<T>* add(const ParameterShape& shape) { return parameters_.add(shape); }
   Linear<T> add_linear(const std::string& name, size_t in, size_t out, const Law& law) {
     return parameters_.add_linear(name, in, out, law);
