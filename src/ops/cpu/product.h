@@ -79,7 +79,11 @@ void multiply_panel(T* C, size_t c, size_t width, const RowOf& a, size_t step, c
 template <class T>
 void copy_panel(T* panel, size_t columns, const Factor<T>& B, size_t width, size_t depth) {
   for (size_t k = 0; k < depth; ++k, panel += columns) {
-    for (size_t j = 0; j < width; ++j) panel[j] = B.at[k * B.row + j * B.column];
+    const T* const row = B.at + k * B.row;
+    if (B.column == 1)
+      std::copy_n(row, width, panel);
+    else
+      for (size_t j = 0; j < width; ++j) panel[j] = row[j * B.column];
     std::fill(panel + width, panel + columns, T(0));
   }
 }

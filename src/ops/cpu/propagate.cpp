@@ -4,7 +4,7 @@
 namespace bm3 {
 namespace {
 
-constexpr int64_t ahead = 64;  // edges between the fetch of a row into cache and its use
+constexpr int64_t ahead = 32;  // edges between the fetch of a row into cache and its use
 
 /// y[0..width) = a s_r sum_j s_j x_j + b z_r over the neighbours j of node r: one tile of columns;
 /// x, y and z point to its first column, d apart from row to row.
