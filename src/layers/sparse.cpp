@@ -18,6 +18,19 @@ std::vector<int32_t> begins(size_t n, const std::vector<Entry>& entries, const K
   return begin;
 }
 
+/// Returns the entries in the order of their keys, in their old order where these are equal.
+template <class Key>
+std::vector<Entry> ordered(const std::vector<Entry>& entries, std::vector<int32_t> begin,
+                           const Key& key) {
+  std::vector<Entry> out(entries.size());
+  for (const Entry& e : entries)
+    out[static_cast<size_t>(begin[static_cast<size_t>(key(e))]++)] = e;
+  return out;
+}
+
+int32_t row_of(const Entry& e) { return e.row; }
+int32_t column_of(const Entry& e) { return e.column; }
+
 /// The arrays of a Sparse, on the host.
 template <class T>
 struct Arrays {
@@ -31,11 +44,9 @@ struct Arrays {
         throw Error("entry (" + std::to_string(e.row) + ", " + std::to_string(e.column) +
                     ") lies outside a matrix of " + std::to_string(n_rows) + " rows and " +
                     std::to_string(n_columns) + " columns");
-    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-      return std::pair(a.row, a.column) < std::pair(b.row, b.column);
-    });
-    begin = begins(n_rows, entries, [](const Entry& e) { return e.row; });
-    begin_t = begins(n_columns, entries, [](const Entry& e) { return e.column; });
+    begin = begins(n_rows, entries, row_of);
+    begin_t = begins(n_columns, entries, column_of);
+    entries = ordered(ordered(entries, begin_t, column_of), begin, row_of);
     row_t.resize(entries.size());
     entry_t.resize(entries.size());
     std::vector<int32_t> next = begin_t;
