@@ -1,7 +1,5 @@
 #include "ops/cpu/cpu_ops.h"
 
-#include <sys/mman.h>
-
 #include <chrono>
 #include <cstring>
 #include <new>
@@ -9,15 +7,6 @@
 #include "error.h"
 
 namespace bm3 {
-namespace {
-
-constexpr size_t huge_page = size_t{1} << 21;  // rows here and there then need fewer translations
-
-std::align_val_t alignment(size_t bytes) {
-  return std::align_val_t{bytes < huge_page ? size_t{64} : huge_page};
-}
-
-}  // namespace
 
 template <class T>
 CpuOps<T>::CpuOps(int threads) : threads_(threads > 0 ? threads : omp_get_max_threads()) {
@@ -31,11 +20,10 @@ std::string CpuOps<T>::name() const {
 
 template <class T>
 void* CpuOps<T>::allocate(size_t bytes) {
-  void* memory = ::operator new(bytes, alignment(bytes), std::nothrow);
+  void* memory = ::operator new(bytes, std::align_val_t{64}, std::nothrow);
   if (!memory)
     throw Error("out of memory: " + std::to_string(bytes >> 20) +
                 " MiB asked for; a smaller data set, --batch or --dim needs less");
-  if (bytes >= huge_page) madvise(memory, bytes, MADV_HUGEPAGE);  // where refused, small pages do
   blocks_[memory] = bytes;
   most_ = std::max(most_, allocated());
   return memory;
@@ -43,10 +31,8 @@ void* CpuOps<T>::allocate(size_t bytes) {
 
 template <class T>
 void CpuOps<T>::release(void* memory) noexcept {
-  const auto block = blocks_.find(memory);
-  if (block == blocks_.end()) return;
-  ::operator delete(memory, alignment(block->second));
-  blocks_.erase(block);
+  blocks_.erase(memory);
+  ::operator delete(memory, std::align_val_t{64});
 }
 
 template <class T>
