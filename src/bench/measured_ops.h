@@ -213,9 +213,10 @@ class MeasuredOps final : public Ops<float> {
             [&] { ops_->adam(p, m, v, g, time); });
   }
   void adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) override {
-    // As if one step were due in each row; how many are depends on the rows.
-    const double entries = num(at.rows.n) * num(at.p.cols);
-    measure("Adam of features: replay", 13 * entries, 24 * entries,
+    // Of each row that waits what is due, with gradients of 0; m, v and p move once.
+    const Count waiting = due(at, time, lag);
+    measure("Adam of features: replay", 8 * waiting.pairs * num(at.p.cols),
+            24 * waiting.rows * num(at.p.cols) + 4 * num(at.rows.n) + index(at.rows),
             [&] { ops_->adam_replay(at, time, lag); });
   }
   void adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) override {
@@ -258,6 +259,25 @@ class MeasuredOps final : public Ops<float> {
     ops_->download(begin.data(), pairs.begin, begin.size() * sizeof(int32_t));
     Count out{0, static_cast<double>(begin.back() - begin.front())};
     for (size_t r = 0; r < pairs.n; ++r) out.rows += begin[r + 1] > begin[r] ? 1 : 0;
+    return out;
+  }
+  /// Counts the rows that wait, and as their pairs the steps that are due.
+  Count due(const AdamRows<T>& at, const AdamTime<T>& time, int lag) const {
+    if (!counting_) return {};
+    std::vector<uint32_t> last(at.p.rows);
+    std::vector<int32_t> rows(at.rows.n);
+    uint32_t step = 0;
+    ops_->download(last.data(), at.last, last.size() * sizeof(uint32_t));
+    ops_->download(&step, time.step, sizeof step);
+    if (at.rows.at) ops_->download(rows.data(), at.rows.at, rows.size() * sizeof(int32_t));
+    Count out;
+    for (size_t k = 0; k < rows.size(); ++k) {
+      const int64_t row = at.rows.at ? rows[k] : static_cast<int64_t>(k);
+      if (row < 0 || last[static_cast<size_t>(row)] == 0) continue;
+      const int64_t steps = int64_t{step} + lag - last[static_cast<size_t>(row)];
+      out.rows += steps > 0 ? 1 : 0;
+      out.pairs += static_cast<double>(std::max<int64_t>(steps, 0));
+    }
     return out;
   }
   void measure(const std::string& name, double flops, double bytes,

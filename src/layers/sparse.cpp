@@ -1,6 +1,5 @@
 #include "layers/sparse.h"
 
-#include <algorithm>
 #include <limits>
 
 #include "error.h"
@@ -16,6 +15,19 @@ std::vector<int32_t> begins(size_t n, const std::vector<Entry>& entries, const K
   for (size_t k = 0; k < n; ++k) begin[k + 1] += begin[k];
   return begin;
 }
+
+/// Returns the entries in the order of their keys, in their old order where these are equal.
+template <class Key>
+std::vector<Entry> ordered(const std::vector<Entry>& entries, std::vector<int32_t> begin,
+                           const Key& key) {
+  std::vector<Entry> out(entries.size());
+  for (const Entry& e : entries)
+    out[static_cast<size_t>(begin[static_cast<size_t>(key(e))]++)] = e;
+  return out;
+}
+
+int32_t row_of(const Entry& e) { return e.row; }
+int32_t column_of(const Entry& e) { return e.column; }
 
 }  // namespace
 
@@ -33,10 +45,9 @@ void replace(Device& device, Sparse<T>& S, std::vector<Entry> entries) {
       throw Error("entry (" + std::to_string(e.row) + ", " + std::to_string(e.column) +
                   ") lies outside a matrix of " + std::to_string(S.n_rows) + " rows and " +
                   std::to_string(S.n_columns) + " columns");
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::pair(a.row, a.column) < std::pair(b.row, b.column);
-  });
-  const auto begin_t = begins(S.n_columns, entries, [](const Entry& e) { return e.column; });
+  const auto begin = begins(S.n_rows, entries, row_of);
+  const auto begin_t = begins(S.n_columns, entries, column_of);
+  entries = ordered(ordered(entries, begin_t, column_of), begin, row_of);
   std::vector<int32_t> column, row_t(entries.size()), entry_t(entries.size()), next = begin_t;
   std::vector<T> weight;
   for (size_t k = 0; k < entries.size(); ++k) {
@@ -47,7 +58,7 @@ void replace(Device& device, Sparse<T>& S, std::vector<Entry> entries) {
     column.push_back(e.column);
     weight.push_back(static_cast<T>(e.weight));
   }
-  S.begin.assign(device, begins(S.n_rows, entries, [](const Entry& e) { return e.row; }));
+  S.begin.assign(device, begin);
   S.column.assign(device, column);
   S.begin_t.assign(device, begin_t);
   S.row_t.assign(device, row_t);

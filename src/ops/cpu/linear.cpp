@@ -4,32 +4,40 @@
 namespace bm3 {
 namespace {
 
-constexpr size_t column_slice = 126;  // columns of x whose part of d_W one thread computes
-static_assert(2 * column_slice == depth_block);
+constexpr size_t column_slice = 192;  // columns of x whose part of d_W one thread computes
+constexpr size_t slice_rows = 168;    // rows of x that are copied at once
+constexpr size_t near = 16;           // rows between the fetch of a row into cache and its copy
 
 /// part [width, out] = x[rows first .. last]^T d_y in `width` columns of x. A block of rows at a
-/// time is copied into `copy` [depth_block, width], while the next one is fetched into cache.
+/// time is copied into one half of `copy` [2 * slice_rows, width], row by row during the product of
+/// the block before.
 template <class T>
 void add_up_rows(T* part, T* copy, ConstMatrix<T> x, Rows rows, size_t column, size_t width,
                  ConstMatrix<T> d_y, size_t first, size_t last) {
-  for (size_t r0 = first; r0 < last; r0 += depth_block) {
-    const size_t n = std::min(depth_block, last - r0);
-    for (size_t r = 0; r < n; ++r) {
-      const int64_t row = rows[r0 + r];
-      if (row < 0)
-        std::fill_n(copy + r * width, width, T(0));
-      else
-        std::copy_n(x.row(static_cast<size_t>(row)) + column, width, copy + r * width);
+  T* next = copy + slice_rows * width;
+  size_t done = first;  // rows that are copied
+  const auto copy_rows = [&](size_t end) {
+    for (; done < std::min(end, last); ++done) {
+      const int64_t row = rows[done], soon = done + near < last ? rows[done + near] : -1;
+      for (size_t k = 0; soon >= 0 && k < width; k += 64 / sizeof(T))
+        __builtin_prefetch(x.row(static_cast<size_t>(soon)) + column + k);
+      T* const to = next + (done - first) % slice_rows * width;
+      const T* const from = row < 0 ? nullptr : x.row(static_cast<size_t>(row)) + column;
+      if (!from) std::fill_n(to, width, T(0));
+#pragma omp simd
+      for (size_t k = 0; k < (from ? width : 0); ++k) to[k] = from[k];
     }
+  };
+  copy_rows(first + slice_rows);
+  for (size_t r0 = first; r0 < last; r0 += slice_rows) {
+    std::swap(copy, next);
     const auto row_of_product = [&](size_t c) {
-      const size_t ahead = r0 + depth_block + 2 * c;
-      for (size_t r = ahead; r < std::min(last, ahead + 2); ++r)
-        for (size_t k = 0; rows[r] >= 0 && k < width; k += 64 / sizeof(T))
-          __builtin_prefetch(x.row(static_cast<size_t>(rows[r])) + column + k);
+      copy_rows(r0 + slice_rows + (c + 1) * slice_rows / width);
       return copy + c;
     };
     multiply<T>(part, d_y.cols, row_of_product, width, {d_y.row(r0), d_y.cols, 1}, width, d_y.cols,
-                n, r0 > first);
+                std::min(slice_rows, last - r0), r0 > first);
+    copy_rows(r0 + 2 * slice_rows);
   }
 }
 
@@ -59,14 +67,19 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (d_x.at) {
-    shared_.resize(std::max(shared_.size(), W.size()));  // W^T
-    for_blocks(in, row_block, [&](size_t, size_t first, size_t last) {
-      for (size_t i = first; i < last; ++i)
-        for (size_t j = 0; j < out; ++j) shared_[j * in + i] = W.row(i)[j];
+    constexpr size_t columns = tile_columns<T>;
+    const size_t panels = (in + columns - 1) / columns;
+    shared_.resize(std::max(shared_.size(), panels * columns * out));  // W^T
+    for_blocks(in, columns, [&](size_t panel, size_t first, size_t last) {
+      copy_panel<T>(&shared_[panel * columns * out], columns, {W.row(first), 1, out}, last - first,
+                    out);
     });
     for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
-      multiply<T>(d_x.row(first), in, [&](size_t r) { return d_y.row(first + r); }, 1,
-                  {shared_.data(), in, 1}, last - first, in, out, false);
+      for (size_t panel = 0; panel < panels; ++panel)
+        multiply<T>(d_x.row(first) + panel * columns, in,
+                    [&](size_t r) { return d_y.row(first + r); }, 1,
+                    {&shared_[panel * columns * out], columns, 1}, last - first,
+                    std::min(columns, in - panel * columns), out, false);
     });
   }
 
@@ -80,23 +93,24 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
   for_blocks(blocks * slices, 1, [&](size_t task, size_t, size_t) {
     const size_t first = task / slices * rows_each, last = std::min(n, first + rows_each);
     const size_t column = task % slices * column_slice, width = std::min(column_slice, in - column);
-    T* part = shared_.data() + task / slices * matrix;
-    add_up_rows(part + column * out, scratch(depth_block * width), x, rows, column, width, d_y,
+    T* const part = blocks == 1 ? d_W.at : shared_.data() + task / slices * matrix;
+    add_up_rows(part + column * out, scratch(2 * slice_rows * width), x, rows, column, width, d_y,
                 first, last);
-    if (column > 0) return;
-    T* sum = part + in * out;
+    if (column > 0 || !d_b.at) return;
+    T* const sum = blocks == 1 ? d_b.at : part + in * out;
     std::fill(sum, sum + out, T(0));
     for (size_t r = first; r < last; ++r)
+#pragma omp simd
       for (size_t j = 0; j < out; ++j) sum[j] += d_y.row(r)[j];
   });
-  for_blocks(matrix, 4096, [&](size_t, size_t first, size_t last) {
+  if (blocks == 1) return;
+  for_blocks(d_b.at ? in + 1 : in, 64, [&](size_t, size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) {
-      T sum = 0;
-      for (size_t block = 0; block < blocks; ++block) sum += shared_[block * matrix + i];
-      if (i < in * out)
-        d_W.at[i] = sum;
-      else if (d_b.at)
-        d_b.at[i - in * out] = sum;
+      T* const to = i < in ? d_W.row(i) : d_b.at;
+      std::fill(to, to + out, T(0));
+      for (size_t block = 0; block < blocks; ++block)
+#pragma omp simd
+        for (size_t j = 0; j < out; ++j) to[j] += shared_[block * matrix + i * out + j];
     }
   });
 }

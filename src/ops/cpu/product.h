@@ -7,25 +7,11 @@
 
 namespace bm3 {
 
-#if defined(__AVX512F__)
-constexpr size_t vector_bytes = 64, tile_vectors = 4;
-#elif defined(__AVX__)
-constexpr size_t vector_bytes = 32, tile_vectors = 2;
-#else
-constexpr size_t vector_bytes = 16, tile_vectors = 2;
-#endif
+constexpr size_t tile_vectors = vector_bytes == 64 ? 4 : 2;
 constexpr size_t tile_rows = 6;      // of tile_vectors sums: with their factors, all registers
 constexpr size_t depth_block = 252;  // factors of a sum that are read before the next tile's
 template <class T>
-constexpr size_t lanes = vector_bytes / sizeof(T);
-template <class T>
 constexpr size_t tile_columns = tile_vectors * lanes<T>;
-
-/// Neighbouring numbers that one instruction takes.
-template <class T>
-struct Lanes {
-  typedef T Vector __attribute__((vector_size(vector_bytes), aligned(sizeof(T)), may_alias));
-};
 
 /// The elements of a factor in memory: (i, k) lies at at[i * row + k * column].
 template <class T>
@@ -79,7 +65,11 @@ void multiply_panel(T* C, size_t c, size_t width, const RowOf& a, size_t step, c
 template <class T>
 void copy_panel(T* panel, size_t columns, const Factor<T>& B, size_t width, size_t depth) {
   for (size_t k = 0; k < depth; ++k, panel += columns) {
-    for (size_t j = 0; j < width; ++j) panel[j] = B.at[k * B.row + j * B.column];
+    const T* const row = B.at + k * B.row;
+    if (B.column == 1)
+      std::copy_n(row, width, panel);
+    else
+      for (size_t j = 0; j < width; ++j) panel[j] = row[j * B.column];
     std::fill(panel + width, panel + columns, T(0));
   }
 }

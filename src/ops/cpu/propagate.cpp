@@ -4,13 +4,13 @@
 namespace bm3 {
 namespace {
 
-constexpr int64_t ahead = 64;  // edges between the fetch of a row into cache and its use
+constexpr int64_t ahead = 32;  // edges between the fetch of a row into cache and its use
 
 /// y[0..width) = a s_r sum_j s_j x_j + b z_r over the neighbours j of node r: one tile of columns;
-/// x, y and z point to its first column, d apart from row to row.
+/// x, y and z point to its first column, d apart from row to row. Inlined it takes 15% longer.
 template <int width, class T>
-void propagate_row(T* y, const T* x, const T* z, T a, T b, const Graph<T>& graph, size_t r,
-                   size_t d) {
+[[gnu::noinline]] void propagate_row(T* y, const T* x, const T* z, T a, T b,
+                                     const Graph<T>& graph, size_t r, size_t d) {
   const int32_t* neighbour = graph.neighbour.data();
   const T* scale = graph.scale.data();
   const auto n_edges = static_cast<int64_t>(graph.neighbour.size());
@@ -42,16 +42,15 @@ void CpuOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, 
   shapes::propagate<T>(y, x, z, graph);
   const size_t d = y.cols;
   for_blocks(graph.n_nodes(), 256, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r) {
-      const T b = r < graph.n_users ? b_user : b_item;
-      size_t c = 0;
-      for (; c + 64 <= d; c += 64)
-        propagate_row<64>(y.row(r) + c, x.at + c, z.row(r) + c, a, b, graph, r, d);
-      for (; c + 8 <= d; c += 8)
-        propagate_row<8>(y.row(r) + c, x.at + c, z.row(r) + c, a, b, graph, r, d);
-      for (; c < d; ++c)
-        propagate_row<1>(y.row(r) + c, x.at + c, z.row(r) + c, a, b, graph, r, d);
-    }
+    const auto rows = [&](auto width, size_t c) {
+      for (size_t r = first; r < last; ++r)
+        propagate_row<width>(y.row(r) + c, x.at + c, z.row(r) + c, a,
+                             r < graph.n_users ? b_user : b_item, graph, r, d);
+    };
+    size_t c = 0;
+    for (; c + 64 <= d; c += 64) rows(std::integral_constant<int, 64>(), c);
+    for (; c + 8 <= d; c += 8) rows(std::integral_constant<int, 8>(), c);
+    for (; c < d; ++c) rows(std::integral_constant<int, 1>(), c);
   });
 }
 
