@@ -125,7 +125,7 @@ TEST_F(Cli, RefusesADamagedRun) {
     std::string file, from, to, words;
   } edits[] = {
       {"config.json", "{", "", damaged + "[json.exception.parse_error.101]"},
-      {"config.json", "bm3-run-2", "bm3-run-1", " is of another version: expected bm3-run-2"},
+      {"config.json", "bm3-run-3", "bm3-run-2", " is of another version: expected bm3-run-3"},
       {"config.json", "\"users\": 60", "\"users\": \"60\"", wrong_type},
       {"config.json", "\"tf32\": false", "\"tf32\": 0", wrong_type},
       {"config.json", "\"folder\"", "\"path\"", lacks("folder")},
