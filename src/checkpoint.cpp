@@ -1,22 +1,15 @@
 #include "checkpoint.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 
 #include "data/files.h"
-#include "metrics_json.h"
 #include "text.h"
 
 namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* format = "bm3-checkpoint-1";
+constexpr const char* format = "bm3-checkpoint-2";
 constexpr size_t piece = size_t{1} << 24;  // bytes that are on the host at a time
 
 // ---------------------------------------------------------------------------------- the position
@@ -74,48 +67,12 @@ Position position_of(const Json& json) {
 
 // -------------------------------------------------------------------------------------- the file
 
-/// A file that takes its name when it is whole and on the disk; until then PATH.part.
-class WholeFile {
- public:
-  explicit WholeFile(const fs::path& path)
-      : path_(path), part_(path.string() + ".part"), file_(std::fopen(part_.c_str(), "wb")) {
-    check(file_ != nullptr);
-  }
-  WholeFile(const WholeFile&) = delete;
-  WholeFile& operator=(const WholeFile&) = delete;
-  ~WholeFile() {
-    if (!file_) return;
-    std::fclose(file_);
-    std::remove(part_.c_str());
-  }
-  void write(const void* bytes, size_t n) { check(std::fwrite(bytes, 1, n, file_) == n); }
-  void finish() {
-    check(std::fflush(file_) == 0 && fsync(fileno(file_)) == 0);
-    check(std::rename(part_.c_str(), path_.c_str()) == 0);
-    std::fclose(std::exchange(file_, nullptr));
-    const int folder = open(path_.parent_path().c_str(), O_RDONLY | O_DIRECTORY);
-    if (folder < 0) return;  // the file has its name; whether that lasts is the system's affair
-    fsync(folder);
-    close(folder);
-  }
-
- private:
-  void check(bool right) const {
-    if (!right)
-      throw Error("cannot write " + path_.string() + " (" +
-                  std::generic_category().message(errno) + "): expected room for a checkpoint");
-  }
-  fs::path path_;
-  std::string part_;
-  std::FILE* file_;
-};
-
-/// The header of a .safetensors file: its texts, and the arrays that follow one another.
-std::string header_text(const Texts& about, const Position& position,
+/// The header of a .safetensors file: texts, and the arrays that follow one another.
+std::string header_text(const Json& about, const Position& position,
                         const std::vector<SavedArray>& arrays) {
-  Json header{{"__metadata__", about}};
-  header["__metadata__"]["format"] = format;
-  header["__metadata__"]["position"] = to_json(position).dump();
+  Json header;
+  header["__metadata__"] = {
+      {"format", format}, {"about", text_of(about)}, {"position", text_of(to_json(position))}};
   size_t end = 0;
   for (const SavedArray& array : arrays) {
     const size_t begin = std::exchange(end, end + array.bytes);
@@ -123,27 +80,45 @@ std::string header_text(const Texts& about, const Position& position,
                           {"shape", {array.rows, array.cols}},
                           {"data_offsets", {begin, end}}};
   }
-  std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = text_of(header);
   return text.append(7 - (text.size() + 7) % 8, ' ');  // arrays begin at a multiple of 8
 }
 
 }  // namespace
 
-Texts identity(const Dataset& data, const ModelKind& kind, const Settings& settings) {
-  Texts out{{"model", kind.name}};
-  for (const Setting& setting : settings.known())
-    out[option_name(setting.name)] = settings.text(setting.name);
+Json identity(const Dataset& data, const ModelKind& kind, const Settings& settings) {
   const Interactions& x = data.interactions;
-  std::string sizes = std::to_string(x.n_users) + " users, " + std::to_string(x.n_items) + " items";
-  for (const auto* part : {&x.train, &x.valid, &x.test})
-    sizes += ", " + std::to_string(part->size());
-  out["data"] = sizes + " interactions, hash " + std::to_string(checksum(x));
-  for (const auto& m : data.modalities)
-    out["data"] += ", " + m.name + " of " + std::to_string(m.dim);
-  return out;
+  Json modalities = Json::object(), values = Json::object();
+  for (const auto& m : data.modalities) modalities[m.name] = m.dim;
+  for (const Setting& s : settings.known())
+    values[s.name] = s.range.kind == Range::whole  ? Json(settings.whole(s.name))
+                     : s.range.kind == Range::real ? Json(settings.real(s.name))
+                                                   : Json(settings.text(s.name));
+  return {{"data",
+           {{"name", data.name},
+            {"synthetic", data.synthetic},
+            {"users", x.n_users},
+            {"items", x.n_items},
+            {"interactions", x.size()},
+            {"checksum", checksum(x)},
+            {"modalities", modalities}}},
+          {"model", kind.name},
+          {"settings", values}};
 }
 
-void write_checkpoint(const fs::path& path, const Texts& about, const Position& position,
+std::string difference(const Json& found, const Json& expected) {
+  Json same_keys;
+  for (const auto& [key, value] : expected.items()) same_keys[key] = found.at(key);
+  const Json changes = Json::diff(same_keys, expected);
+  if (changes.empty()) return "";
+  const std::string place = changes[0].at("path");
+  const Json::json_pointer at(place);
+  return "its " + place.substr(1) + " is " +
+         (same_keys.contains(at) ? same_keys[at] : Json()).dump() + ": expected " +
+         changes[0].value("value", Json()).dump();
+}
+
+void write_checkpoint(const fs::path& path, const Json& about, const Position& position,
                       Device& device, const std::vector<SavedArray>& arrays) {
   WholeFile file(path);
   const std::string text = header_text(about, position, arrays);
@@ -170,21 +145,16 @@ Checkpoint::Checkpoint(const fs::path& path)
                 " bytes, fewer than its header: expected a whole checkpoint of bm3");
   std::string text(length, '\0');
   file_.read(text.data(), static_cast<std::streamsize>(length));
-  try {
-    read_header(text, size - sizeof length - length);
-  } catch (const Json::exception& e) {
-    throw Error(path_ + " is damaged or no checkpoint of bm3: " + e.what() +
-                ": expected it as a run left it");
-  }
+  read_json(path_, [&] { read_header(text, size - sizeof length - length); });
 }
 
 void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
   const Json header = Json::parse(text);
-  about_ = header.at("__metadata__").get<Texts>();
-  if (this->text("format") != format)
-    throw Error(path_ + " is of the format " + in_quotes(this->text("format")) + ": expected " +
-                format);
-  position_ = position_of(Json::parse(this->text("position")));
+  const Json& texts = header.at("__metadata__");
+  if (texts.at("format") != format)
+    throw Error(path_ + " is of the format " + texts["format"].dump() + ": expected " + format);
+  about_ = Json::parse(texts.at("about").get<std::string>());
+  position_ = position_of(Json::parse(texts.at("position").get<std::string>()));
   size_t end = 0;
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
@@ -198,20 +168,6 @@ void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
   if (end != data_bytes)
     throw Error(path_ + " has " + std::to_string(data_bytes) + " bytes of arrays: expected " +
                 std::to_string(end) + " by its header");
-}
-
-const std::string& Checkpoint::text(const std::string& key) const {
-  const auto found = about_.find(key);
-  if (found == about_.end())
-    throw Error(path_ + " does not say its " + in_quotes(key) + ": expected a checkpoint of bm3");
-  return found->second;
-}
-
-void Checkpoint::expect(const Texts& about) const {
-  for (const auto& [key, value] : about)
-    if (text(key) != value)
-      throw Error(path_ + " is of another training, its " + key + " is " + text(key) +
-                  ": expected " + value);
 }
 
 void Checkpoint::load(Device& device, const std::vector<SavedArray>& arrays) {

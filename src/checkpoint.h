@@ -2,7 +2,6 @@
 // Checkpoints: how far a training is, in one .safetensors file, written whole or not at all.
 #include <filesystem>
 #include <fstream>
-#include <map>
 
 #include "layers/saved_array.h"
 #include "train.h"
@@ -16,13 +15,16 @@ struct Position {
   TrainResult result;  // of the epochs before it
 };
 
-/// Returns what tells one training's checkpoint from another's: the model, every setting, and the
-/// data by their sizes and the interactions' checksum.
-Texts identity(const Dataset& data, const ModelKind& kind, const Settings& settings);
+/// Returns what tells one training from another: the data by their sizes and the interactions'
+/// checksum, the model, and every setting, as a number where it is one.
+Json identity(const Dataset& data, const ModelKind& kind, const Settings& settings);
+/// Returns the first thing that `found` has otherwise than `expected`, in words; "" where there is
+/// none. `found` may say more. Throws Json's exceptions.
+std::string difference(const Json& found, const Json& expected);
 
-/// Writes a checkpoint with these texts and arrays. An older one keeps its name until the new one
-/// is on the disk. Throws when it cannot be written.
-void write_checkpoint(const std::filesystem::path& path, const Texts& about,
+/// Writes a checkpoint that says `about`, with these arrays. An older one keeps its name until the
+/// new one is on the disk. Throws when it cannot be written.
+void write_checkpoint(const std::filesystem::path& path, const Json& about,
                       const Position& position, Device& device,
                       const std::vector<SavedArray>& arrays);
 
@@ -31,11 +33,8 @@ class Checkpoint {
  public:
   /// Reads all but the arrays. Throws for a file that is missing, foreign, cut short or damaged.
   explicit Checkpoint(const std::filesystem::path& path);
-  /// Returns one of the texts. Throws where there is none.
-  const std::string& text(const std::string& key) const;
+  const Json& about() const { return about_; }
   const Position& position() const { return position_; }
-  /// Throws, with both values, unless the file has these texts.
-  void expect(const Texts& about) const;
   /// Copies the arrays to the device. Throws unless they are these, in this order, each of its type
   /// and sizes.
   void load(Device& device, const std::vector<SavedArray>& arrays);
@@ -49,7 +48,7 @@ class Checkpoint {
 
   std::string path_;
   std::ifstream file_;
-  Texts about_;
+  Json about_;
   Position position_;
   std::vector<Entry> entries_;  // in the order of their bytes
 };

@@ -212,21 +212,14 @@ void run(const RecommendOptions& options) {
   }
 }
 
-bool is_own(const Run& past, const Interactions& x) {
-  return x.size() == past.n_interactions &&
-         (past.checksum == 0 || past.checksum == checksum(x));
-}
-
 /// Reads the data that a run was trained on, where they are now.
 Dataset own_data(const Run& past) {
-  const fs::path path = past.data / past.name;
-  if (!past.data.empty() && !fs::exists(path))
-    throw Error("no data set " + path.string() + ": expected --data to say where it is now");
-  Dataset data = past.data.empty() ? synthetic_dataset(SyntheticSpec{}, past.name)
-                                   : load_dataset(past.data, past.name, past.split_seed);
-  if (!is_own(past, data.interactions))
-    throw Error(path.string() + " is not the data that the run was trained on: expected " +
-                std::to_string(past.n_interactions) + " interactions as they were, or --data");
+  const auto& [name, folder] = std::tie(past.options.name, past.options.data);
+  Dataset data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name)
+                                : find_dataset(past.options);
+  if (checksum(data.interactions) != past.checksum)
+    throw Error((folder / name).string() + " is not the data that the run was trained on: expected "
+                "it as it was, or --data");
   return data;
 }
 
@@ -244,12 +237,14 @@ void check_ids(const std::vector<std::string>& ids, const std::vector<std::strin
 /// other interactions of the same users and items.
 Dataset given_data(const Run& past, const fs::path& folder) {
   const fs::path own = absolute_path(folder), other = own / own.filename();
-  const bool holds = fs::exists(own / past.name);
+  const std::string& name = past.options.name;
+  const uint64_t seed = past.options.settings.whole("split-seed");
+  const bool holds = fs::exists(own / name);
   if (!holds && !fs::exists(other.string() + ".inter"))
-    throw Error("no data set " + (folder / past.name).string() + ": expected --data to hold it, or "
+    throw Error("no data set " + (folder / name).string() + ": expected --data to hold it, or "
                 "to be the folder of another");
-  Dataset data = holds ? load_dataset(folder, past.name, past.split_seed)
-                       : load_dataset(own.parent_path(), own.filename().string(), past.split_seed);
+  Dataset data = holds ? load_dataset(folder, name, seed)
+                       : load_dataset(own.parent_path(), own.filename().string(), seed);
   Interactions& x = data.interactions;
   if (x.n_users > past.n_users || x.n_items > past.n_items)
     throw Error(folder.string() + " has " + std::to_string(x.n_users) + " users and " +
@@ -306,8 +301,8 @@ void run(const EvalOptions& options) {
   const Dataset data = options.data.empty() ? own_data(past) : given_data(past, options.data);
   DeviceChoice device = options.device;
   if (device.device == "run") {
-    device.device = past.device == "cuda" ? "auto" : "cpu";
-    device.tf32 |= past.tf32;
+    device.device = past.options.device.device == "cuda" ? "auto" : "cpu";
+    device.tf32 |= past.options.device.tf32;
   }
   device = choose_device(device);
   const auto ops = choose_ops(device);
@@ -321,10 +316,10 @@ void run(const EvalOptions& options) {
   if (options.each_user)
     print_users(tested.of_each_user(lists.host()));
   else
-    print_figures({{"validation", valid}, {"test", test}}, data, *past.model);
+    print_figures({{"validation", valid}, {"test", test}}, data, *past.options.model);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());
   std::FILE* const to = options.each_user ? stderr : stdout;
-  if (!is_own(past, x)) {
+  if (past.checksum != checksum(x)) {
     std::fputs("other interactions than the run's: there are no figures to compare with\n", to);
     return;
   }

@@ -272,9 +272,7 @@ Command parse_command_line(int argc, const char* const* argv) {
       "real data."};
   app.get_formatter()->column_width(44);
   const ModelKind& model = named_model(argc, argv);
-  std::vector<Setting> settings = model.settings;
-  for (const Setting& setting : training_settings(model)) settings.push_back(setting);
-  TrainOptions train{"", "", "", {"all"}, &model, Settings(settings), {}};
+  TrainOptions train{"", "", "", {"all"}, &model, all_settings(model), {}};
   SynthOptions synth;
   ImportOptions import;
   RecommendOptions recommend;

@@ -18,8 +18,8 @@ struct TrainOptions {
   std::filesystem::path data;  // the folder that holds it; empty: "data", which need not be there
   std::filesystem::path out;   // empty: runs/NAME-MODEL-SEED-TIME-PROCESS
   std::vector<std::string> modalities;  // {"all"}, {"none"}, or names
-  const ModelKind* model;
-  Settings settings;  // the model's and the training's
+  const ModelKind* model = nullptr;
+  Settings settings{{}};  // the model's and the training's
   DeviceChoice device;
   bool resume = false;  // go on with the run `out`, which knows all but `data` and threads
 };

@@ -6,59 +6,47 @@
 #include "data/files.h"
 #include "data/lines.h"
 #include "data/npy.h"
-#include "metrics_json.h"
 #include "text.h"
 
 namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* format = "bm3-run-2";
+constexpr const char* format = "bm3-run-3";
 constexpr const char* a_run = "the folder that a run of bm3 left";
 // The last one tells what the folder is: it goes last where another run replaces the files.
 constexpr const char* run_files[] = {"log.csv",            "timing.csv",
                                      "user_embedding.npy", "item_embedding.npy",
                                      "top_k.tsv",          "config.json"};
 
-/// Every setting, as a number where it is one.
-Json to_json(const Settings& settings) {
-  Json out = Json::object();
-  for (const Setting& x : settings.known())
-    out[x.name] = x.range.kind == Range::whole  ? Json(settings.whole(x.name))
-                  : x.range.kind == Range::real ? Json(settings.real(x.name))
-                                                : Json(settings.text(x.name));
-  return out;
+Json config_of(const TrainOptions& options, const Dataset& data, const TrainResult& result) {
+  Json config = {{"format", format}, {"version", BM3_VERSION}};
+  config.update(identity(data, *options.model, options.settings));
+  config.update(about_run(options, data));
+  config.update({{"memory",
+                  {{"device_start_mib", static_cast<double>(result.allocated) / (1 << 20)}}},
+                 {"ended", result.ended},
+                 {"best_epoch", result.best_epoch},
+                 {"valid", to_json(result.valid)},
+                 {"test", to_json(result.test)}});
+  return config;
 }
 
-Json config_of(const TrainOptions& options, const Dataset& data, const TrainResult& result) {
-  const Interactions& x = data.interactions;
-  Json modalities = Json::array();
-  for (const auto& m : data.modalities) modalities.push_back({{"name", m.name}, {"dim", m.dim}});
-  return {
-      {"format", format},
-      {"version", BM3_VERSION},
-      {"data",
-       {{"name", data.name},
-        {"folder", data.folder.empty() ? "" : absolute_path(data.folder).string()},
-        {"synthetic", data.synthetic},
-        {"users", x.n_users},
-        {"items", x.n_items},
-        {"interactions", x.size()},
-        {"checksum", checksum(x)},
-        {"modalities", modalities}}},
-      {"model", options.model->name},
-      {"settings", to_json(options.settings)},
-      {"device",
-       {{"name", options.device.device},
-        {"products", product_kernels(options.device)},
-        {"tf32", options.device.tf32},
-        {"spmm", options.device.cusparse ? "cusparse" : "own"}}},
-      {"memory", {{"device_start_mib", static_cast<double>(result.allocated) / (1 << 20)}}},
-      {"ended", result.ended},
-      {"best_epoch", result.best_epoch},
-      {"valid", to_json(result.valid)},
-      {"test", to_json(result.test)},
-  };
+/// Returns the options with which a run began, by config.json or by what its checkpoint says.
+TrainOptions options_of(const Json& config) {
+  const ModelKind& model = model_kind(config.at("model"));
+  TrainOptions out{config.at("data").at("name"), config.at("folder").get<std::string>(), "", {},
+                   &model, all_settings(model), {}};
+  for (const auto& [name, dim] : config.at("data").at("modalities").items())
+    out.modalities.push_back(name);
+  if (out.modalities.empty()) out.modalities = {"none"};
+  for (const auto& [name, value] : config.at("settings").items())
+    out.settings.set(name, value.is_string() ? value.get<std::string>() : value.dump());
+  const Json& device = config.at("device");
+  out.device.device = device.at("name");
+  out.device.tf32 = device.at("tf32");
+  out.device.cusparse = device.at("spmm") == "cusparse";
+  return out;
 }
 
 std::string log_text(const std::vector<Epoch>& epochs) {
@@ -103,24 +91,6 @@ std::string top_k_text(const std::vector<int32_t>& lists, const Dataset& data) {
   }
   return out + "\n";
 }
-
-/// Gives config.json to `take`. Throws when that is no run's.
-template <class Take>
-void read_config(const fs::path& folder, const Take& take) {
-  const fs::path path = folder / "config.json";
-  std::ifstream file = open_file(path, a_run);
-  try {
-    const Json json = Json::parse(file);
-    if (json.at("format") != format)
-      throw Error(path.string() + " is of another version: expected " + format);
-    take(json);
-  } catch (const Json::exception& e) {
-    throw Error(path.string() + " is damaged: " + e.what() + ": expected it as the run left it");
-  }
-}
-
-/// Returns how a run ended; runs of earlier versions all came to their end.
-std::string ended(const Json& config) { return config.value("ended", std::string(complete)); }
 
 /// Reads what top_k_text wrote of the run's users into the run's lists and ids.
 void read_top_k(const fs::path& path, Run& run) {
@@ -193,8 +163,7 @@ void write_run(const fs::path& out, const TrainOptions& options, const Dataset& 
   if (options.resume)
     for (const char* file : run_files) fs::remove(out / file);
   PartFolder part(out);
-  const Json config = config_of(options, data, result);
-  part.append("config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  part.append("config.json", text_of(config_of(options, data, result), 2) + "\n");
   part.append("log.csv", log_text(result.epochs));
   part.append("timing.csv", timing_text(result.epochs));
   write_embedding(part, "user_embedding.npy", result.user, result.width);
@@ -205,58 +174,53 @@ void write_run(const fs::path& out, const TrainOptions& options, const Dataset& 
 
 fs::path checkpoint_path(const fs::path& out) { return absolute_path(out) += ".checkpoint"; }
 
-Texts about_run(const TrainOptions& options, const Dataset& data) {
-  const DeviceChoice& device = options.device;
-  return {{"name", data.name},
-          {"folder", data.folder.empty() ? "" : absolute_path(data.folder).string()},
-          {"modalities", join(options.modalities, ",")},
-          {"device", device.device},
-          {"tf32", device.tf32 ? "on" : "off"},
-          {"spmm", device.cusparse ? "cusparse" : "own"}};
+Json about_run(const TrainOptions& options, const Dataset& data) {
+  return {{"folder", data.folder.empty() ? "" : absolute_path(data.folder).string()},
+          {"device",
+           {{"name", options.device.device},
+            {"products", product_kernels(options.device)},
+            {"tf32", options.device.tf32},
+            {"spmm", options.device.cusparse ? "cusparse" : "own"}}}};
 }
 
 TrainOptions resumed_options(const TrainOptions& given) {
-  const Checkpoint checkpoint(checkpoint_path(given.out));
   TrainOptions options = given;
-  options.name = checkpoint.text("name");
-  if (given.data.empty()) options.data = checkpoint.text("folder");
-  options.modalities = split(checkpoint.text("modalities"), ',');
-  options.device.device = checkpoint.text("device");
-  options.device.tf32 = checkpoint.text("tf32") == "on";
-  options.device.cusparse = checkpoint.text("spmm") == "cusparse";
-  options.model = &model_kind(checkpoint.text("model"));
-  std::vector<Setting> known = options.model->settings;
-  for (const Setting& setting : training_settings(*options.model)) known.push_back(setting);
-  options.settings = Settings(known);
-  for (const Setting& setting : known)
-    options.settings.set(setting.name, checkpoint.text(option_name(setting.name)));
+  const fs::path path = checkpoint_path(given.out);
+  read_json(path.string(), [&] { options = options_of(Checkpoint(path).about()); });
+  options.out = given.out;
+  options.resume = true;
+  options.device.threads = given.device.threads;
+  if (!given.data.empty()) options.data = given.data;
   return options;
+}
+
+void read_config(const fs::path& folder, const std::function<void(const Json&)>& take) {
+  const fs::path path = folder / "config.json";
+  std::ifstream file = open_file(path, a_run);
+  read_json(path.string(), [&] {
+    const Json json = Json::parse(file);
+    if (json.at("format") != format)
+      throw Error(path.string() + " is of another version: expected " + format);
+    take(json);
+  });
 }
 
 bool is_complete(const fs::path& out) {
   std::error_code none;
   bool done = false;
   if (fs::exists(out / "config.json", none))
-    read_config(out, [&](const Json& json) { done = ended(json) == complete; });
+    read_config(out, [&](const Json& json) { done = json.at("ended") == complete; });
   return done;
 }
 
 Run read_run(const fs::path& folder) {
   Run run;
   read_config(folder, [&](const Json& json) {
-    const Json &data = json.at("data"), &device = json.at("device");
-    run.name = data.at("name");
-    run.data = data.at("folder").get<std::string>();
+    const Json& data = json.at("data");
+    run.options = options_of(json);
     run.n_users = data.at("users");
     run.n_items = data.at("items");
-    run.n_interactions = data.at("interactions");
-    run.checksum = data.value("checksum", uint64_t{0});
-    run.model = &model_kind(json.at("model"));
-    run.split_seed = json.at("settings").at("split-seed");
-    run.device = device.at("name");
-    run.tf32 = device.at("tf32");
-    run.result.ended = ended(json);
-    run.result.best_epoch = json.at("best_epoch");
+    run.checksum = data.at("checksum");
     run.result.valid = metrics_of(json.at("valid"));
     run.result.test = metrics_of(json.at("test"));
   });

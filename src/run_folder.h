@@ -25,30 +25,27 @@ void write_run(const std::filesystem::path& out, const TrainOptions& options, co
 /// Returns where the checkpoint of a run is: beside its folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& out);
 
-/// Returns what a run's checkpoint says besides the model, settings and data.
-Texts about_run(const TrainOptions& options, const Dataset& data);
+/// Returns what a run's checkpoint says besides its `identity`.
+Json about_run(const TrainOptions& options, const Dataset& data);
 
 /// Returns a run's options by its checkpoint, with the data folder and threads of `given` where it
 /// has some. Throws where there is no such checkpoint.
 TrainOptions resumed_options(const TrainOptions& given);
+
+/// Gives config.json to `take`. Throws, naming the file, where it is no run's or damaged.
+void read_config(const std::filesystem::path& folder, const std::function<void(const Json&)>& take);
 
 /// Whether a run in this folder has come to its end.
 bool is_complete(const std::filesystem::path& out);
 
 /// What `recommend` and `eval` need of a run.
 struct Run {
-  std::string name;            // of the data set,
-  std::filesystem::path data;  // in this folder; empty: the built-in stand-in
-  const ModelKind* model;
-  std::string device;  // "cpu" or "cuda"
-  bool tf32;           // products on the GPU in TF32
-  uint64_t split_seed;
+  TrainOptions options;  // with which it began; without a data folder: of the built-in stand-in
   int64_t n_users, n_items;
-  size_t n_interactions;
-  uint64_t checksum;  // of the interactions; 0 in runs of earlier versions
+  uint64_t checksum;  // of the interactions
   std::vector<std::string> user_ids, item_ids;  // original ids by number, those of items that are
                                                 // in a list; empty: not known
-  TrainResult result;  // without its epochs and what was allocated
+  TrainResult result;  // figures, vectors and lists
 };
 
 /// Reads a folder that `write_run` wrote, but for log.csv. Throws when a file is missing, damaged,

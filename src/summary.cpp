@@ -1,75 +1,38 @@
-#include "summary.h"
-
+// What the runs of a sweep come to: means over seeds, as a table and as files.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 
+#include "checkpoint.h"
 #include "data/files.h"
+#include "data/lines.h"
 #include "report.h"
+#include "run_folder.h"
+#include "sweep.h"
 #include "text.h"
 
 namespace bm3 {
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 namespace {
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
-// ----------------------------------------------------------------------------------- figures
-
-double number(const Json& config, const char* part, const char* name) {
-  return config.contains(part) && config[part].contains(name) ? config[part][name].get<double>()
-                                                              : unknown;
-}
-
-/// Throws unless the run that left `config` is the one that is asked for.
-void check_same(const Json& config, const SweepRun& run, const Dataset& data) {
-  const auto expect = [&](const std::string& what, const Json& found, const Json& wanted) {
-    if (found != wanted)
-      throw Error(run.options.out.string() + " is a run with " + what + " " + found.dump() +
-                  ": expected " + wanted.dump() + ", or another --out");
-  };
-  const Json& of_data = config.at("data");
-  const Interactions& x = data.interactions;
-  Json names = Json::array(), found_names = Json::array();
-  for (const auto& m : data.modalities) names.push_back(m.name);
-  for (const auto& m : of_data.at("modalities")) found_names.push_back(m.at("name"));
-  expect("the data set", of_data.at("name"), data.name);
-  expect("users", of_data.at("users"), x.n_users);
-  expect("items", of_data.at("items"), x.n_items);
-  expect("interactions", of_data.at("interactions"), x.size());
-  expect("modalities", found_names, names);
-  expect("model", config.at("model"), run.options.model->name);
-  const Settings& settings = run.options.settings;
-  for (const Setting& setting : settings.known())
-    expect(setting.name, config.at("settings").at(setting.name),
-           setting.range.kind == Range::whole  ? Json(settings.whole(setting.name))
-           : setting.range.kind == Range::real ? Json(settings.real(setting.name))
-                                               : Json(settings.text(setting.name)));
-}
-
-/// The columns of a CSV file, by name; what is no number is not known.
-std::map<std::string, std::vector<double>> read_columns(const fs::path& path) {
-  std::ifstream file = open_file(path, "a file of a run");
-  std::map<std::string, std::vector<double>> columns;
-  std::string line;
-  std::getline(file, line);
-  const Words names = split(line, ',');
-  while (std::getline(file, line)) {
-    const Words fields = split(line, ',');
-    for (size_t k = 0; k < names.size(); ++k) {
-      if (fields.size() != names.size())
-        throw Error(path.string() + " is damaged: expected " + join(names, ",") + " in each line");
-      double value = unknown;
-      parse(fields[k], value);
-      columns[names[k]].push_back(value);
-    }
-  }
-  return columns;
+/// Takes the figures that are in timing.csv.
+void read_timing(const fs::path& path, bool on_gpu, Figures& out) {
+  RecordReader records(path, "a file of a run");
+  Fields fields;
+  records.next(fields);  // epoch,train_seconds,valid_seconds,allocated_mib,process_mib
+  std::vector<double> taken, memory;
+  while (records.next(fields))
+    if (fields.size() != 5 || !parse(fields[1], taken.emplace_back()) ||
+        !parse(fields[on_gpu ? 3 : 4], memory.emplace_back()))
+      throw Error(records.where() + " is damaged: expected five numbers");
+  out[epochs] = static_cast<double>(taken.size());
+  out[seconds] = mean_of(taken).mean;
+  if (!memory.empty()) out[peak] = *std::max_element(memory.begin(), memory.end());
 }
 
 // ------------------------------------------------------------------------------------- table
@@ -90,49 +53,33 @@ void print_table(const std::vector<Words>& lines) {
   }
 }
 
-std::string decimals(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
 /// "0.0799 ± 0.0026"; "-" for what is not known.
 std::string in_words(const Mean& x, int digits) {
   if (std::isnan(x.mean)) return "-";
-  const std::string mean = decimals(x.mean, digits);
-  return std::isnan(x.deviation) ? mean : mean + " ± " + decimals(x.deviation, digits);
+  char text[80];
+  std::snprintf(text, sizeof text, std::isnan(x.deviation) ? "%.*f" : "%.*f ± %.*f", digits,
+                x.mean, digits, x.deviation);
+  return text;
 }
 
 std::vector<double> figures_of(const Published& p) {
   return {p.recall10, p.recall20, p.ndcg10, p.ndcg20};
 }
 
-/// "bm3, layers 2, dropout 0.3"
-std::string name_of(const SummaryRow& row, const Words& columns) {
-  std::string out = row.model->name;
-  for (size_t c = 0; c < columns.size(); ++c)
-    if (!row.values[c].empty()) out += ", " + columns[c] + " " + row.values[c];
-  return out;
-}
-
 /// Whether a model has two rows, among which one chooses.
 bool has_choice(const std::vector<SummaryRow>& rows) {
   return std::adjacent_find(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
-           return a.model == b.model;
+           return &a.model() == &b.model();
          }) != rows.end();
 }
 
-/// Marks the best of rows by validation and by test.
-void mark_best(const std::vector<SummaryRow*>& rows) {
-  const auto mark = [&](Figure figure, bool SummaryRow::*best) {
-    SummaryRow* found = nullptr;
-    for (SummaryRow* row : rows)
-      if (const double x = row->means[figure].mean; !std::isnan(x))
-        if (!found || x > found->means[figure].mean) found = row;
-    if (found) found->*best = true;
-  };
-  mark(valid_recall20, &SummaryRow::best_by_validation);
-  mark(recall20, &SummaryRow::best_by_test);
+/// Marks the best of rows by a figure.
+void mark_best(const std::vector<SummaryRow*>& rows, Figure figure, bool SummaryRow::*best) {
+  SummaryRow* found = nullptr;
+  for (SummaryRow* row : rows)
+    if (const double x = row->means[figure].mean; !std::isnan(x))
+      if (!found || x > found->means[figure].mean) found = row;
+  if (found && rows.size() > 1) found->*best = true;
 }
 
 // ------------------------------------------------------------------------------------- files
@@ -142,22 +89,21 @@ Json number_or_text(const std::string& text) {
   return parse(text, value) ? Json(value) : Json(text);
 }
 
-Json number_or_null(double x) { return std::isnan(x) ? Json(nullptr) : Json(x); }
-
 Json to_json(const SummaryRow& row, const Words& columns) {
-  Json out{{"model", row.model->name}, {"settings", Json::object()}};
+  Json out{{"model", row.model().name}, {"settings", Json::object()}};
   for (size_t c = 0; c < columns.size(); ++c)
-    if (!row.values[c].empty()) out["settings"][columns[c]] = number_or_text(row.values[c]);
+    if (const auto& value = row.runs[0]->values[c]; !value.empty())
+      out["settings"][columns[c]] = number_or_text(value);
   out["best_by_validation"] = row.best_by_validation;
   out["best_by_test"] = row.best_by_test;
-  for (size_t k = 0; k < row.means.size(); ++k)
-    out["means"][figure_names[k]] = {{"mean", number_or_null(row.means[k].mean)},
-                                     {"deviation", number_or_null(row.means[k].deviation)}};
-  for (const Sample& sample : row.samples) {
-    Json run{{"seed", number_or_text(sample.seed)}, {"folder", sample.folder}};
-    for (size_t k = 0; k < sample.figures.size(); ++k)
-      run[figure_names[k]] = number_or_null(sample.figures[k]);
-    out["runs"].push_back(run);
+  for (const SweepRun* run : row.runs)
+    out["runs"].push_back({{"seed", number_or_text(run->options.settings.text("seed"))},
+                           {"folder", run->options.out.filename().string()}});
+  for (size_t k = 0; k < row.means.size(); ++k) {  // what is not known becomes null
+    out["means"][figure_names[k]] = {{"mean", row.means[k].mean},
+                                     {"deviation", row.means[k].deviation}};
+    for (size_t run = 0; run < row.runs.size(); ++run)
+      out["runs"][run][figure_names[k]] = (*row.runs[run]->figures)[k];
   }
   return out;
 }
@@ -168,28 +114,23 @@ std::string tsv_of(const Words& columns, const std::vector<SummaryRow>& rows) {
   out += "\truns";
   for (const char* name : figure_names) out += std::string("\t") + name + "\t" + name + "_sd";
   out += "\tbest_by_validation\tbest_by_test\n";
-  const auto cell = [](double x) { return "\t" + (std::isnan(x) ? "" : shortest(x)); };
   for (const SummaryRow& row : rows) {
-    out += row.model->name;
-    for (const auto& value : row.values) out += "\t" + value;
-    out += "\t" + std::to_string(row.samples.size());
-    for (const Mean& x : row.means) out += cell(x.mean) + cell(x.deviation);
-    out += std::string(row.best_by_validation ? "\t1" : "\t0") +
-           (row.best_by_test ? "\t1\n" : "\t0\n");
+    out += row.model().name;
+    for (const auto& value : row.runs[0]->values) out += "\t" + value;
+    out += "\t" + std::to_string(row.runs.size());
+    for (const Mean& mean : row.means)
+      for (const double x : {mean.mean, mean.deviation})
+        out += "\t" + (std::isnan(x) ? "" : shortest(x));
+    for (const bool best : {row.best_by_validation, row.best_by_test}) out += best ? "\t1" : "\t0";
+    out += "\n";
   }
   return out;
 }
 
 void replace_file(const fs::path& path, const std::string& text) {
-  const fs::path part = path.string() + ".part";
-  std::ofstream file(part, std::ios::binary);
-  file << text;
-  file.close();
-  std::error_code error;
-  if (file) fs::rename(part, path, error);
-  if (file && !error) return;
-  fs::remove(part, error);
-  throw Error("cannot write " + path.string() + ": is the disk full?");
+  WholeFile file(path);
+  file.write(text.data(), text.size());
+  file.finish();
 }
 
 }  // namespace
@@ -197,29 +138,22 @@ void replace_file(const fs::path& path, const std::string& text) {
 std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
   const fs::path& folder = run.options.out;
   if (!fs::exists(folder / "config.json")) return std::nullopt;
-  std::ifstream file = open_file(folder / "config.json", "what a run left");
   Figures out;
   out.fill(unknown);
-  bool on_gpu = false;
-  try {
-    const Json config = Json::parse(file);
-    if (config.value("ended", "complete") == "interrupted") return std::nullopt;
-    on_gpu = config.at("device").at("name") == "cuda";
-    check_same(config, run, data);
-    for (const Figure k : {recall10, recall20, ndcg10, ndcg20})
-      out[k] = number(config, "test", figure_names[k]);
-    out[valid_recall20] = number(config, "valid", "recall@20");
-  } catch (const Json::exception& e) {
-    throw Error((folder / "config.json").string() + " is damaged: " + e.what() +
-                ": expected it as the run left it");
-  }
-  out[epochs] = static_cast<double>(read_columns(folder / "log.csv")["epoch"].size());
-  if (!fs::exists(folder / "timing.csv")) return out;
-  auto timing = read_columns(folder / "timing.csv");
-  out[seconds] = mean_of(timing["train_seconds"]).mean;
-  const std::vector<double>& memory = timing[on_gpu ? "allocated_mib" : "process_mib"];
-  if (!memory.empty()) out[peak] = *std::max_element(memory.begin(), memory.end());
-  return out;
+  bool finished = true;
+  read_config(folder, [&](const Json& config) {
+    finished = config.at("ended") != interrupted;
+    if (!finished) return;
+    const Json wanted = identity(data, *run.options.model, run.options.settings);
+    if (const auto other = difference(config, wanted); !other.empty())
+      throw Error(folder.string() + " is of another run, " + other + ", or another --out");
+    const Metrics test = metrics_of(config.at("test")), valid = metrics_of(config.at("valid"));
+    if (test.n_users > 0)
+      out = {test.recall[at10], test.recall[at20], test.ndcg[at10], test.ndcg[at20]};
+    out[valid_recall20] = valid.n_users > 0 ? valid.recall[at20] : unknown;
+    read_timing(folder / "timing.csv", config.at("device").at("name") == "cuda", out);
+  });
+  return finished ? std::optional(out) : std::nullopt;
 }
 
 Mean mean_of(const std::vector<double>& values) {
@@ -234,28 +168,28 @@ Mean mean_of(const std::vector<double>& values) {
   return {mean, known.size() < 2 ? unknown : std::sqrt(squares / (n - 1))};
 }
 
-std::vector<SummaryRow> summarise(const Sweep& sweep,
-                                  const std::vector<std::optional<Figures>>& figures) {
+std::vector<SummaryRow> summarise(const Sweep& sweep) {
   std::vector<SummaryRow> rows;
-  for (size_t k = 0; k < sweep.runs.size(); ++k) {
-    const auto& [options, words, values] = sweep.runs[k];
-    if (!figures[k]) continue;
-    if (rows.empty() || rows.back().model != options.model || rows.back().values != values)
-      rows.push_back({options.model, values, {}, {}});
-    rows.back().samples.push_back({options.settings.text("seed"),
-                                   options.out.filename().string(), *figures[k]});
+  for (const SweepRun& run : sweep.runs) {
+    if (!run.figures) continue;
+    if (rows.empty() || &rows.back().model() != run.options.model ||
+        rows.back().runs[0]->values != run.values)
+      rows.emplace_back();
+    rows.back().runs.push_back(&run);
   }
   std::map<const ModelKind*, std::vector<SummaryRow*>> groups;
   for (SummaryRow& row : rows) {
     for (size_t figure = 0; figure < row.means.size(); ++figure) {
       std::vector<double> values;
-      for (const Sample& sample : row.samples) values.push_back(sample.figures[figure]);
+      for (const SweepRun* run : row.runs) values.push_back((*run->figures)[figure]);
       row.means[figure] = mean_of(values);
     }
-    groups[has_choice(rows) ? row.model : nullptr].push_back(&row);
+    groups[has_choice(rows) ? &row.model() : nullptr].push_back(&row);
   }
-  for (const auto& [model, group] : groups)
-    if (group.size() > 1) mark_best(group);
+  for (const auto& [model, group] : groups) {
+    mark_best(group, valid_recall20, &SummaryRow::best_by_validation);
+    mark_best(group, recall20, &SummaryRow::best_by_test);
+  }
   return rows;
 }
 
@@ -268,27 +202,31 @@ void print_summary(const Sweep& sweep, const std::vector<SummaryRow>& rows, cons
   constexpr std::pair<Figure, int> shown[] = {{recall10, 4}, {recall20, 4}, {ndcg10, 4},
                                               {ndcg20, 4},   {epochs, 0},   {seconds, 3},
                                               {peak, 0}};
-  for (size_t k = 0; k < rows.size(); ++k) {
-    const SummaryRow& row = rows[k];
-    Words& line = lines.emplace_back(row.values);
-    for (auto& value : line) value = value.empty() ? "-" : value;
-    line.insert(line.begin(), row.model->name + (row.best_by_validation ? " *" : ""));
-    line.push_back(std::to_string(row.samples.size()));
+  std::string best;
+  for (const SummaryRow& row : rows) {
+    const std::string& model = row.model().name;
+    Words& line = lines.emplace_back(Words{model + (row.best_by_validation ? " *" : "")});
+    std::string name = model;
+    for (size_t c = 0; c < sweep.columns.size(); ++c) {
+      const std::string& value = row.runs[0]->values[c];
+      line.push_back(value.empty() ? "-" : value);
+      if (!value.empty()) name += ", " + sweep.columns[c] + " " + value;
+    }
+    if (row.best_by_test)
+      best += "The best by test R@20, which may not decide: " + name + "\n";
+    line.push_back(std::to_string(row.runs.size()));
     for (const auto& [figure, digits] : shown) line.push_back(in_words(row.means[figure], digits));
-    const Published* p = published_figures(data, *row.model);
-    if (!p || (k + 1 < rows.size() && rows[k + 1].model == row.model)) continue;
+    const Published* p = published_figures(data, row.model());
+    if (!p || (&row != &rows.back() && &(&row)[1].model() == &row.model())) continue;
     Words& published = lines.emplace_back(sweep.columns.size() + 2);
-    published[0] = row.model->name + ", published";
-    for (const double x : figures_of(*p)) published.push_back(decimals(x, 4));
+    published[0] = model + ", published";
+    for (const double x : figures_of(*p)) published.push_back(in_words({x, unknown}, 4));
   }
   std::printf("Test figures, mean ± standard deviation over seeds\n\n");
   print_table(lines);
   if (rows.size() > 1)
     std::printf("\n*  the best %sby validation R@20\n", has_choice(rows) ? "of its model " : "");
-  for (const SummaryRow& row : rows)
-    if (row.best_by_test)
-      std::printf("The best by test R@20, which may not decide: %s\n",
-                  name_of(row, sweep.columns).c_str());
+  std::fputs(best.c_str(), stdout);
   if (data.synthetic) print_made_up(stdout, data.name);
 }
 
@@ -301,15 +239,14 @@ void write_summary(const fs::path& folder, const Sweep& sweep,
            {"published", Json::object()}};
   for (const SummaryRow& row : rows) {
     out["rows"].push_back(to_json(row, sweep.columns));
-    if (const Published* p = published_figures(data, *row.model)) {
+    if (const Published* p = published_figures(data, row.model())) {
       const std::vector<double> figures = figures_of(*p);
       for (size_t k = 0; k < figures.size(); ++k)
-        out["published"][row.model->name][figure_names[k]] = figures[k];
+        out["published"][row.model().name][figure_names[k]] = figures[k];
     }
   }
   replace_file(folder / "summary.tsv", tsv_of(sweep.columns, rows));
-  replace_file(folder / "summary.json",
-               out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  replace_file(folder / "summary.json", text_of(out, 2) + "\n");
 }
 
 }  // namespace bm3

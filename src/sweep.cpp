@@ -10,16 +10,14 @@
 #include <cctype>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <map>
 
 #include "error.h"
-#include "summary.h"
+#include "report.h"
 #include "text.h"
-#include "train.h"
 
 namespace bm3 {
 namespace fs = std::filesystem;
@@ -103,21 +101,19 @@ TrainOptions parse_run(const Words& words) {
 /// Returns the k-th run of a model, as its axes count, the last one fastest.
 SweepRun make_run(const SweepOptions& options, const std::string& model,
                   const std::vector<Axis>& axes, const Words& columns, size_t k) {
-  Words words = {options.name, "--model", model}, chosen;
+  std::map<std::string, std::string> value_of;
   for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
     const size_t n = std::max<size_t>(1, axis->values.size());
-    chosen.push_back(axis->values.empty() ? "" : axis->values[k % n]);
+    value_of[axis->option] = axis->values.empty() ? "" : axis->values[k % n];
     k /= n;
   }
-  std::map<std::string, std::string> value_of;
+  Words words = {options.name, "--model", model};
   for (const Axis& axis : axes) {
     words.push_back(axis.option);
-    if (!axis.values.empty()) words.push_back(chosen.back());
-    value_of[axis.option] = chosen.back();
-    chosen.pop_back();
+    if (!axis.values.empty()) words.push_back(value_of[axis.option]);
   }
   if (!options.data.empty()) words.insert(words.end(), {"--data", options.data.string()});
-  SweepRun run{parse_run(words), words, {}};
+  SweepRun run{parse_run(words), words, {}, {}};
   std::string folder = model;
   for (const auto& column : columns) {
     run.values.push_back(value_of[option_name(column)]);
@@ -129,25 +125,6 @@ SweepRun make_run(const SweepOptions& options, const std::string& model,
 }
 
 // --------------------------------------------------------------------------------------- run
-
-volatile std::sig_atomic_t child = 0;    // the run's process, 0 for none
-volatile std::sig_atomic_t stopped = 0;  // the signal that came, 0 for none
-
-/// A terminal gives its signals to the run, too; what a process sends is passed on.
-void handle_signal(int signal, siginfo_t* from, void*) {
-  stopped = signal;
-  if (from->si_code <= 0 && child > 0) kill(child, signal);
-}
-
-/// What is ignored, as under nohup, stays so.
-void handle_signals() {
-  struct sigaction handler {}, before;
-  handler.sa_sigaction = handle_signal;
-  handler.sa_flags = SA_SIGINFO | SA_RESTART;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP})
-    if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
-      sigaction(signal, &handler, nullptr);
-}
 
 /// Makes the folder, and holds it until this program and the run that it has begun have ended.
 void lock_folder(const fs::path& folder) {
@@ -162,28 +139,29 @@ void lock_folder(const fs::path& folder) {
                 ": expected another --out, or its end");
 }
 
-/// Runs this program with other words, and waits. What it prints goes to standard error.
-void run_program(const Words& words) {
+/// Runs this program with other words, and waits. What it prints goes to standard error. Returns
+/// the signal that ended it, or 0. A terminal's signals are for that program alone.
+int run_program(const Words& words) {
   std::vector<char*> argv = {const_cast<char*>("bm3")};
   for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  const pid_t parent = getpid();
-  const pid_t process = fork();
+  const auto interrupt = std::signal(SIGINT, SIG_IGN), hangup = std::signal(SIGHUP, SIG_IGN);
+  const pid_t parent = getpid(), process = fork();
   if (process < 0) throw Error(std::string("cannot start a run (") + std::strerror(errno) + ")");
-  if (process == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() == parent && dup2(STDERR_FILENO, STDOUT_FILENO) == STDOUT_FILENO)
-      execv("/proc/self/exe", argv.data());
-    _exit(127);
+  if (process > 0) {
+    int status = 0;
+    while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
+    }
+    std::signal(SIGINT, interrupt);
+    std::signal(SIGHUP, hangup);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   }
-  child = process;
-  if (stopped) kill(process, stopped);  // the signal came before there was a child
-  int status = 0;
-  while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
-  }
-  child = 0;
-  if (WIFSIGNALED(status) && !stopped)
-    std::fprintf(stderr, "bm3: the run was ended by signal %d\n", WTERMSIG(status));
+  std::signal(SIGINT, interrupt);
+  std::signal(SIGHUP, hangup);
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid() == parent && dup2(STDERR_FILENO, STDOUT_FILENO) == STDOUT_FILENO)
+    execv("/proc/self/exe", argv.data());
+  _exit(127);
 }
 
 /// Returns the words that go on with a run which left a checkpoint, else those of the run.
@@ -211,85 +189,38 @@ std::string command_line(const Words& words) {
   return out;
 }
 
-/// Seconds that runs have taken in this sweep, by model.
-class Pace {
- public:
-  void add(const ModelKind* model, double seconds) { taken_[model].push_back(seconds); }
-
-  /// Returns how long these runs will take by the mean of their model, else of all, in words;
-  /// "" before a run has ended.
-  std::string left(const std::vector<const SweepRun*>& runs) const {
-    std::vector<double> all;
-    for (const auto& [model, taken] : taken_) all.insert(all.end(), taken.begin(), taken.end());
-    if (all.empty()) return "";
-    double sum = 0;
-    for (const SweepRun* run : runs) {
-      const auto same = taken_.find(run->options.model);
-      sum += mean_of(same == taken_.end() ? all : same->second).mean;
-    }
-    const auto minutes = static_cast<long long>(sum / 60 + 0.5);
-    if (minutes < 2) return ", about " + std::to_string(std::llround(sum)) + " s left";
-    if (minutes < 120) return ", about " + std::to_string(minutes) + " min left";
-    return ", about " + std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) +
-           " min left";
-  }
-
- private:
-  std::map<const ModelKind*, std::vector<double>> taken_;
-};
-
-using Known = std::vector<std::optional<Figures>>;  // of the runs in their order
-
-size_t count_finished(const Known& figures) {
-  return static_cast<size_t>(std::count_if(figures.begin(), figures.end(),
-                                           [](const auto& known) { return known.has_value(); }));
+void print_finished(const std::vector<SweepRun>& runs) {
+  const auto n = std::count_if(runs.begin(), runs.end(),
+                               [](const SweepRun& run) { return run.figures.has_value(); });
+  std::fprintf(stderr, "%td of %zu runs are finished\n", n, runs.size());
 }
 
-void print_finished(const Sweep& sweep, const Known& figures) {
-  std::fprintf(stderr, "%zu of %zu runs are finished\n", count_finished(figures),
-               sweep.runs.size());
-}
-
-void print_plan(const Sweep& sweep, const Known& figures) {
-  for (size_t k = 0; k < sweep.runs.size(); ++k)
-    std::printf("%s%s\n", figures[k] ? "# finished: " : "",
-                command_line(words_to_run(sweep.runs[k])).c_str());
-  print_finished(sweep, figures);
-}
-
-/// Ends this program by the signal that came, after a run has ended by it.
-void end_by_signal(const Sweep& sweep, const Known& figures) {
-  std::fprintf(stderr, "\nbm3: stopped with %zu of %zu runs finished: the same line goes on\n",
-               count_finished(figures), sweep.runs.size());
-  std::signal(stopped, SIG_DFL);
-  std::raise(stopped);
-}
-
-/// Runs what has no figures yet, and reads them. Returns the folders of the runs that failed.
-Words run_missing(const Sweep& sweep, const std::function<const Dataset&(const SweepRun&)>& data_of,
-                  Known& figures) {
-  const size_t n = sweep.runs.size();
-  print_finished(sweep, figures);
+/// Runs what has no figures yet, and reads them with `read`. Returns the folders of the runs that
+/// failed. Ends this program by a signal that was meant to end a run.
+Words run_missing(std::vector<SweepRun>& runs, const std::function<void(SweepRun&)>& read) {
   Words failed;
-  Pace pace;
-  for (size_t k = 0; k < n; ++k) {
-    if (figures[k]) continue;
-    const SweepRun& run = sweep.runs[k];
-    std::vector<const SweepRun*> left;
-    for (size_t other = k; other < n; ++other)
-      if (!figures[other]) left.push_back(&sweep.runs[other]);
+  std::vector<double> taken;  // seconds, by the runs of this program
+  for (SweepRun& run : runs) {
+    if (run.figures) continue;
+    const auto left = static_cast<double>(std::count_if(
+        &run, runs.data() + runs.size(), [](const SweepRun& x) { return !x.figures; }));
+    const std::string time = duration(mean_of(taken).mean * left);
     const Words words = words_to_run(run);
-    std::fprintf(stderr, "\nrun %zu of %zu%s\n%s\n", k + 1, n, pace.left(left).c_str(),
+    std::fprintf(stderr, "\nrun %td of %zu%s\n%s\n", &run - runs.data() + 1, runs.size(),
+                 taken.empty() ? "" : (", about " + time + " left").c_str(),
                  command_line(words).c_str());
     const auto start = std::chrono::steady_clock::now();
-    run_program(words);
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    figures[k] = read_figures(run, data_of(run));
-    if (stopped) end_by_signal(sweep, figures);
-    if (figures[k])
-      pace.add(run.options.model, taken.count());
-    else
-      failed.push_back(run.options.out.filename().string());
+    const int signal = run_program(words);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    taken.push_back(seconds.count());
+    read(run);
+    if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP) {
+      std::fputs("\nbm3: stopped, the same line goes on: ", stderr);
+      print_finished(runs);
+      std::raise(signal);
+    }
+    if (signal) std::fprintf(stderr, "bm3: the run was ended by signal %d\n", signal);
+    if (!run.figures) failed.push_back(run.options.out.filename().string());
   }
   return failed;
 }
@@ -319,21 +250,25 @@ Sweep plan(const SweepOptions& options) {
 
 void run_sweep(const SweepOptions& options,
                const std::function<Dataset(const TrainOptions&)>& find) {
-  const Sweep sweep = plan(options);
+  Sweep sweep = plan(options);
   std::map<Words, Dataset> data;  // by the modalities that are used
   for (const SweepRun& run : sweep.runs)
     if (!data.count(run.options.modalities))
       data.emplace(run.options.modalities, find(run.options));
-  const auto data_of = [&](const SweepRun& run) -> const Dataset& {
-    return data.at(run.options.modalities);
+  const auto read = [&](SweepRun& run) {
+    run.figures = read_figures(run, data.at(run.options.modalities));
   };
   if (!options.dry_run) lock_folder(options.out);
-  Known figures;
-  for (const SweepRun& run : sweep.runs) figures.push_back(read_figures(run, data_of(run)));
-  if (options.dry_run) return print_plan(sweep, figures);
-  handle_signals();
-  const Words failed = run_missing(sweep, data_of, figures);
-  const std::vector<SummaryRow> rows = summarise(sweep, figures);
+  for (SweepRun& run : sweep.runs) {
+    read(run);
+    if (options.dry_run)
+      std::printf("%s%s\n", run.figures ? "# finished: " : "",
+                  command_line(words_to_run(run)).c_str());
+  }
+  print_finished(sweep.runs);
+  if (options.dry_run) return;
+  const Words failed = run_missing(sweep.runs, read);
+  const std::vector<SummaryRow> rows = summarise(sweep);
   if (!rows.empty()) {
     print_summary(sweep, rows, data.begin()->second);
     write_summary(options.out, sweep, rows, data.begin()->second);

@@ -1,17 +1,28 @@
 #pragma once
-// Sweeps: the runs that several values of options make, one after the other, and their summary.
+// Sweeps: the runs that several values of options make, one after the other, and what they come to.
+#include <array>
 #include <functional>
+#include <iterator>
+#include <optional>
 
-#include "data/dataset.h"
 #include "options.h"
+#include "train.h"
 
 namespace bm3 {
+
+/// The figures of a run, in the order of summary.tsv's columns.
+enum Figure : size_t { recall10, recall20, ndcg10, ndcg20, valid_recall20, epochs, seconds, peak };
+constexpr const char* figure_names[] = {
+    "recall@10",       "recall@20", "ndcg@10",           "ndcg@20",
+    "valid_recall@20", "epochs",    "seconds_per_epoch", "peak_mib"};
+using Figures = std::array<double, std::size(figure_names)>;  // NaN: not known
 
 /// A run of a sweep, which is a command line of its own.
 struct SweepRun {
   TrainOptions options;             // as `words` give them
   std::vector<std::string> words;   // of the command line, after `bm3`
   std::vector<std::string> values;  // of Sweep::columns; "": the model has no such option
+  std::optional<Figures> figures;   // of a finished run
 };
 
 struct Sweep {
@@ -30,5 +41,39 @@ Sweep plan(const SweepOptions& options);
 /// data, and at the end where runs failed.
 void run_sweep(const SweepOptions& options,
                const std::function<Dataset(const TrainOptions&)>& find);
+
+// ------------------------------------------------------------------------------- their summary
+
+/// Returns a run's figures, or nothing where its folder has no finished run. Seconds are those of
+/// training; memory is what was allocated on a GPU, or that of the process. Throws where the run is
+/// damaged, or has other settings or data than `run` and `data`.
+std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data);
+
+struct Mean {
+  double mean, deviation;  // deviation of a sample, by n - 1; NaN: not known
+};
+/// Returns the mean and the deviation of the known ones of `values`.
+Mean mean_of(const std::vector<double>& values);
+
+/// The finished runs that differ in nothing but their seeds.
+struct SummaryRow {
+  std::vector<const SweepRun*> runs;
+  std::array<Mean, std::size(figure_names)> means{};
+  bool best_by_validation = false, best_by_test = false;  // R@20 among its model's rows
+  const ModelKind& model() const { return *runs[0]->options.model; }
+};
+
+/// Returns a row for each setting that has a finished run, in the order of the runs. The best are
+/// marked among the rows of each model; among all rows where no model has two.
+std::vector<SummaryRow> summarise(const Sweep& sweep);
+
+/// Prints the rows, each model's published figures after its rows where `data` is what they are
+/// for, and which rows are the best.
+void print_summary(const Sweep& sweep, const std::vector<SummaryRow>& rows, const Dataset& data);
+
+/// Writes summary.tsv, a line for each row, and summary.json, with the single runs and published
+/// figures, too. Each replaces its predecessor as a whole. Throws where it cannot be written.
+void write_summary(const std::filesystem::path& folder, const Sweep& sweep,
+                   const std::vector<SummaryRow>& rows, const Dataset& data);
 
 }  // namespace bm3

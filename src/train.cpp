@@ -168,8 +168,8 @@ class Protocol {
   void save(const std::vector<SavedArray>& arrays) {
     saved_at_ = Clock::now();
     if (survival_.file.empty()) return;
-    Texts about = survival_.about;
-    about.insert(about_.begin(), about_.end());
+    Json about = about_;
+    about.update(survival_.about);
     try {
       write_checkpoint(survival_.file, about, now_, ops_, arrays);
     } catch (const Error& e) {
@@ -179,7 +179,8 @@ class Protocol {
 
   void resume() {
     Checkpoint checkpoint(survival_.file);
-    checkpoint.expect(about_);
+    if (const auto other = difference(checkpoint.about(), about_); !other.empty())
+      throw Error(survival_.file.string() + " is of another training, " + other);
     const size_t allocated = result().allocated;
     now_ = checkpoint.position();
     result().allocated = allocated;
@@ -194,7 +195,7 @@ class Protocol {
   const Dataset& data_;
   const TrainProgress& progress_;
   const Survival& survival_;
-  const Texts about_;
+  const Json about_;
   const size_t epochs_, patience_;
   Evaluator<float> valid_, test_;
   Training training_;
@@ -223,6 +224,12 @@ std::vector<Setting> training_settings(const ModelKind& kind) {
     if (const auto own = kind.training.find(setting.name); own != kind.training.end())
       setting.fallback = own->second;
   return out;
+}
+
+Settings all_settings(const ModelKind& kind) {
+  std::vector<Setting> all = kind.settings;
+  for (Setting& setting : training_settings(kind)) all.push_back(std::move(setting));
+  return Settings(std::move(all));
 }
 
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,

@@ -4,10 +4,9 @@
 // far: the last one counts.
 #include <filesystem>
 #include <functional>
-#include <map>
 
 #include "data/dataset.h"
-#include "evaluate.h"
+#include "json.h"
 #include "models/model.h"
 
 namespace bm3 {
@@ -15,6 +14,8 @@ namespace bm3 {
 /// The settings that every model's training has, lr, batch, epochs, patience, seed and split-seed,
 /// with this model's defaults.
 std::vector<Setting> training_settings(const ModelKind& kind);
+/// The model's settings and the training's, with their defaults.
+Settings all_settings(const ModelKind& kind);
 
 struct Epoch {
   size_t number = 0;         // from 1
@@ -48,14 +49,12 @@ struct TrainProgress {
   std::function<void(const Epoch&)> on_epoch;
 };
 
-using Texts = std::map<std::string, std::string>;
-
 /// How a training is saved, goes on, and is stopped.
 struct Survival {
-  std::filesystem::path file;  // of the checkpoint; empty: none is written
-  Texts about;                 // what the checkpoint says besides the model, settings and data
-  bool resume = false;         // go on from the checkpoint
-  double period = 240;         // seconds: a validation may take a minute more
+  std::filesystem::path file;   // of the checkpoint; empty: none is written
+  Json about = Json::object();  // what the checkpoint says besides `identity`
+  bool resume = false;          // go on from the checkpoint
+  double period = 240;          // seconds: a validation may take a minute more
   std::function<bool()> stop = [] { return false; };  // is asked after each batch
   /// Is told why a checkpoint could not be written; the training goes on.
   std::function<void(const std::string&)> not_saved = [](const std::string&) {};

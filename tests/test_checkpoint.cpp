@@ -27,9 +27,7 @@ Dataset small_data(int64_t n_items = 60) {
 
 TrainOptions options_of(const std::string& model, const Words& words) {
   const ModelKind& kind = model_kind(model);
-  std::vector<Setting> known = kind.settings;
-  for (const Setting& setting : training_settings(kind)) known.push_back(setting);
-  TrainOptions out{"small", "", "", {"all"}, &kind, Settings(known), {"cpu"}};
+  TrainOptions out{"small", "", "", {"all"}, &kind, all_settings(kind), {"cpu"}};
   for (const auto& [name, value] : Words{{"dim", "16"}, {"batch", "40"}, {"epochs", "6"}})
     out.settings.set(name, value);
   for (const auto& [name, value] : words) out.settings.set(name, value);
@@ -178,9 +176,9 @@ TEST_F(Refused, CutShortOrForeign) {
                                                " by its header");
   EXPECT_EQ(resume(bytes_ + "x").find("X has "), 0U);
   EXPECT_EQ(resume("\x93NUMPY any other file").find("X has 21 bytes, fewer"), 0U);
-  EXPECT_EQ(resume(std::string(100, '\0')).find("X is damaged or no checkpoint of bm3: "), 0U);
+  EXPECT_EQ(resume(std::string(100, '\0')).find("X is damaged: "), 0U);
   EXPECT_EQ(resume(read_file(BM3_SOURCE "/ref/goldens/bpr_tiny.safetensors")),
-            "X is of the format 'bm3-golden-2': expected bm3-checkpoint-1");
+            "X is of the format \"bm3-golden-2\": expected bm3-checkpoint-2");
   EXPECT_EQ(resume(bytes_), "");
 }
 
@@ -205,12 +203,13 @@ TEST_F(Refused, Damaged) {
 
 TEST_F(Refused, OfAnotherTraining) {
   EXPECT_EQ(resume(bytes_, "bm3", {{"lr", "0.01"}}),
-            "X is of another training, its --lr is 0.001: expected 0.01");
+            "X is of another training, its settings/lr is 0.001: expected 0.01");
   EXPECT_EQ(resume(bytes_, "bm3", {{"features", "frozen"}}),
-            "X is of another training, its --features is tuned: expected frozen");
-  EXPECT_EQ(resume(bytes_, "bpr").find("X does not say its '--pair-form'"), 0U);
+            "X is of another training, its settings/features is \"tuned\": expected \"frozen\"");
+  EXPECT_EQ(resume(bytes_, "bpr"),
+            "X is of another training, its model is \"bm3\": expected \"bpr\"");
   const std::string other = resume(bytes_, "bm3", {}, 61);
-  EXPECT_EQ(other.find("X is of another training, its data is 80 users, 60 items, "), 0U) << other;
+  EXPECT_EQ(other.find("X is of another training, its data/items is 60: expected 61"), 0U) << other;
   fs::remove(survival_.file);
   EXPECT_ERROR(Checkpoint{survival_.file}, "cannot open " + survival_.file.string() +
                                                " (No such file or directory): expected the "

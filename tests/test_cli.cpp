@@ -177,8 +177,9 @@ TEST_F(Cli, EvalOfDataThatMoved) {
   fs::create_directory(folder_ / "new");
   const std::string before = fs::canonical(folder_ / "data/toy").string();
   fs::rename(before, folder_ / "new/toy");
-  const std::string where = ": expected --data to say where it is now";
-  expect_refused({"eval", "one"}, "no data set " + before + where);
+  expect_refused({"eval", "one"},
+                 "no data set " + before + ": expected a folder with toy.inter (data/README.md says "
+                 "where to get data and how to bring your own, --data where they are)");
   expect_refused({"eval", "one", "--data", "new/none"},
                  "no data set new/none/toy: expected --data to hold it, or to be the folder of "
                  "another");

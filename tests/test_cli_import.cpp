@@ -120,8 +120,8 @@ TEST_F(CliImport, EvalRanksOtherInteractions) {
   write_file(folder_ / "data/toy/toy.inter", swapped);
   const std::string toy = fs::canonical(folder_ / "data/toy").string();
   expect_refused({"eval", "one"},
-                 toy + " is not the data that the run was trained on: expected 450 interactions as "
-                       "they were, or --data");
+                 toy + " is not the data that the run was trained on: expected it as it was, or "
+                       "--data");
 }
 
 /// By the same numbers, other users.

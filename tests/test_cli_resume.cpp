@@ -94,7 +94,7 @@ TEST_F(CliResume, RefusesWhatIsInTheWayOfARunThatWasStopped) {
   const Outcome changed = run({"--resume", "run"});
   EXPECT_EQ(changed.status, 1);
   EXPECT_TRUE(has(lines_of(changed.err).back(),
-                  "run.checkpoint is of another training, its data is 60 users, 50 items, "))
+                  "run.checkpoint is of another training, its data/interactions is 450: "))
       << changed.err;
   write_file(folder_ / "data/toy/toy.inter", inter);
   fs::create_directory(folder_ / "new");

@@ -113,7 +113,8 @@ TEST(Synthetic, HasTheSizesAskedForUpToTheLimits) {
       }
     EXPECT_GE(*std::min_element(users.begin(), users.end()), 5);
     EXPECT_GE(*std::min_element(items.begin(), items.end()), 5);
-    EXPECT_ERROR(parse_inter(inter_text(data), "made", 1), "");  // no pair occurs twice
+    const ScratchFolder folder;  // no pair occurs twice
+    EXPECT_ERROR(read_inter(write_file(folder / "made", inter_text(data)), 1), "");
   }
 }
 

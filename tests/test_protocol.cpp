@@ -112,9 +112,7 @@ Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::s
                        [](const Setup<float>& s) -> std::unique_ptr<Model<float>> {
                          return std::make_unique<Scripted>(s);
                        }, nullptr};
-  std::vector<Setting> known = kind.settings;
-  for (const Setting& setting : training_settings(kind)) known.push_back(setting);
-  Settings settings(known);
+  Settings settings = all_settings(kind);
   for (const auto& [name, value] : words) settings.set(name, value);
   const auto ops = make_cpu_ops<float>(1);
   Outcome out;

@@ -8,7 +8,6 @@
 #include <thread>
 
 #include "cli.h"
-#include "summary.h"
 
 namespace bm3::test {
 namespace {
@@ -132,14 +131,22 @@ Figures figures(double valid, double test) {
   return out;
 }
 
+/// A sweep whose runs have these figures.
+Sweep finished(const std::string& words, const std::vector<std::optional<Figures>>& figures) {
+  Sweep sweep = planned(words);
+  EXPECT_EQ(sweep.runs.size(), figures.size());
+  for (size_t k = 0; k < figures.size(); ++k) sweep.runs[k].figures = figures[k];
+  return sweep;
+}
+
 /// Two models of two settings, one of a setting alone; a run of two has no figures yet.
 TEST(Summary, MarksTheBestOfEachModel) {
-  const Sweep sweep = planned("--model bm3 lightgcn bpr --layers 1 2 --seed 1 2");
-  ASSERT_EQ(sweep.runs.size(), 10U);
-  const auto rows = summarise(
-      sweep, {figures(0.1, 0.5), figures(0.3, 0.7), figures(0.2, 0.1), figures(0.4, 0.3),
-              figures(0.9, 0.1), std::nullopt, figures(0.1, 0.1), figures(0.2, 0.3),
-              std::nullopt, figures(1, 1)});
+  const Sweep sweep = finished(
+      "--model bm3 lightgcn bpr --layers 1 2 --seed 1 2",
+      {figures(0.1, 0.5), figures(0.3, 0.7), figures(0.2, 0.1), figures(0.4, 0.3),
+       figures(0.9, 0.1), std::nullopt, figures(0.1, 0.1), figures(0.2, 0.3), std::nullopt,
+       figures(1, 1)});
+  const auto rows = summarise(sweep);
   ASSERT_EQ(rows.size(), 5U);
   std::string marks;
   for (const SummaryRow& row : rows)
@@ -147,15 +154,16 @@ TEST(Summary, MarksTheBestOfEachModel) {
   EXPECT_EQ(marks, "-t v- v- -t -- ");
   EXPECT_DOUBLE_EQ(rows[0].means[recall20].mean, 0.6);
   EXPECT_DOUBLE_EQ(rows[0].means[recall20].deviation, std::sqrt(0.02));
-  EXPECT_EQ(rows[2].samples.size(), 1U);
-  EXPECT_EQ(rows[4].values, Words{""});
-  EXPECT_EQ(rows[4].samples[0].folder, "bpr_seed=2");
+  EXPECT_EQ(rows[2].runs.size(), 1U);
+  EXPECT_EQ(rows[4].runs[0]->values, Words{""});
+  EXPECT_EQ(rows[4].runs[0]->options.out, "S/bpr_seed=2");
 }
 
 /// Among models of one setting each, one is the best.
 TEST(Summary, MarksTheBestModelWhereThereIsNoOtherChoice) {
-  const auto rows = summarise(planned("--model bm3 lightgcn bpr"),
-                              {figures(0.1, 0.5), figures(nan, nan), figures(0.2, 0.1)});
+  const Sweep sweep = finished("--model bm3 lightgcn bpr",
+                               {figures(0.1, 0.5), figures(nan, nan), figures(0.2, 0.1)});
+  const auto rows = summarise(sweep);
   ASSERT_EQ(rows.size(), 3U);
   for (size_t k = 0; k < 3; ++k) {
     EXPECT_EQ(rows[k].best_by_validation, k == 2);
@@ -165,9 +173,10 @@ TEST(Summary, MarksTheBestModelWhereThereIsNoOtherChoice) {
 
 /// Published figures stand below a model's last row, for real data only.
 TEST(Summary, HasPublishedFiguresOfRealData) {
-  const Sweep sweep = planned("--model bm3 bpr --layers 1 2 --seed 1 2");
-  const auto rows = summarise(sweep, {figures(0.1, 0.5), figures(0.3, 0.7), figures(0.2, 0.1),
-                                      figures(0.4, 0.3), figures(0.2, 0.1), std::nullopt});
+  const Sweep sweep = finished("--model bm3 bpr --layers 1 2 --seed 1 2",
+                               {figures(0.1, 0.5), figures(0.3, 0.7), figures(0.2, 0.1),
+                                figures(0.4, 0.3), figures(0.2, 0.1), std::nullopt});
+  const auto rows = summarise(sweep);
   Dataset data;
   data.name = "baby";
   data.interactions.n_users = 19445;
@@ -242,10 +251,11 @@ TEST_F(SweepCli, RunsWhatIsNotFinished) {
   EXPECT_FALSE(has(again.err, "run 3 of 3"));
   EXPECT_EQ(read_file(folder_ / "all/bm3_seed=2/log.csv"), read_file(folder_ / "away/log.csv"));
   expect_refused(sweep("all", {"--layers", "2"}),
-                 "all/bm3_seed=1 is a run with layers 1: expected 2, or another --out");
-  expect_refused(sweep("all", {"--modalities", "none"}),
-                 "all/bm3_seed=1 is a run with modalities [\"image\",\"text\"]: expected [], or "
+                 "all/bm3_seed=1 is of another run, its settings/layers is 1: expected 2, or "
                  "another --out");
+  expect_refused(sweep("all", {"--modalities", "none"}),
+                 "all/bm3_seed=1 is of another run, its data/modalities/image is 12: expected "
+                 "null, or another --out");
 }
 
 TEST_F(SweepCli, GoesOnAfterAKill) {
@@ -308,12 +318,10 @@ TEST_F(SweepCli, ReadsWhatRunsLeft) {
   ASSERT_GE(lines.size(), 4U);
   EXPECT_TRUE(has(lines[3], "  2       3.000    30")) << lines[3];
   write_file(timing, columns + "\n1,2\n");
-  expect_refused(words, "s/bm3_seed=999/timing.csv is damaged: expected " + columns +
-                            " in each line");
-  fs::remove(timing);
+  expect_refused(words, "s/bm3_seed=999/timing.csv:2 is damaged: expected five numbers");
   const fs::path config = folder_ / "s/bm3_seed=999/config.json";
   const std::string right = read_file(config);
-  write_file(config, "{\"ended\": \"interrupted\"}");
+  write_file(config, std::string(right).replace(right.find("complete"), 8, "interrupted"));
   EXPECT_EQ(lines_of(run({"sweep", "toy", "--out", "s", "--dry-run"}).err).back(),
             "0 of 1 runs are finished");
   write_file(config, right.substr(9));

@@ -18,9 +18,7 @@ using Words = std::vector<std::pair<const char*, const char*>>;
 
 Run trained(Ops<float>& ops, const ModelKind& kind, const Words& words, const Dataset& data,
             const Survival& survival = {}) {
-  std::vector<Setting> known = kind.settings;
-  for (const Setting& setting : training_settings(kind)) known.push_back(setting);
-  Settings settings(known);
+  Settings settings = all_settings(kind);
   for (const auto& [name, value] : Words{{"dim", "24"}, {"batch", "200"}, {"epochs", "4"}})
     settings.set(name, value);
   for (const auto& [name, value] : words) settings.set(name, value);

@@ -39,9 +39,7 @@ struct Outcome {
 /// Returns a model's cases: where it reads features, with each choice of its setting `features` if
 /// it has one, and without any if it can.
 std::vector<Case> cases_of(const ModelKind& kind, SyntheticSpec spec) {
-  std::vector<Setting> known = kind.settings;
-  for (Setting& setting : training_settings(kind)) known.push_back(std::move(setting));
-  Settings settings(known);
+  Settings settings = all_settings(kind);
   if (!kind.reads_features) return {{kind.name, kind, settings, spec}};
   std::vector<Case> out;
   if (!settings.knows("features"))

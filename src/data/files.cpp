@@ -1,10 +1,12 @@
 #include "data/files.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 #include "interrupt.h"
 
@@ -37,6 +39,37 @@ std::ifstream open_file(const fs::path& path, const std::string& expected) {
     throw Error("cannot open " + path.string() + " (" + std::generic_category().message(errno) +
                 "): expected " + expected);
   return file;
+}
+
+WholeFile::WholeFile(const fs::path& path)
+    : path_(path), part_(path.string() + ".part"), file_(std::fopen(part_.c_str(), "wb")) {
+  check(file_ != nullptr);
+}
+
+WholeFile::~WholeFile() {
+  if (!file_) return;
+  std::fclose(file_);
+  std::remove(part_.c_str());
+}
+
+void WholeFile::write(const void* bytes, size_t n) {
+  check(std::fwrite(bytes, 1, n, file_) == n);
+}
+
+void WholeFile::finish() {
+  check(std::fflush(file_) == 0 && fsync(fileno(file_)) == 0);
+  check(std::rename(part_.c_str(), path_.c_str()) == 0);
+  std::fclose(std::exchange(file_, nullptr));
+  const int folder = open(path_.parent_path().c_str(), O_RDONLY | O_DIRECTORY);
+  if (folder < 0) return;  // the file has its name; whether that lasts is the system's affair
+  fsync(folder);
+  close(folder);
+}
+
+void WholeFile::check(bool right) const {
+  if (!right)
+    throw Error("cannot write " + path_.string() + " (" + std::generic_category().message(errno) +
+                "): expected room for it");
 }
 
 PartFolder::PartFolder() {

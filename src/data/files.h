@@ -1,5 +1,6 @@
 #pragma once
-// Files to read, and folders that appear under their name whole or not at all.
+// Files to read; files and folders that appear under their name whole or not at all.
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -15,6 +16,24 @@ std::filesystem::path absolute_path(const std::filesystem::path& path);
 /// Opens a file to read. Throws for a folder or a device, and with the system's reason for what
 /// cannot be opened; `expected` ends the message.
 std::ifstream open_file(const std::filesystem::path& path, const std::string& expected);
+
+/// A file that takes its name when it is whole and on the disk; until then PATH.part, which is
+/// removed with this object. Everything throws where it fails.
+class WholeFile {
+ public:
+  explicit WholeFile(const std::filesystem::path& path);
+  WholeFile(const WholeFile&) = delete;
+  WholeFile& operator=(const WholeFile&) = delete;
+  ~WholeFile();
+  void write(const void* bytes, size_t n);
+  void finish();
+
+ private:
+  void check(bool right) const;
+  std::filesystem::path path_;
+  std::string part_;
+  std::FILE* file_;
+};
 
 /// A folder beside `target`, which is filled and then takes its name, or is removed with this
 /// object. SIGINT, SIGTERM and SIGHUP wait as long. One at a time.

@@ -1,29 +1,32 @@
 #pragma once
 // Original ids of users and items, and the numbers that the program knows them by.
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace bm3 {
 
-/// Texts, numbered from 0 in the order in which they come; some 30 bytes each beyond their own.
+/// Texts, numbered from 0 in the order in which they come.
 class Ids {
  public:
+  Ids() = default;
+  Ids(Ids&&) = default;  // a copy's numbers would be those of this object's texts
   /// Returns the number of a text, which is the next one where it is new. Throws beyond int32_t.
   int32_t number(std::string_view text);
   /// Returns the number of a text, or -1.
   int32_t find(std::string_view text) const;
-  std::string_view operator[](int32_t number) const;  // valid until a text is added
-  size_t size() const { return ends_.size(); }
+  const std::string& operator[](int32_t number) const {
+    return texts_[static_cast<size_t>(number)];
+  }
+  size_t size() const { return texts_.size(); }
 
  private:
-  size_t slot_of(std::string_view text) const;
-  void grow();
-  std::string texts_;           // one after the other
-  std::vector<size_t> ends_;    // of each in texts_
-  std::vector<int32_t> slots_;  // numbers by their text's hash; -1 where there is none
+  std::deque<std::string> texts_;  // which stay where they are
+  std::unordered_map<std::string_view, int32_t> numbers_;
 };
 
 /// Returns the text of a map of ids: a header of the two titles, and a line for each id.

@@ -1,6 +1,7 @@
 #include "data/import.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "data/dataset.h"
 #include "data/files.h"
@@ -10,20 +11,6 @@
 namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
-
-/// The rows of user u, in the order of the file: row[begin[u]] .. row[begin[u + 1] - 1].
-struct ByUser {
-  std::vector<size_t> begin, row;
-};
-
-ByUser by_user(const std::vector<Rating>& rows, size_t n_users) {
-  ByUser out{std::vector<size_t>(n_users + 1), std::vector<size_t>(rows.size())};
-  for (const Rating& r : rows) ++out.begin[static_cast<size_t>(r.user) + 1];
-  for (size_t u = 0; u < n_users; ++u) out.begin[u + 1] += out.begin[u];
-  std::vector<size_t> next = out.begin;
-  for (size_t k = 0; k < rows.size(); ++k) out.row[next[static_cast<size_t>(rows[k].user)]++] = k;
-  return out;
-}
 
 /// Marks the numbers that occur, but in fewer than `core` rows, and returns how many they are.
 size_t mark_rare(const std::vector<Rating>& rows, int32_t Rating::* number, int64_t core,
@@ -118,24 +105,17 @@ void check_parts(const Interactions& data, const std::string& name) {
 
 size_t merge_repeated(Ratings& ratings) {
   std::vector<Rating>& rows = ratings.rows;
-  ByUser of = by_user(rows, ratings.users.size());
-  for (size_t u = 0; u < ratings.users.size(); ++u) {
-    const auto begin = of.row.begin() + static_cast<ptrdiff_t>(of.begin[u]),
-               end = of.row.begin() + static_cast<ptrdiff_t>(of.begin[u + 1]);
-    std::sort(begin, end, [&](size_t a, size_t b) {
-      return rows[a].item != rows[b].item ? rows[a].item < rows[b].item : a < b;
-    });
-    for (auto first = begin, k = begin; k != end; ++k) {
-      if (rows[*k].item != rows[*first].item) first = k;
-      if (k == first) continue;
-      rows[*first].time = std::min(rows[*first].time, rows[*k].time);
-      rows[*k].user = -1;
-    }
+  std::unordered_map<int64_t, size_t> place_of;
+  size_t left = 0;
+  for (const Rating& row : rows) {
+    const auto [at, is_new] = place_of.emplace(int64_t{row.user} << 32 | row.item, left);
+    if (is_new)
+      rows[left++] = row;
+    else
+      rows[at->second].time = std::min(rows[at->second].time, row.time);
   }
-  const auto left = std::remove_if(rows.begin(), rows.end(),
-                                   [](const Rating& r) { return r.user < 0; });
-  const auto merged = static_cast<size_t>(rows.end() - left);
-  rows.erase(left, rows.end());
+  const size_t merged = rows.size() - left;
+  rows.resize(left);
   return merged;
 }
 
@@ -156,26 +136,17 @@ void keep_core(Ratings& ratings, int64_t core, const Round& tell) {
 
 Interactions split_ratings(const std::vector<Rating>& rows, int64_t n_users, int64_t n_items,
                            bool by_time, uint64_t seed) {
-  Interactions data;
-  data.n_users = n_users;
-  data.n_items = n_items;
-  std::vector<Interaction>* const parts[] = {&data.train, &data.valid, &data.test};
-  const ByUser of = by_user(rows, static_cast<size_t>(n_users));
-  std::vector<char> label(rows.size());
-  for (size_t u = 0; u < static_cast<size_t>(n_users); ++u) {
-    std::vector<size_t> own(of.row.begin() + static_cast<ptrdiff_t>(of.begin[u]),
-                            of.row.begin() + static_cast<ptrdiff_t>(of.begin[u + 1]));
-    if (by_time)
-      std::stable_sort(own.begin(), own.end(),
-                       [&](size_t a, size_t b) { return rows[a].time < rows[b].time; });
-    else
-      shuffle_rows(own, seed, u);
-    const size_t n = own.size(), held = n < 3 ? 0 : n < 10 ? 2 : n / 5;
-    for (size_t k = n - held; k < n; ++k) label[own[k]] = k < n - held + held / 2 ? 1 : 2;
-  }
-  for (size_t k = 0; k < rows.size(); ++k)
-    parts[static_cast<size_t>(label[k])]->push_back({rows[k].user, rows[k].item});
-  return data;
+  std::vector<Interaction> all;
+  for (const Rating& row : rows) all.push_back({row.user, row.item});
+  const auto order = [&](std::vector<size_t>& own, size_t user) {
+    if (!by_time) return shuffle_rows(own, seed, user);
+    std::stable_sort(own.begin(), own.end(),
+                     [&](size_t a, size_t b) { return rows[a].time < rows[b].time; });
+  };
+  return split_by_user(n_users, n_items, all, order, [](size_t k, size_t n) {
+    const size_t held = n < 3 ? 0 : n < 10 ? 2 : n / 5;
+    return k < n - held ? 0U : k < n - held + held / 2 ? 1U : 2U;
+  });
 }
 
 void import_dataset(const ImportSpec& spec, const std::string& name, const fs::path& folder,

@@ -2,8 +2,8 @@
 // Interactions in MMRec's layout: a tab-separated file with a header.
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace bm3 {
@@ -21,18 +21,13 @@ struct Interactions {
   size_t size() const { return train.size() + valid.size() + test.size(); }
 };
 
-/// Reads the text of an .inter file; `name` stands in messages. Columns userID and itemID are found
-/// by the header's names, blanks around them aside, in any order; others are ignored. x_label (0
-/// train, 1 validation, 2 test) is the split; without it `split_by_user` makes one. Lines end in \n
-/// or \r\n; blank ones at the end are ignored.
-/// Throws, with the line: lines that end in \r alone; a column missing, there twice, or nearly
-/// named as one of the three; a blank line; a field too many or too few; what is no number, or
-/// negative; a number of 1000 + 10 * (number of interactions) or more (a slip that would allocate
-/// that many rows); another x_label; a pair that occurs twice. Throws where nothing is left to
-/// train on, and as `check_node_count` does.
-Interactions parse_inter(std::string_view text, const std::string& name, uint64_t seed);
-
-/// The same from a file. Throws when it cannot be read.
+/// Reads an .inter file: records as RecordReader reads them, of the header's columns userID and
+/// itemID, blanks around them aside, in any order; others are ignored. x_label (0 train, 1
+/// validation, 2 test) is the split; without it `split_by_seed` makes one.
+/// Throws, with the line: a column missing, there twice, or nearly named as one of the three; a
+/// field too many or too few; what is no number, or negative; another x_label; a pair that occurs
+/// twice. Throws for a number of 1000 + 10 * (number of interactions) or more (a slip that would
+/// allocate that many rows), where nothing is left to train on, and as `check_node_count` does.
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
 
 /// Returns the text of an .inter file with the three columns, part by part.
@@ -49,8 +44,16 @@ void check_node_count(int64_t n_users, int64_t n_items, const std::string& name)
 /// Shuffles a user's rows, drawn from (seed, user) (Fisher and Yates).
 void shuffle_rows(std::vector<size_t>& rows, uint64_t seed, size_t user);
 
+/// Splits interactions by user: `order` puts the rows of one user in order; part_of(k, n) says
+/// where the k-th of n goes: 0 training, 1 validation, 2 test. Within a part, the order of `all`
+/// stays.
+Interactions split_by_user(int64_t n_users, int64_t n_items, const std::vector<Interaction>& all,
+                           const std::function<void(std::vector<size_t>& rows, size_t user)>& order,
+                           const std::function<size_t(size_t k, size_t n)>& part_of);
+
 /// 8:1:1 per user, at random by `seed`: of a user's n interactions, floor(n / 10 + 1/2) but at
 /// least one of three or more go to validation, as many to test, the rest to training. [4.3]
-void split_by_user(Interactions& data, const std::vector<Interaction>& all, uint64_t seed);
+Interactions split_by_seed(int64_t n_users, int64_t n_items, const std::vector<Interaction>& all,
+                           uint64_t seed);
 
 }  // namespace bm3

@@ -1,6 +1,5 @@
 #include "data/npy.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <regex>
@@ -13,40 +12,6 @@ namespace bm3 {
 namespace {
 
 constexpr std::string_view magic = "\x93NUMPY";
-
-/// The dictionary, a Python literal, that stands in a header; `offset` = where the values begin.
-std::string_view find_dictionary(std::string_view bytes, const std::string& name, int64_t& offset) {
-  if (bytes.size() < 12 || bytes.substr(0, magic.size()) != magic)
-    throw Error(name + " is not an .npy file: expected it to start with \\x93NUMPY");
-  const int version = bytes[6];
-  if (version < 1 || version > 3)
-    throw Error(name + ": .npy version " + std::to_string(version) + ": expected 1, 2 or 3");
-  const size_t width = version == 1 ? 2 : 4, first = 8 + width;
-  size_t length = 0;
-  for (size_t k = first; k-- > 8;) length = length << 8 | static_cast<unsigned char>(bytes[k]);
-  if (length > bytes.size() - first) throw Error(name + ": the .npy header is truncated");
-  offset = static_cast<int64_t>(first + length);
-  const std::string_view padded = bytes.substr(first, length);
-  const std::string_view dictionary = padded.substr(0, padded.find_last_not_of(" \n") + 1);
-  if (dictionary.empty() || dictionary.front() != '{' || dictionary.back() != '}')
-    throw Error(name + ": the .npy header is " + in_quotes(dictionary) + ": expected a dictionary");
-  return dictionary;
-}
-
-/// Returns the groups of `pattern` in the value of `key`. Throws unless all of the value matches.
-std::cmatch match_value(std::string_view dictionary, const std::string& key, const char* pattern,
-                        const std::string& expected, const std::string& name) {
-  const size_t at = std::min(dictionary.find("'" + key + "':"), dictionary.find('"' + key + "\":"));
-  if (at == dictionary.npos) throw Error(name + ": the .npy header lacks '" + key + "'");
-  std::string_view value = dictionary.substr(at + key.size() + 3);
-  value.remove_prefix(value.find_first_not_of(' '));  // the dictionary ends in }
-  value = value.substr(0, value[0] == '(' ? value.find(')') + 1 : value.find_first_of(", }"));
-  std::cmatch groups;
-  if (!std::regex_match(value.data(), value.data() + value.size(), groups, std::regex(pattern)))
-    throw Error(name + " has " + key + " " + one_line(value.substr(0, 40)) + ": expected " +
-                expected);
-  return groups;
-}
 
 template <class T>
 T value_at(const void* bytes) {
@@ -87,21 +52,35 @@ NpyMatrix::NpyMatrix(const std::filesystem::path& path)
                 std::to_string(cols_) + " * " + std::to_string(item_size_) + " by its header");
 }
 
-void NpyMatrix::parse_header(std::string_view bytes) {
+void NpyMatrix::parse_header(const std::string& bytes) {
   const std::string name = path_.string();
-  const std::string_view dictionary = find_dictionary(bytes, name, data_offset_);
-  const auto dtype =
-      match_value(dictionary, "descr", "(['\"])<f([248])\\1",
-                  "little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')", name);
-  const auto order =
-      match_value(dictionary, "fortran_order", "(True)|False", "True or False", name);
-  const auto shape = match_value(
-      dictionary, "shape", "\\((\\d{1,18}), ?([1-9]\\d{0,17})\\)",
-      "(rows, columns), a row for each item and at least one column", name);
-  item_size_ = std::stoll(dtype[2]);
-  fortran_ = order[1].matched;
-  rows_ = std::stoll(shape[1]);
-  cols_ = std::stoll(shape[2]);
+  if (bytes.size() < 12 || bytes.compare(0, magic.size(), magic) != 0)
+    throw Error(name + " is not an .npy file: expected it to start with \\x93NUMPY");
+  const int version = bytes[6];
+  const size_t first = version == 1 ? 10 : 12;
+  size_t length = 0;
+  for (size_t k = first; k-- > 8;) length = length << 8 | static_cast<unsigned char>(bytes[k]);
+  if (version < 1 || version > 3 || length > bytes.size() - first)
+    throw Error(name + " is of the .npy version " + std::to_string(version) +
+                " or cut short: expected a whole header of version 1, 2 or 3");
+  data_offset_ = static_cast<int64_t>(first + length);
+  const std::string header = bytes.substr(first, length);  // a dictionary in Python
+  std::smatch groups;
+  const auto find = [&](const std::string& key, const char* pattern, const char* expected) {
+    const std::regex item("(['\"])" + key + "\\1: ?" + pattern + " ?[,}]");
+    if (!std::regex_search(header, groups, item))
+      throw Error(name + " has the header " + one_line(header.substr(0, 100)) + ": expected " +
+                  key + " to be " + expected);
+  };
+  find("descr", "(['\"])<f([248])\\2",
+       "little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')");
+  item_size_ = std::stoll(groups[3]);
+  find("fortran_order", "(?:(True)|False)", "True or False");
+  fortran_ = groups[2].matched;
+  find("shape", "\\((\\d{1,18}), ?([1-9]\\d{0,17})\\)",
+       "(rows, columns), a row for each item and at least one column");
+  rows_ = std::stoll(groups[2]);
+  cols_ = std::stoll(groups[3]);
 }
 
 void NpyMatrix::read_rows(int64_t first, int64_t count, float* out) const {

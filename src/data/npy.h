@@ -22,7 +22,7 @@ class NpyMatrix {
   void read_rows(int64_t first, int64_t count, float* out) const;
 
  private:
-  void parse_header(std::string_view bytes);
+  void parse_header(const std::string& bytes);
   std::filesystem::path path_;
   mutable std::ifstream file_;
   int64_t rows_ = 0, cols_ = 0;

@@ -215,15 +215,11 @@ Interactions synthesise(const SyntheticSpec& spec) {
   }
   repair(spec, world, tastes, chosen);
 
-  Interactions data;
-  data.n_users = spec.n_users;
-  data.n_items = spec.n_items;
   std::vector<Interaction> all;
   for (size_t u = 0; u < chosen.size(); ++u)
     for (size_t item : chosen[u])
       all.push_back({static_cast<int32_t>(u), static_cast<int32_t>(item)});
-  split_by_user(data, all, spec.seed);
-  return data;
+  return split_by_seed(spec.n_users, spec.n_items, all, spec.seed);
 }
 
 void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t first, int64_t count,

@@ -1,7 +1,9 @@
 #pragma once
-// Figures as JSON: in config.json and in checkpoints.
+// JSON of config.json and of checkpoints.
+#include <functional>
 #include <nlohmann/json.hpp>
 
+#include "error.h"
 #include "evaluate.h"
 
 namespace bm3 {
@@ -27,6 +29,20 @@ inline Metrics metrics_of(const Json& json) {
     for (size_t c = 0; c < cutoffs.size(); ++c)
       (metrics.*values)[c] = json.at(name + ("@" + std::to_string(cutoffs[c])));
   return metrics;
+}
+
+/// Returns the text, with U+FFFD for what is no UTF-8.
+inline std::string text_of(const Json& json, int indent = -1) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+/// Calls `read`. Throws with the file's name where a value is not there or of another type.
+inline void read_json(const std::string& file, const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const Json::exception& e) {
+    throw Error(file + " is damaged: " + e.what() + ": expected it as a run left it");
+  }
 }
 
 }  // namespace bm3
