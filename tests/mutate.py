@@ -1,53 +1,42 @@
 """Plants mutants of universalmutator (from pip) and lists those that no test notices.
 
-    cmake -S . -B build-mutate -DBM3_GPU=OFF && cmake --build build-mutate -j 2
-    python3 tests/mutate.py build-mutate --count 200 --seed 1
+    python3 tests/mutate.py DIR --count 220 --seed 1
 
-Only objects in the build folder change. A line of BUILD/mutants.tsv is a mutant: file, line,
-outcome, the old and the new text. Outcomes: killed by a program, survived, and those not counted:
-skipped and invalid (do not compile), same (the object has the same bytes). A second call goes on
-after the last line."""
+Works in DIR/source, a clone of what is committed, and DIR/build. A line of DIR/mutants.tsv is a
+mutant: file, line, outcome, old and new text; of two lines the latter counts. Outcomes: killed by
+a program of tests; unnoticed by those that are likely to notice, which all are asked first;
+survived all. Not judged: invalid (does not compile) and same (the libraries have the same bytes).
+A second call goes on, and asks all programs about the survivors again."""
 import argparse
 import contextlib
-import json
+import hashlib
 import os
 import pathlib
 import random
 import resource
-import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 
 from universalmutator.mutator import mutants_regexp
 
 RULES = ["universal.rules", "c_like.rules", "cpp.rules"]
-FOLDERS = ["src/models", "src/layers", "src/ops/cpu", "src/ops/choose.cpp", "src/train.cpp",
-           "src/evaluate.cpp", "src/data"]
-# By the beginning of a file's name: the programs of tests that are likely to notice, tried first.
-LIKELY = {"src/data": ["inter", "npy", "files", "dataset"], "src/train": ["protocol", "training"],
-          "src/evaluate": ["evaluate", "protocol"], "src/ops/cpu": ["ops", "goldens"],
-          "src/ops/choose": ["choose", "cli"], "src/models": ["goldens", "bm3", "models"],
-          "src/layers": ["batch", "negatives", "gradients", "goldens", "ops", "models"]}
+# Of each group: its mutants in a round of draws, its sources, and the programs of tests that are
+# likely to notice, the fast ones first. A source's own program, where there is one, comes first.
+GROUPS = [
+    (3, ["src/models/*.cpp"], ["goldens", "models", "training"]),
+    (2, ["src/layers/*.cpp", "src/layers/pair_loss.h"],
+     ["batch", "negatives", "goldens", "gradients", "models", "training"]),
+    (2, ["src/ops/cpu/*.cpp", "src/ops/cpu/product.h"], ["ops", "goldens"]),
+    (1, ["src/ops/choose.cpp"], ["choose"]),
+    (2, ["src/train.cpp", "src/training.h"], ["protocol", "training", "checkpoint"]),
+    (1, ["src/evaluate.cpp"], ["evaluate", "protocol"]),
+    (2, ["src/data/*.cpp"], ["lines", "files", "inter", "npy", "dataset", "import", "cli_import"]),
+]
 UNCONCERNED = {"cuda_device", "cuda_host", "notes", "philox"}
-SECONDS, BYTES = 240, 8 << 30  # for one program of tests
-
-
-def sources():
-    for folder in map(pathlib.Path, FOLDERS):
-        yield from sorted(folder.glob("**/*.cpp")) if folder.is_dir() else [folder]
-
-
-def mutants(seed):
-    """Returns mutants (file, number of the line, its new text), drawn evenly from all of them."""
-    found = []
-    for file in sources():
-        with contextlib.redirect_stdout(None):
-            found += [(file, number, new) for number, new, *_ in
-                      mutants_regexp(file.read_text().splitlines(True), RULES, ignorePatterns=[],
-                                     ignoreStringOnly=True)]
-    random.Random(seed).shuffle(found)
-    return found
+LIMITS = {resource.RLIMIT_CPU: 150, resource.RLIMIT_AS: 8 << 30, resource.RLIMIT_FSIZE: 1 << 30}
+SECONDS = 900  # for one program of tests that waits
 
 
 def hopeless(old, new):
@@ -58,86 +47,139 @@ def hopeless(old, new):
     return old.startswith(("//", "#", "template", "using", "namespace")) or bracket or header
 
 
+def mutants_of(patterns):
+    """Yields every mutant (file, number of the line, its new text) of the files."""
+    for file in sorted(file for pattern in patterns for file in pathlib.Path().glob(pattern)):
+        lines = file.read_text().splitlines(True)
+        with contextlib.redirect_stdout(None):
+            found = mutants_regexp(lines, RULES, ignorePatterns=[], ignoreStringOnly=True)
+        for number, new, *_ in found:
+            if not hopeless(lines[number - 1].strip(), new.strip()):
+                yield file, number, new
+
+
+def drawn(seed):
+    """Yields mutants with the programs that are likely to notice, in rounds over the groups."""
+    draw = random.Random(seed)
+    groups = [(share, list(mutants_of(patterns)), likely) for share, patterns, likely in GROUPS]
+    for _, found, _ in groups:
+        draw.shuffle(found)
+    while all(len(found) >= share for share, found, _ in groups):
+        for share, found, likely in groups:
+            for _ in range(share):
+                mutant = found.pop()
+                own = mutant[0].stem
+                yield mutant, [own] * pathlib.Path(f"tests/test_{own}.cpp").exists() + likely
+
+
 def passes(program):
     """Runs a program of tests, and ends with it what it has started."""
-    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-    process = subprocess.Popen([program, "--gtest_brief=1", "--gtest_fail_fast=1"],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               start_new_session=True, preexec_fn=limit)
-    try:
-        return process.wait(SECONDS) == 0
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
+    def limit():
+        for kind, most in LIMITS.items():
+            resource.setrlimit(kind, (most, most))
+    with tempfile.TemporaryDirectory() as scratch:
+        process = subprocess.Popen([program, "--gtest_brief=1", "--gtest_fail_fast=1"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True, preexec_fn=limit,
+                                   env={**os.environ, "TMPDIR": scratch})
         try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+            return process.wait(SECONDS) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def killer(build, file):
-    """Returns the program whose tests fail, "" where all pass."""
-    first = next(names for start, names in LIKELY.items() if str(file).startswith(start))
-    every = [p.stem[5:] for p in sorted(pathlib.Path("tests").glob("test_*.cpp"))] + ["ops"]
-    rest = [name for name in every if name not in first and name not in UNCONCERNED]
-    for name in first + rest:
-        subprocess.run(["cmake", "--build", build, "--target", "test_" + name], check=True,
-                       stdout=subprocess.DEVNULL)
-        if not passes(build / ("test_" + name)):
-            return name
-    return ""
+def made(build, target):
+    """Builds a target, and returns whether that was possible."""
+    return subprocess.run(["cmake", "--build", build, "--target", target],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
-def outcome(build, command, file, text):
-    """Compiles a mutant in the place of its file's object, and tests it."""
-    words = shlex.split(command["command"])
-    built = build / words[words.index("-o") + 1]
-    right = built.read_bytes()
-    with tempfile.TemporaryDirectory() as folder:
-        mutant = pathlib.Path(folder) / file.name
-        mutant.write_text(text)
-        words = [str(mutant) if word == command["file"] else word for word in words]
-        done = subprocess.run(words + [f"-I{file.parent}", "-w"], cwd=build,
-                              stderr=subprocess.DEVNULL)
+def libraries(build):
+    return [hashlib.sha1(file.read_bytes()).digest() for file in sorted(build.glob("lib*.a"))]
+
+
+def outcome(build, mutant, programs):
+    """Plants a mutant, and returns what the programs say about it."""
+    file, number, new = mutant
+    right, times = file.read_text(), file.stat()
+    lines = right.splitlines(True)
+    lines[number - 1] = new
+    made(build, "bm3_model")
+    before = libraries(build)
+    compiles = True
     try:
-        if done.returncode != 0:
+        file.write_text("".join(lines))
+        compiles = made(build, "bm3_model")
+        if not compiles:
             return "invalid"
-        if built.read_bytes() == right:
+        if libraries(build) == before:
             return "same"
-        name = killer(build, file)
-        return "killed by " + name if name else "survived"
+        for name in programs:
+            if not made(build, "test_" + name):
+                return "invalid"
+            if not passes(build / ("test_" + name)):
+                return "killed by " + name
+        return "survived"
     finally:
-        built.write_bytes(right)
+        file.write_text(right)
+        if not compiles:  # its object is still the right one
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("build", type=lambda text: pathlib.Path(text).resolve())
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("folder", type=lambda text: pathlib.Path(text).resolve())
+    parser.add_argument("--count", type=int, default=220)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    commands = {entry["file"]: entry
-                for entry in json.loads((options.build / "compile_commands.json").read_text())}
-    log = options.build / "mutants.tsv"
-    done = log.read_text().splitlines() if log.exists() else []
-    counted = sum("\tkilled" in line or "\tsurvived" in line for line in done)
-    for at, (file, number, new) in enumerate(mutants(options.seed)):
-        if counted >= options.count:
+    source, build = options.folder / "source", options.folder / "build"
+    if not source.exists():
+        subprocess.run(["git", "clone", "--quiet", pathlib.Path(__file__).parents[1], source], check=True)
+    os.chdir(source)
+    subprocess.run(["git", "checkout", "--quiet", "--", "."], check=True)
+    subprocess.run(["cmake", "--log-level=WARNING", "-S", source, "-B", build, "-DBM3_GPU=OFF"],
+                   check=True)
+    subprocess.run(["cmake", "--build", build, "-j", "2"], check=True, stdout=subprocess.DEVNULL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    every = [file.stem[5:] for file in sorted(pathlib.Path("tests").glob("test_*.cpp"))] + ["ops"]
+    log = options.folder / "mutants.tsv"
+    done = {}
+    if log.exists():
+        for line in log.read_text().splitlines():
+            file, number, result, _, new = line.split("\t")
+            done[file, number, new] = result
+
+    def key(mutant):
+        return str(mutant[0]), str(mutant[1]), " ".join(mutant[2].split())
+
+    def record(mutant, result):
+        file, number, new = key(mutant)
+        done[file, number, new] = result
+        old = mutant[0].read_text().splitlines()[mutant[1] - 1].strip()
+        with log.open("a") as out:
+            print(file, number, result, old, new, sep="\t", file=out)
+
+    open_ones = []
+    for mutant, likely in drawn(options.seed):
+        judged = sum(result not in ("invalid", "same") for result in done.values())
+        if judged >= options.count and key(mutant) not in done:
             break
-        lines = file.read_text().splitlines(True)
-        old, lines[number - 1] = lines[number - 1].strip(), new
-        if at < len(done) or hopeless(old, new.strip()):
-            result = "skipped"
-        else:
-            result = outcome(options.build, commands[str(file.resolve())], file, "".join(lines))
-        counted += result.startswith(("killed", "survived"))
-        if at >= len(done):
-            with log.open("a") as out:
-                print(file, number, result, old, new.strip(), sep="\t", file=out)
-    lines = log.read_text().splitlines()
-    print(f"{sum('killed by' in line for line in lines)} killed, survivors:")
-    print(*(line for line in lines if "\tsurvived\t" in line), sep="\n")
+        if key(mutant) not in done:
+            result = outcome(build, mutant, likely)
+            record(mutant, "unnoticed" if result == "survived" else result)
+        if done[key(mutant)] in ("unnoticed", "survived"):
+            open_ones.append((mutant, likely))
+    for mutant, likely in open_ones:
+        rest = [name for name in every if name not in likely and name not in UNCONCERNED]
+        programs = rest if done[key(mutant)] == "unnoticed" else likely + rest
+        record(mutant, outcome(build, mutant, programs))
+    for what in ("killed", "survived"):
+        print(sum(result.startswith(what) for result in done.values()), what)
+    print(*(key for key, result in done.items() if result == "survived"), sep="\n")
 
 
 main()
