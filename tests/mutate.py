@@ -13,6 +13,7 @@ import hashlib
 import os
 import pathlib
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -21,6 +22,8 @@ import tempfile
 
 from universalmutator.mutator import mutants_regexp
 
+# Names of types, ++ and & that a rule has spoilt.
+NO_CODE = re.compile(r"\bu?int(?!(8|16|32|64)_t)[-(\d]|[*/%]\+\w|\+[*/%]\w|\w>?\| \w|[{(]\|\w")
 RULES = ["universal.rules", "c_like.rules", "cpp.rules"]
 # Of each group: its mutants in a round of draws, its sources, and the programs of tests that are
 # likely to notice, or some of their tests. A source's own program, where there is one, comes first.
@@ -46,7 +49,8 @@ def hopeless(old, new):
     at -= new[at:at + 1] == "=" and old[at - 1:at] in "<>"
     bracket = old[at:at + 1] in "<>" and not (old[at - 1:at] == " " == old[at + 1:at + 2])
     header = old.endswith("{") and not old.startswith(("for ", "if ", "while ", "} else"))
-    return old.startswith(("//", "#", "template", "using", "namespace")) or bracket or header
+    return (old.startswith(("//", "#", "template", "using", "namespace")) or bracket or header or
+            bool(NO_CODE.search(new)) and not NO_CODE.search(old))
 
 
 def mutants_of(patterns):
