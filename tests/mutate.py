@@ -26,9 +26,10 @@ from universalmutator.mutator import mutants_regexp
 NO_CODE = re.compile(r"\bu?int(?!(8|16|32|64)_t)[-(\d]|[*/%]\+\w|\+[*/%]\w|\w>?\| \w|[{(]\|\w")
 RULES = ["universal.rules", "c_like.rules", "cpp.rules"]
 # Of each group: its mutants in a round of draws, its sources, and the programs of tests that are
-# likely to notice, or some of their tests. A source's own program, where there is one, comes first.
+# likely to notice, or some of their tests ({}: the source's name). A source's own program, where
+# there is one, comes first.
 GROUPS = [
-    (3, ["src/models/*.cpp"], ["goldens:*.Agree", "models", "training"]),
+    (3, ["src/models/*.cpp"], ["goldens:*.Agree", "models:*_{}*", "training"]),
     (2, ["src/layers/*.cpp", "src/layers/pair_loss.h"],
      ["batch", "negatives", "goldens:*.Agree", "gradients", "models", "training"]),
     (2, ["src/ops/cpu/*.cpp", "src/ops/cpu/product.h"], ["goldens:*.Agree", "ops"]),
@@ -39,7 +40,7 @@ GROUPS = [
 ]
 UNCONCERNED = {"cuda_device", "cuda_host", "notes", "philox"}
 # Of one program: seconds of a processor and on the clock, for it may sleep, and bytes.
-SECONDS, SLOW, CLOCK = 20, {"ops": 90, "goldens": 90, "models": 60}, 900
+SECONDS, SLOW, CLOCK = 8, {"ops": 90, "goldens": 90, "models": 60, "gradients": 30}, 900
 BYTES = {resource.RLIMIT_AS: 8 << 30, resource.RLIMIT_FSIZE: 1 << 30}
 
 
@@ -74,8 +75,9 @@ def drawn(seed):
         for share, found, likely in groups:
             for _ in range(share):
                 mutant = found.pop()
-                own = [mutant[0].stem] * pathlib.Path(f"tests/test_{mutant[0].stem}.cpp").exists()
-                yield mutant, list(dict.fromkeys(own + likely))
+                stem = mutant[0].stem
+                own = [stem] * pathlib.Path(f"tests/test_{stem}.cpp").exists()
+                yield mutant, list(dict.fromkeys(own + [name.format(stem) for name in likely]))
 
 
 def passes(build, name, tests):
