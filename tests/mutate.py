@@ -80,37 +80,50 @@ def drawn(seed):
                 yield mutant, list(dict.fromkeys(own + [name.format(stem) for name in likely]))
 
 
+def status(command, **options):
+    """Runs a command, and ends with it what it has started."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True, **options)
+    try:
+        return process.wait(CLOCK)
+    except subprocess.TimeoutExpired:
+        return 1
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def passes(build, name, tests):
-    """Runs tests of a program, and ends with it what it has started."""
+    """Runs tests of a program, with limits."""
     seconds = SECONDS if tests else SLOW.get(name, SECONDS)
 
     def limit():
         for kind, most in {**BYTES, resource.RLIMIT_CPU: seconds}.items():
             resource.setrlimit(kind, (most, most))
     with tempfile.TemporaryDirectory() as scratch:
-        process = subprocess.Popen([build / ("test_" + name), "--gtest_fail_fast",
-                                    "--gtest_filter=" + (tests or "*")],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   start_new_session=True, preexec_fn=limit,
-                                   env={**os.environ, "TMPDIR": scratch})
-        try:
-            return process.wait(CLOCK) == 0
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        return status([build / ("test_" + name), "--gtest_fail_fast",
+                       "--gtest_filter=" + (tests or "*")], preexec_fn=limit,
+                      env={**os.environ, "TMPDIR": scratch}) == 0
 
 
 def made(build, target):
     """Builds a target, and returns whether that was possible."""
-    return subprocess.run(["cmake", "--build", build, "--target", target],
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    return status(["cmake", "--build", build, "--target", target]) == 0
 
 
 def libraries(build):
     return [hashlib.sha1(file.read_bytes()).digest() for file in sorted(build.glob("lib*.a"))]
+
+
+def killer(build, programs):
+    """Returns the first of the programs that fails, "" where all pass."""
+    for name, _, tests in (program.partition(":") for program in programs):
+        if not made(build, "test_" + name):
+            return "the linker"
+        if not passes(build, name, tests):
+            return name
+    return ""
 
 
 def outcome(build, mutant, programs):
@@ -129,12 +142,9 @@ def outcome(build, mutant, programs):
             return "invalid"
         if libraries(build) == before:
             return "same"
-        for name, _, tests in (program.partition(":") for program in programs):
-            if not made(build, "test_" + name):
-                return "invalid"
-            if not passes(build, name, tests):
-                return "killed by " + name
-        return "survived"
+        name = killer(build, programs)
+        return ("invalid" if name == "the linker" else
+                "killed by " + name if name else "survived")
     finally:
         file.write_text(right)
         if not compiles:  # its object is still the right one
@@ -154,7 +164,10 @@ def main():
     subprocess.run(["git", "checkout", "--quiet", "--", "."], check=True)
     subprocess.run(["cmake", "--log-level=WARNING", "-S", source, "-B", build, "-DBM3_GPU=OFF"],
                    check=True)
-    subprocess.run(["cmake", "--build", build, "-j", "2"], check=True, stdout=subprocess.DEVNULL)
+    every_likely = dict.fromkeys(name for _, _, names in GROUPS for name in names)
+    failing = killer(build, (name.replace("{}", "") for name in every_likely))
+    if failing:
+        sys.exit(f"test_{failing} fails without a mutant")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     every = [file.stem[5:] for file in sorted(pathlib.Path("tests").glob("test_*.cpp"))] + ["ops"]
     log = options.folder / "mutants.tsv"
