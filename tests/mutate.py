@@ -101,6 +101,8 @@ def passes(build, name, tests):
     def limit():
         for kind, most in {**BYTES, resource.RLIMIT_CPU: seconds}.items():
             resource.setrlimit(kind, (most, most))
+        for kind in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # ignored in the background
+            signal.signal(kind, signal.SIG_DFL)
     with tempfile.TemporaryDirectory() as scratch:
         return status([build / ("test_" + name), "--gtest_fail_fast",
                        "--gtest_filter=" + (tests or "*")], preexec_fn=limit,
@@ -160,6 +162,7 @@ def main():
     source, build = options.folder / "source", options.folder / "build"
     if not source.exists():
         subprocess.run(["git", "clone", "--quiet", pathlib.Path(__file__).parents[1], source], check=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     os.chdir(source)
     subprocess.run(["git", "checkout", "--quiet", "--", "."], check=True)
     subprocess.run(["cmake", "--log-level=WARNING", "-S", source, "-B", build, "-DBM3_GPU=OFF"],
@@ -168,7 +171,6 @@ def main():
     failing = killer(build, (name.replace("{}", "") for name in every_likely))
     if failing:
         sys.exit(f"test_{failing} fails without a mutant")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     every = [file.stem[5:] for file in sorted(pathlib.Path("tests").glob("test_*.cpp"))] + ["ops"]
     log = options.folder / "mutants.tsv"
     done = {}
