@@ -153,59 +153,77 @@ def outcome(build, mutant, programs):
             os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+def prepare(folder):
+    """Clones and builds what is committed, where that is not done, and goes there."""
+    source, build = folder / "source", folder / "build"
+    if not source.exists():
+        subprocess.run(["git", "clone", "--quiet", pathlib.Path(__file__).parents[1], source],
+                       check=True)
+    os.chdir(source)
+    subprocess.run(["git", "checkout", "--quiet", "--", "."], check=True)
+    subprocess.run(["cmake", "--log-level=WARNING", "-S", source, "-B", build, "-DBM3_GPU=OFF"],
+                   check=True)
+    likely = dict.fromkeys(name.replace("{}", "") for _, _, names in GROUPS for name in names)
+    failing = killer(build, likely)
+    if failing:
+        sys.exit(f"test_{failing} fails without a mutant")
+    return build
+
+
+class Log:
+    """DIR/mutants.tsv: what was found out about each mutant."""
+
+    def __init__(self, path):
+        self.path, self.done = path, {}
+        for line in path.read_text().splitlines() if path.exists() else []:
+            file, number, result, _, new = line.split("\t")
+            self.done[file, number, new] = result
+
+    @staticmethod
+    def key(mutant):
+        file, number, new = mutant
+        return str(file), str(number), " ".join(new.split())
+
+    def add(self, mutant, result):
+        self.done[self.key(mutant)] = result
+        file, number, new = self.key(mutant)
+        old = mutant[0].read_text().splitlines()[mutant[1] - 1].strip()
+        with self.path.open("a") as out:
+            print(file, number, result, old, new, sep="\t", file=out)
+
+    def result(self, mutant):
+        return self.done.get(self.key(mutant))
+
+    def judged(self):
+        return sum(result not in ("invalid", "same") for result in self.done.values())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=lambda text: pathlib.Path(text).resolve())
     parser.add_argument("--count", type=int, default=220)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    source, build = options.folder / "source", options.folder / "build"
-    if not source.exists():
-        subprocess.run(["git", "clone", "--quiet", pathlib.Path(__file__).parents[1], source], check=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    os.chdir(source)
-    subprocess.run(["git", "checkout", "--quiet", "--", "."], check=True)
-    subprocess.run(["cmake", "--log-level=WARNING", "-S", source, "-B", build, "-DBM3_GPU=OFF"],
-                   check=True)
-    every_likely = dict.fromkeys(name for _, _, names in GROUPS for name in names)
-    failing = killer(build, (name.replace("{}", "") for name in every_likely))
-    if failing:
-        sys.exit(f"test_{failing} fails without a mutant")
-    every = [file.stem[5:] for file in sorted(pathlib.Path("tests").glob("test_*.cpp"))] + ["ops"]
-    log = options.folder / "mutants.tsv"
-    done = {}
-    if log.exists():
-        for line in log.read_text().splitlines():
-            file, number, result, _, new = line.split("\t")
-            done[file, number, new] = result
-
-    def key(mutant):
-        return str(mutant[0]), str(mutant[1]), " ".join(mutant[2].split())
-
-    def record(mutant, result):
-        file, number, new = key(mutant)
-        done[file, number, new] = result
-        old = mutant[0].read_text().splitlines()[mutant[1] - 1].strip()
-        with log.open("a") as out:
-            print(file, number, result, old, new, sep="\t", file=out)
-
-    open_ones = []
+    build = prepare(options.folder)
+    log = Log(options.folder / "mutants.tsv")
+    left = []
     for mutant, likely in drawn(options.seed):
-        judged = sum(result not in ("invalid", "same") for result in done.values())
-        if judged >= options.count and key(mutant) not in done:
-            break
-        if key(mutant) not in done:
-            result = outcome(build, mutant, likely)
-            record(mutant, "unnoticed" if result == "survived" else result)
-        if done[key(mutant)] in ("unnoticed", "survived"):
-            open_ones.append((mutant, likely))
-    for mutant, likely in open_ones:
+        if not log.result(mutant):
+            if log.judged() >= options.count:
+                break
+            found = outcome(build, mutant, likely)
+            log.add(mutant, "unnoticed" if found == "survived" else found)
+        if log.result(mutant) in ("unnoticed", "survived"):
+            left.append((mutant, likely))
+    every = [file.stem[5:] for file in sorted(pathlib.Path("tests").glob("test_*.cpp"))] + ["ops"]
+    for mutant, likely in left:
         rest = [name for name in every if name not in likely and name not in UNCONCERNED]
-        programs = rest if done[key(mutant)] == "unnoticed" else likely + rest
-        record(mutant, outcome(build, mutant, programs))
-    for what in ("killed", "survived"):
-        print(sum(result.startswith(what) for result in done.values()), what)
-    print(*(key for key, result in done.items() if result == "survived"), sep="\n")
+        log.add(mutant, outcome(build, mutant,
+                                rest if log.result(mutant) == "unnoticed" else likely + rest))
+    results = list(log.done.values())
+    print(f"{log.judged()} judged, {results.count('survived')} survived:")
+    print(*(key for key, result in log.done.items() if result == "survived"), sep="\n")
 
 
 main()
