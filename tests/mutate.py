@@ -31,7 +31,7 @@ RULES = ["universal.rules", "c_like.rules", "cpp.rules"]
 GROUPS = [
     (3, ["src/models/*.cpp"], ["goldens:*.Agree", "models:*_{}*", "training"]),
     (2, ["src/layers/*.cpp", "src/layers/pair_loss.h"],
-     ["batch", "negatives", "goldens:*.Agree", "gradients", "models", "training"]),
+     ["batch", "negatives", "goldens:*.Agree", "gradients", "training"]),
     (2, ["src/ops/cpu/*.cpp", "src/ops/cpu/product.h"], ["goldens:*.Agree", "ops"]),
     (1, ["src/ops/choose.cpp"], ["choose"]),
     (2, ["src/train.cpp", "src/training.h"], ["protocol", "training", "checkpoint"]),
@@ -40,7 +40,8 @@ GROUPS = [
 ]
 UNCONCERNED = {"cuda_device", "cuda_host", "notes", "philox"}
 # Of one program: seconds of a processor and on the clock, for it may sleep, and bytes.
-SECONDS, SLOW, CLOCK = 8, {"ops": 90, "goldens": 90, "models": 60, "gradients": 30}, 900
+SECONDS, CLOCK = 8, 900
+SLOW = {"ops": 90, "goldens": 90, "models": 60, "gradients": 30, "training": 30}
 BYTES = {resource.RLIMIT_AS: 8 << 30, resource.RLIMIT_FSIZE: 1 << 30}
 
 
@@ -65,6 +66,17 @@ def mutants_of(patterns):
                 yield file, number, new
 
 
+def likely_for(file, likely):
+    """Returns the programs that are likely to notice a mutant of a file, its own ones first."""
+    own = [file.stem] * pathlib.Path(f"tests/test_{file.stem}.cpp").exists()
+    of_ops = pathlib.Path(f"tests/ops/{file.name}")
+    if "ops" in likely and of_ops.exists():
+        suites = dict.fromkeys(re.findall(r"TEST\((\w+),", of_ops.read_text()))
+        own += ["ops:" + ":".join(suite + "*" for suite in suites)]
+        likely = [name for name in likely if name != "ops"]
+    return list(dict.fromkeys(own + [name.format(file.stem) for name in likely]))
+
+
 def drawn(seed):
     """Yields mutants with the programs that are likely to notice, in rounds over the groups."""
     draw = random.Random(seed)
@@ -75,9 +87,7 @@ def drawn(seed):
         for share, found, likely in groups:
             for _ in range(share):
                 mutant = found.pop()
-                stem = mutant[0].stem
-                own = [stem] * pathlib.Path(f"tests/test_{stem}.cpp").exists()
-                yield mutant, list(dict.fromkeys(own + [name.format(stem) for name in likely]))
+                yield mutant, likely_for(mutant[0], likely)
 
 
 def status(command, **options):
@@ -96,7 +106,7 @@ def status(command, **options):
 
 def passes(build, name, tests):
     """Runs tests of a program, with limits."""
-    seconds = SECONDS if tests else SLOW.get(name, SECONDS)
+    seconds = SECONDS if tests == "*.Agree" else SLOW.get(name, SECONDS)
 
     def limit():
         for kind, most in {**BYTES, resource.RLIMIT_CPU: seconds}.items():
