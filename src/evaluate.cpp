@@ -61,7 +61,7 @@ Metrics Evaluator<T>::metrics(Matrix<const int32_t> item) {
   size_t at = 0;
   for (const auto& metric : named_metrics)
     for (double& value : mean.*metric.values)
-      value = sums[at++] / static_cast<double>(std::max<size_t>(n_users(), 1));
+      value = sums[at++] / static_cast<double>(n_users());
   return mean;
 }
 

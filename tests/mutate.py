@@ -1,143 +1,239 @@
 """Plants mutants of universalmutator (from pip) and lists those that no test notices.
 
-    cmake -S . -B build-mutate -DBM3_GPU=OFF && cmake --build build-mutate -j 2
-    python3 tests/mutate.py build-mutate --count 200 --seed 1
+    python3 tests/mutate.py DIR --count 220 --seed 1
 
-Only objects in the build folder change. A line of BUILD/mutants.tsv is a mutant: file, line,
-outcome, the old and the new text. Outcomes: killed by a program, survived, and those not counted:
-skipped and invalid (do not compile), same (the object has the same bytes). A second call goes on
-after the last line."""
+Works in DIR/source, a clone of what is committed, and DIR/build. A line of DIR/mutants.tsv is a
+mutant: file, line, outcome, old and new text; of two lines the latter counts. Outcomes: killed by
+a program of tests; unnoticed by those that are likely to notice, which all are asked first;
+survived all. Not judged: invalid (does not compile) and same (the libraries have the same bytes).
+A second call goes on, and asks all programs about the survivors again."""
 import argparse
 import contextlib
-import json
+import hashlib
 import os
 import pathlib
 import random
+import re
 import resource
-import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 
 from universalmutator.mutator import mutants_regexp
 
+# Names of types, ++ and & that a rule has spoilt.
+NO_CODE = re.compile(r"\bu?int(?!(8|16|32|64)_t)[-(\d]|[*/%]\+\w|\+[*/%]\w|\w>?\| \w|[{(]\|\w")
 RULES = ["universal.rules", "c_like.rules", "cpp.rules"]
-FOLDERS = ["src/models", "src/layers", "src/ops/cpu", "src/ops/choose.cpp", "src/train.cpp",
-           "src/evaluate.cpp", "src/data"]
-# By the beginning of a file's name: the programs of tests that are likely to notice, tried first.
-LIKELY = {"src/data": ["inter", "npy", "files", "dataset"], "src/train": ["protocol", "training"],
-          "src/evaluate": ["evaluate", "protocol"], "src/ops/cpu": ["ops", "goldens"],
-          "src/ops/choose": ["choose", "cli"], "src/models": ["goldens", "bm3", "models"],
-          "src/layers": ["batch", "negatives", "gradients", "goldens", "ops", "models"]}
+# Of each group: its mutants in a round of draws, its sources, and the programs of tests that are
+# likely to notice, or some of their tests ({}: the source's name). A source's own program, where
+# there is one, comes first.
+GROUPS = [
+    (3, ["src/models/*.cpp"], ["goldens:*.Agree", "models:*_{}*", "training"]),
+    (2, ["src/layers/*.cpp", "src/layers/pair_loss.h"],
+     ["batch", "negatives", "goldens:*.Agree", "gradients", "training"]),
+    (2, ["src/ops/cpu/*.cpp", "src/ops/cpu/product.h"], ["goldens:*.Agree", "ops"]),
+    (1, ["src/ops/choose.cpp"], ["choose"]),
+    (2, ["src/train.cpp", "src/training.h"], ["protocol", "training", "checkpoint"]),
+    (1, ["src/evaluate.cpp"], ["evaluate", "protocol"]),
+    (2, ["src/data/*.cpp"], ["lines", "files", "inter", "npy", "dataset", "import", "cli_import"]),
+]
 UNCONCERNED = {"cuda_device", "cuda_host", "notes", "philox"}
-SECONDS, BYTES = 240, 8 << 30  # for one program of tests
-
-
-def sources():
-    for folder in map(pathlib.Path, FOLDERS):
-        yield from sorted(folder.glob("**/*.cpp")) if folder.is_dir() else [folder]
-
-
-def mutants(seed):
-    """Returns mutants (file, number of the line, its new text), drawn evenly from all of them."""
-    found = []
-    for file in sources():
-        with contextlib.redirect_stdout(None):
-            found += [(file, number, new) for number, new, *_ in
-                      mutants_regexp(file.read_text().splitlines(True), RULES, ignorePatterns=[],
-                                     ignoreStringOnly=True)]
-    random.Random(seed).shuffle(found)
-    return found
+# Of one program: seconds of a processor and on the clock, for it may sleep, and bytes.
+SECONDS, CLOCK = 8, 900
+SLOW = {"ops": 90, "goldens": 90, "models": 60, "gradients": 30, "training": 30}
+BYTES = {resource.RLIMIT_AS: 8 << 30, resource.RLIMIT_FSIZE: 1 << 30}
 
 
 def hopeless(old, new):
     """Whether a mutant cannot compile, or changes a comment: no compiler need be asked."""
     at = len(os.path.commonprefix([old, new]))
+    at -= new[at:at + 1] == "=" and old[at - 1:at] in "<>"
     bracket = old[at:at + 1] in "<>" and not (old[at - 1:at] == " " == old[at + 1:at + 2])
     header = old.endswith("{") and not old.startswith(("for ", "if ", "while ", "} else"))
-    return old.startswith(("//", "#", "template", "using", "namespace")) or bracket or header
+    return (old.startswith(("//", "#", "template", "using", "namespace")) or bracket or header or
+            bool(NO_CODE.search(new)) and not NO_CODE.search(old))
 
 
-def passes(program):
-    """Runs a program of tests, and ends with it what it has started."""
-    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-    process = subprocess.Popen([program, "--gtest_brief=1", "--gtest_fail_fast=1"],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               start_new_session=True, preexec_fn=limit)
+def mutants_of(patterns):
+    """Yields every mutant (file, number of the line, its new text) of the files."""
+    for file in sorted(file for pattern in patterns for file in pathlib.Path().glob(pattern)):
+        lines = file.read_text().splitlines(True)
+        with contextlib.redirect_stdout(None):
+            found = mutants_regexp(lines, RULES, ignorePatterns=[], ignoreStringOnly=True)
+        for number, new, *_ in found:
+            if not hopeless(lines[number - 1].strip(), new.strip()):
+                yield file, number, new
+
+
+def likely_for(file, likely):
+    """Returns the programs that are likely to notice a mutant of a file, its own ones first."""
+    own = [file.stem] * pathlib.Path(f"tests/test_{file.stem}.cpp").exists()
+    of_ops = pathlib.Path(f"tests/ops/{file.name}")
+    if "ops" in likely and of_ops.exists():
+        suites = dict.fromkeys(re.findall(r"TEST\((\w+),", of_ops.read_text()))
+        own += ["ops:" + ":".join(suite + "*" for suite in suites)]
+        likely = [name for name in likely if name != "ops"]
+    return list(dict.fromkeys(own + [name.format(file.stem) for name in likely]))
+
+
+def drawn(seed):
+    """Yields mutants with the programs that are likely to notice, in rounds over the groups."""
+    draw = random.Random(seed)
+    groups = [(share, list(mutants_of(patterns)), likely) for share, patterns, likely in GROUPS]
+    for _, found, _ in groups:
+        draw.shuffle(found)
+    while all(len(found) >= share for share, found, _ in groups):
+        for share, found, likely in groups:
+            for _ in range(share):
+                mutant = found.pop()
+                yield mutant, likely_for(mutant[0], likely)
+
+
+def status(command, **options):
+    """Runs a command, and ends with it what it has started."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True, **options)
     try:
-        return process.wait(SECONDS) == 0
+        return process.wait(CLOCK)
     except subprocess.TimeoutExpired:
-        return False
+        return 1
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
 
 
-def killer(build, file):
-    """Returns the program whose tests fail, "" where all pass."""
-    first = next(names for start, names in LIKELY.items() if str(file).startswith(start))
-    every = [p.stem[5:] for p in sorted(pathlib.Path("tests").glob("test_*.cpp"))] + ["ops"]
-    rest = [name for name in every if name not in first and name not in UNCONCERNED]
-    for name in first + rest:
-        subprocess.run(["cmake", "--build", build, "--target", "test_" + name], check=True,
-                       stdout=subprocess.DEVNULL)
-        if not passes(build / ("test_" + name)):
+def passes(build, name, tests):
+    """Runs tests of a program, with limits."""
+    seconds = SECONDS if tests == "*.Agree" else SLOW.get(name, SECONDS)
+
+    def limit():
+        for kind, most in {**BYTES, resource.RLIMIT_CPU: seconds}.items():
+            resource.setrlimit(kind, (most, most))
+        for kind in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # ignored in the background
+            signal.signal(kind, signal.SIG_DFL)
+    with tempfile.TemporaryDirectory() as scratch:
+        return status([build / ("test_" + name), "--gtest_fail_fast",
+                       "--gtest_filter=" + (tests or "*")], preexec_fn=limit,
+                      env={**os.environ, "TMPDIR": scratch, "OMP_WAIT_POLICY": "passive"}) == 0
+
+
+def made(build, target):
+    """Builds a target, and returns whether that was possible."""
+    return status(["cmake", "--build", build, "--target", target]) == 0
+
+
+def libraries(build):
+    return [hashlib.sha1(file.read_bytes()).digest() for file in sorted(build.glob("lib*.a"))]
+
+
+def killer(build, programs):
+    """Returns the first of the programs that fails, "" where all pass."""
+    for name, _, tests in (program.partition(":") for program in programs):
+        if not made(build, "test_" + name):
+            return "the linker"
+        if not passes(build, name, tests):
             return name
     return ""
 
 
-def outcome(build, command, file, text):
-    """Compiles a mutant in the place of its file's object, and tests it."""
-    words = shlex.split(command["command"])
-    built = build / words[words.index("-o") + 1]
-    right = built.read_bytes()
-    with tempfile.TemporaryDirectory() as folder:
-        mutant = pathlib.Path(folder) / file.name
-        mutant.write_text(text)
-        words = [str(mutant) if word == command["file"] else word for word in words]
-        done = subprocess.run(words + [f"-I{file.parent}", "-w"], cwd=build,
-                              stderr=subprocess.DEVNULL)
+def outcome(build, mutant, programs):
+    """Plants a mutant, and returns what the programs say about it."""
+    file, number, new = mutant
+    right, times = file.read_text(), file.stat()
+    lines = right.splitlines(True)
+    lines[number - 1] = new
+    made(build, "bm3_model")
+    before = libraries(build)
+    compiles = True
     try:
-        if done.returncode != 0:
+        file.write_text("".join(lines))
+        compiles = made(build, "bm3_model")
+        if not compiles:
             return "invalid"
-        if built.read_bytes() == right:
+        if libraries(build) == before:
             return "same"
-        name = killer(build, file)
-        return "killed by " + name if name else "survived"
+        name = killer(build, programs)
+        return ("invalid" if name == "the linker" else
+                "killed by " + name if name else "survived")
     finally:
-        built.write_bytes(right)
+        file.write_text(right)
+        if not compiles:  # its object is still the right one
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def prepare(folder):
+    """Clones and builds what is committed, where that is not done, and goes there."""
+    source, build = folder / "source", folder / "build"
+    if not source.exists():
+        subprocess.run(["git", "clone", "--quiet", pathlib.Path(__file__).parents[1], source],
+                       check=True)
+    os.chdir(source)
+    subprocess.run(["git", "checkout", "--quiet", "--", "."], check=True)
+    subprocess.run(["cmake", "--log-level=WARNING", "-S", source, "-B", build, "-DBM3_GPU=OFF"],
+                   check=True)
+    likely = dict.fromkeys(name.replace("{}", "") for _, _, names in GROUPS for name in names)
+    failing = killer(build, likely)
+    if failing:
+        sys.exit(f"test_{failing} fails without a mutant")
+    return build
+
+
+class Log:
+    """DIR/mutants.tsv: what was found out about each mutant."""
+
+    def __init__(self, path):
+        self.path, self.done = path, {}
+        for line in path.read_text().splitlines() if path.exists() else []:
+            file, number, result, _, new = line.split("\t")
+            self.done[file, number, new] = result
+
+    @staticmethod
+    def key(mutant):
+        file, number, new = mutant
+        return str(file), str(number), " ".join(new.split())
+
+    def add(self, mutant, result):
+        self.done[self.key(mutant)] = result
+        file, number, new = self.key(mutant)
+        old = mutant[0].read_text().splitlines()[mutant[1] - 1].strip()
+        with self.path.open("a") as out:
+            print(file, number, result, old, new, sep="\t", file=out)
+
+    def result(self, mutant):
+        return self.done.get(self.key(mutant))
+
+    def judged(self):
+        return sum(result not in ("invalid", "same") for result in self.done.values())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("build", type=lambda text: pathlib.Path(text).resolve())
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("folder", type=lambda text: pathlib.Path(text).resolve())
+    parser.add_argument("--count", type=int, default=220)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    commands = {entry["file"]: entry
-                for entry in json.loads((options.build / "compile_commands.json").read_text())}
-    log = options.build / "mutants.tsv"
-    done = log.read_text().splitlines() if log.exists() else []
-    counted = sum("\tkilled" in line or "\tsurvived" in line for line in done)
-    for at, (file, number, new) in enumerate(mutants(options.seed)):
-        if counted >= options.count:
-            break
-        lines = file.read_text().splitlines(True)
-        old, lines[number - 1] = lines[number - 1].strip(), new
-        if at < len(done) or hopeless(old, new.strip()):
-            result = "skipped"
-        else:
-            result = outcome(options.build, commands[str(file.resolve())], file, "".join(lines))
-        counted += result.startswith(("killed", "survived"))
-        if at >= len(done):
-            with log.open("a") as out:
-                print(file, number, result, old, new.strip(), sep="\t", file=out)
-    lines = log.read_text().splitlines()
-    print(f"{sum('killed by' in line for line in lines)} killed, survivors:")
-    print(*(line for line in lines if "\tsurvived\t" in line), sep="\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    build = prepare(options.folder)
+    log = Log(options.folder / "mutants.tsv")
+    left = []
+    for mutant, likely in drawn(options.seed):
+        if not log.result(mutant):
+            if log.judged() >= options.count:
+                break
+            found = outcome(build, mutant, likely)
+            log.add(mutant, "unnoticed" if found == "survived" else found)
+        if log.result(mutant) in ("unnoticed", "survived"):
+            left.append((mutant, likely))
+    every = [file.stem[5:] for file in sorted(pathlib.Path("tests").glob("test_*.cpp"))] + ["ops"]
+    for mutant, likely in left:
+        rest = [name for name in every if name not in likely and name not in UNCONCERNED]
+        log.add(mutant, outcome(build, mutant,
+                                rest if log.result(mutant) == "unnoticed" else likely + rest))
+    results = list(log.done.values())
+    print(f"{log.judged()} judged, {results.count('survived')} survived:")
+    print(*(key for key, result in log.done.items() if result == "survived"), sep="\n")
 
 
 main()

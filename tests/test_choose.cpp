@@ -7,6 +7,8 @@
 #include <filesystem>
 
 #include "error.h"
+#include "ops/cpu/product.h"
+#include "scratch.h"
 #ifdef BM3_CUDA
 #include "ops/cuda/cuda.h"
 #endif
@@ -24,6 +26,35 @@ TEST(ChooseDevice, WhatWorks) {
   EXPECT_FALSE(cpu.tf32 || cpu.cusparse);
   EXPECT_EQ(choose_ops(cpu)->name(), "CPU, 1 thread");
 }
+
+/// What a choice prints to stderr.
+std::string warning_of(const DeviceChoice& choice) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(choose_device(choice).threads, choice.threads);
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST(ChooseDevice, OnTheCpuSaysWhatItLeavesOut) {
+  const char* const words = "warning: --tf32 and --spmm do nothing on the CPU\n";
+  EXPECT_EQ(warning_of({"cpu", 3}), "");
+  EXPECT_EQ(warning_of({"cpu", 0, true}), words);
+  EXPECT_EQ(warning_of({"cpu", 0, false, true}), words);
+  if (!std::filesystem::exists("/dev/nvidia0")) {
+    EXPECT_EQ(warning_of({}), "");
+  }
+  EXPECT_EQ(choose_device({"cpu", 2}).device, "cpu");
+  EXPECT_EQ(choose_ops({"cpu", 2})->name(), "CPU, 2 threads");
+  const std::string kernels = product_kernels({"cpu", 2});
+  const std::string bits = std::to_string(8 * vector_bytes);
+  EXPECT_EQ(kernels, "own, in vectors of " + bits + " bits");
+  EXPECT_TRUE(bits == "128" || bits == "256" || bits == "512") << bits;
+#ifndef BM3_CUDA
+  EXPECT_ERROR(choose_device({"cuda"}),
+               "--device cuda: this build has no CUDA: expected nvcc where it was made");
+#endif
+}
+
+TEST(CheckThreads, StartsAsManyAsAreAskedFor) { check_threads({"cpu", 3}); }
 
 #ifdef BM3_CUDA
 

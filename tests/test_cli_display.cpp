@@ -136,7 +136,7 @@ TEST_F(CliDisplay, TimingHasALineForEachEpoch) {
     ASSERT_EQ(x.size(), 5U);
     EXPECT_EQ(x[0], std::to_string(epoch));
     for (size_t c = 1; c <= 4; ++c) EXPECT_GT(std::stod(x[c]), 0) << lines[epoch];
-    EXPECT_LT(std::stod(x[4]), 4000) << lines[epoch];
+    for (size_t c = 3; c <= 4; ++c) EXPECT_LT(std::stod(x[c]), 4000) << lines[epoch];
   }
 }
 

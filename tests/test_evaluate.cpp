@@ -129,6 +129,35 @@ TYPED_TEST(MetricsTest, TrainedUsersOnlyAndAnewInEachEpoch) {
   }
 }
 
+/// Each user's metrics are the means over that user alone. Items 0, 1, ... are user 0's list, the
+/// same backwards is user 2's.
+TYPED_TEST(MetricsTest, OfEachUserAreMeansOverOne) {
+  const Interactions all{3, 99, {{0, 1}, {2, 1}}, {{2, 8}, {1, 5}, {0, 3}, {2, 70}}, {}};
+  std::vector<int32_t> lists(3 * longest_list);
+  for (size_t k = 0; k < longest_list; ++k)
+    lists[k] = lists[3 * longest_list - 1 - k] = static_cast<int32_t>(k);
+  const Array<int32_t> item(*this->ops, lists);
+  using OfPart = Evaluator<typename TypeParam::Real>;
+  const auto each = OfPart(*this->ops, all.valid, all).of_each_user(lists);
+  ASSERT_EQ(each.size(), 2u);
+  for (size_t t = 0; t < 2; ++t) {
+    const int32_t user = t == 0 ? 0 : 2;
+    EXPECT_EQ(each[t].user, user);
+    EXPECT_EQ(each[t].n_items, t + 1);
+    std::vector<Interaction> own;
+    for (const Interaction& x : all.valid)
+      if (x.user == user) own.push_back(x);
+    const Metrics alone = OfPart(*this->ops, own, all).metrics(item.matrix(3, longest_list));
+    size_t at = 0;
+    for (const auto& metric : named_metrics) {
+      std::array<double, 4> found;
+      for (double& value : found) value = each[t].values[at++];
+      expect_near(found, alone.*metric.values, metric.name);
+    }
+    EXPECT_EQ(alone.recall.back(), t == 0 ? 1 : 0.5);  // at rank 42 of user 2's
+  }
+}
+
 template <class Backend>
 class RankingTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(RankingTest, Backends, BackendName);

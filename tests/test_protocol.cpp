@@ -7,6 +7,7 @@
 #include <set>
 
 #include "layers/negatives.h"
+#include "ops/cpu/cpu_ops.h"
 #include "scratch.h"
 #include "train.h"
 
@@ -28,6 +29,8 @@ struct Script {
   std::vector<int32_t> negatives;
   std::vector<uint32_t> steps;           // that masks were drawn for
   std::vector<uint64_t> seeds;
+  std::vector<uint64_t> keys;                  // of replays
+  std::vector<std::array<size_t, 3>> sizes;    // of batches: interactions, users, items
   size_t last_finite = SIZE_MAX;         // batch
 };
 Script script;
@@ -45,6 +48,15 @@ Dataset data() {
   }
   return out;
 }
+
+class RecordingOps final : public CpuOps<float> {
+ public:
+  RecordingOps() : CpuOps<float>(1) {}
+  void replay(uint64_t key, const std::function<void()>& work) override {
+    script.keys.push_back(key);
+    work();
+  }
+};
 
 /// Scores are looked up: a user's vector is a unit vector, an item's has a score for each user.
 class Scripted final : public Model<float> {
@@ -67,6 +79,7 @@ class Scripted final : public Model<float> {
           script.negatives.push_back(batch.items.at[batch.triples.negative[e]]);
       }
     script.batches.push_back(pairs);
+    script.sizes.push_back({batch.size, batch.users.n, batch.items.n});
     *loss(0) += static_cast<double>(script.batches.size());
     if (script.batches.size() > script.last_finite) *loss(0) = NAN;
   }
@@ -107,16 +120,16 @@ struct Outcome {
 Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::string>& words,
             bool negatives = false, const Dataset& of = data(), const Survival& survival = {},
             size_t last_finite = SIZE_MAX) {
-  script = {epochs, {}, {}, {}, {}, last_finite};
+  script = {epochs, {}, {}, {}, {}, {}, {}, last_finite};
   const ModelKind kind{"scripted", "", {dim_setting()}, {}, negatives, false,
                        [](const Setup<float>& s) -> std::unique_ptr<Model<float>> {
                          return std::make_unique<Scripted>(s);
                        }, nullptr};
   Settings settings = all_settings(kind);
   for (const auto& [name, value] : words) settings.set(name, value);
-  const auto ops = make_cpu_ops<float>(1);
+  RecordingOps ops;
   Outcome out;
-  out.result = train(*ops, of, kind, settings,
+  out.result = train(ops, of, kind, settings,
                      {[](size_t) {}, [](size_t, size_t, size_t) {},
                       [&](const Epoch& epoch) { out.epochs.push_back(epoch); }},
                      survival);
@@ -172,6 +185,17 @@ TEST(Protocol, DrawsAreKeyedByTheSeedAndByStepsFromOne) {
   run({ranks(1, 0, 1)}, {{"batch", "20"}, {"epochs", "2"}, {"seed", "7"}});
   EXPECT_EQ(script.steps, (std::vector<uint32_t>{1, 2, 3, 4, 5, 6}));
   EXPECT_EQ(script.seeds, std::vector<uint64_t>(6, 7));
+}
+
+/// A device may record a step and replay the record for another one with its key.
+TEST(Protocol, StepsHaveOneKeyWhereTheirSizesAreEqual) {
+  for (const char* size : {"7", "15"}) {
+    run({ranks(1, 0, 1)}, {{"batch", size}, {"epochs", "20"}});
+    ASSERT_EQ(script.keys.size(), script.sizes.size());
+    for (size_t a = 0; a < script.keys.size(); ++a)
+      for (size_t b = 0; b < a; ++b)
+        EXPECT_EQ(script.keys[a] == script.keys[b], script.sizes[a] == script.sizes[b]);
+  }
 }
 
 TEST(Protocol, NegativesAreNewInEachEpochAndNeverTheUsersOwn) {
