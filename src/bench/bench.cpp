@@ -44,7 +44,7 @@ std::vector<Case> cases_of(const ModelKind& kind, SyntheticSpec spec) {
   std::vector<Case> out;
   if (!settings.knows("features"))
     out.push_back({kind.name + ", features", kind, settings, spec});
-  for (const Setting& setting : known)
+  for (const Setting& setting : kind.settings)
     for (const std::string& choice : setting.range.choices)
       if (setting.name == "features") {
         settings.set("features", choice);
@@ -52,7 +52,7 @@ std::vector<Case> cases_of(const ModelKind& kind, SyntheticSpec spec) {
       }
   if (kind.needs_features) return out;
   spec.modalities.clear();
-  out.push_back({kind.name + ", no features", kind, Settings(known), spec});
+  out.push_back({kind.name + ", no features", kind, all_settings(kind), spec});
   return out;
 }
 
