@@ -365,7 +365,7 @@ TEST(Protocol, GoesOnWithoutACheckpointThatCannotBeWritten) {
   EXPECT_EQ(run(story, {{"epochs", "5"}}, false, data(), survival).result.best_epoch, 3u);
   EXPECT_EQ(why, std::vector<std::string>(2, "cannot write " + survival.file.string() +
                                                  " (No such file or directory): expected room for "
-                                                 "a checkpoint"));
+                                                 "it"));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "data/import.h"
 
 #include <algorithm>
-#include <unordered_map>
+#include <utility>
 
 #include "data/dataset.h"
 #include "data/files.h"
@@ -105,18 +105,24 @@ void check_parts(const Interactions& data, const std::string& name) {
 
 size_t merge_repeated(Ratings& ratings) {
   std::vector<Rating>& rows = ratings.rows;
-  std::unordered_map<int64_t, size_t> place_of;
-  size_t left = 0;
-  for (const Rating& row : rows) {
-    const auto [at, is_new] = place_of.emplace(int64_t{row.user} << 32 | row.item, left);
-    if (is_new)
-      rows[left++] = row;
-    else
-      rows[at->second].time = std::min(rows[at->second].time, row.time);
+  std::vector<std::pair<int64_t, size_t>> places;  // of each pair of user and item
+  places.reserve(rows.size());
+  for (size_t k = 0; k < rows.size(); ++k)
+    places.emplace_back(int64_t{rows[k].user} << 32 | rows[k].item, k);
+  std::sort(places.begin(), places.end());
+  for (size_t k = 1, first = 0; k < places.size(); ++k) {
+    if (places[k].first != places[first].first) {
+      first = k;
+      continue;
+    }
+    double& earliest = rows[places[first].second].time;
+    earliest = std::min(earliest, rows[places[k].second].time);
+    rows[places[k].second].user = -1;
   }
-  const size_t merged = rows.size() - left;
-  rows.resize(left);
-  return merged;
+  const size_t before = rows.size();
+  rows.erase(std::remove_if(rows.begin(), rows.end(), [](const Rating& r) { return r.user < 0; }),
+             rows.end());
+  return before - rows.size();
 }
 
 void keep_core(Ratings& ratings, int64_t core, const Round& tell) {
