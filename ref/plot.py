@@ -43,7 +43,8 @@ def title_of(config):
 
 def draw_run(axes, folder, log):
     """One run: its loss and the parts of it, and Recall and NDCG with the best epoch."""
-    parts = [name for name in log if name not in ("epoch", "best") and "valid_" not in name]
+    parts = [name for name in log
+             if name not in ("epoch", "best") and "valid_" not in name and any(log[name])]
     for k, name in enumerate(parts):
         label = "total" if name == "loss" else name
         axes[0].plot(log["epoch"], log[name], label=label, **style(k))
