@@ -41,7 +41,7 @@ GROUPS = [
 UNCONCERNED = {"cuda_device", "cuda_host", "notes", "philox"}
 # Of one program: seconds of a processor and on the clock, for it may sleep, and bytes.
 SECONDS, CLOCK = 8, 900
-SLOW = {"ops": 90, "goldens": 90, "models": 60, "gradients": 30, "training": 30}
+SLOW = {"ops": 60, "goldens": 90, "models": 60, "gradients": 30, "training": 30}
 BYTES = {resource.RLIMIT_AS: 8 << 30, resource.RLIMIT_FSIZE: 1 << 30}
 
 
@@ -159,7 +159,7 @@ def outcome(build, mutant, programs):
                 "killed by " + name if name else "survived")
     finally:
         file.write_text(right)
-        if not compiles:  # its object is still the right one
+        if not compiles and file.suffix == ".cpp":  # its object is still the right one
             os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 

@@ -70,7 +70,7 @@ TEST_F(Cli, RefusesEmbeddingsThatAreNotFinite) {
   EXPECT_EQ(names_below(folder_.path()), before);
 }
 
-/// OpenBLAS would wait forever for memory.
+/// OpenMP would end the program. Each thread's stack has a place in the address space.
 TEST_F(Cli, RefusesThreadsThatCannotRun) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "the sanitizer needs more than any limit";
@@ -81,7 +81,7 @@ TEST_F(Cli, RefusesThreadsThatCannotRun) {
   for (const auto& [variable, option] : {std::pair("", " --threads 32"),
                                          std::pair("OMP_NUM_THREADS=32 ", "")}) {
     const Outcome outcome =
-        run_in_shell(std::string("ulimit -v 2000000; ") + variable,
+        run_in_shell(std::string("ulimit -s 131072; ulimit -v 2000000; ") + variable,
                      std::string("toy --epochs 1 --device cpu --out run") + option);
     EXPECT_EQ(outcome.status, 1);
     EXPECT_TRUE(std::regex_match(outcome.err, words)) << outcome.err;

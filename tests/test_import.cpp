@@ -188,6 +188,7 @@ TEST(ItemFeaturesTest, AreReadInEveryFormat) {
   write_file(folder / "ids", "B00000000x\r\nother\r\nb c\r\n");
   const FeatureSource sources[] = {
       {"m", write_file(folder / "m.csv", csv), ""},
+      {"m", write_file(folder / "m.b.txt", csv), ""},  // no .b file
       {"m", write_file(folder / "m.csv.gz", gzip(csv.substr(11))), ""},  // without names
       {"m", npy, folder / "ids"}};
   for (const auto& source : sources) {

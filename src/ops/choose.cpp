@@ -43,17 +43,13 @@ std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& chosen) {
 
 void check_threads(const DeviceChoice& chosen) {
   if (chosen.device == "cuda") return;
-  constexpr size_t bytes = size_t{129} << 20;  // of OpenBLAS for a thread; address space alone
   const auto n = static_cast<size_t>(chosen.threads > 0 ? chosen.threads : omp_get_max_threads());
   std::mutex until_all_run;
   std::unique_lock<std::mutex> lock(until_all_run);
   std::vector<std::thread> threads;
-  std::vector<std::unique_ptr<char[]>> memory;
   try {
-    while (threads.size() < n) {
-      memory.emplace_back(new char[bytes]);
+    while (threads.size() < n)
       threads.emplace_back([&] { const std::lock_guard<std::mutex> wait(until_all_run); });
-    }
   } catch (const std::exception&) {  // std::system_error or std::bad_alloc
   }
   lock.unlock();

@@ -23,9 +23,8 @@ std::string product_kernels(const DeviceChoice& chosen);
 /// Returns the operations on the device that choose_device returned.
 std::unique_ptr<Ops<float>> choose_ops(const DeviceChoice& chosen);
 
-/// Throws unless the CPU's threads can all run, each with the memory that OpenBLAS takes in its
-/// first product; where there is none, OpenBLAS waits forever. To be called once everything else is
-/// allocated. Does nothing for a GPU.
+/// Throws unless the CPU's threads can all be started: OpenMP would end the program. To be called
+/// once everything else is allocated. Does nothing for a GPU.
 void check_threads(const DeviceChoice& chosen);
 
 }  // namespace bm3
