@@ -123,7 +123,9 @@ Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::s
   script = {epochs, {}, {}, {}, {}, {}, {}, last_finite};
   const ModelKind kind{"scripted", "", {dim_setting()}, {}, negatives, false,
                        [](const Setup<float>& s) -> std::unique_ptr<Model<float>> {
-                         return std::make_unique<Scripted>(s);
+                         auto model = std::make_unique<Scripted>(s);
+                         model->allocate();
+                         return model;
                        }, nullptr};
   Settings settings = all_settings(kind);
   for (const auto& [name, value] : words) settings.set(name, value);
