@@ -178,8 +178,8 @@ TEST_F(Cli, EvalOfDataThatMoved) {
   const std::string before = fs::canonical(folder_ / "data/toy").string();
   fs::rename(before, folder_ / "new/toy");
   expect_refused({"eval", "one"},
-                 "no data set " + before + ": expected a folder with toy.inter (data/README.md says "
-                 "where to get data and how to bring your own, --data where they are)");
+                 "no data set " + before + ": expected a folder with toy.inter (data/README.md "
+                 "says where to get data and how to bring your own, --data where they are)");
   expect_refused({"eval", "one", "--data", "new/none"},
                  "no data set new/none/toy: expected --data to hold it, or to be the folder of "
                  "another");

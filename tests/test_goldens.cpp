@@ -50,7 +50,8 @@ TYPED_TEST(GoldensTest, Agree) {
 }
 
 /// Whether a precision can tell any value of a golden from a slightly wrong one. With d = 1
-/// gradients are rounding alone; the terms of GRCN's multiply from one iteration of its routing to the next.
+/// gradients are rounding alone; the terms of GRCN's multiply from one iteration of its routing to
+/// the next.
 template <class T>
 bool can_refuse(const Golden& golden) {
   const Settings& s = golden.settings;

@@ -73,7 +73,8 @@ TEST(Sweep, TheLinesOfTheReadmeAreSweeps) {
       if (goes_on) line.back() = ' ';
     }
     Words words;
-    for (const auto& word : split(line.substr(begin.size() - 1, line.find('#') - begin.size() + 1), ' '))
+    const size_t first = begin.size() - 1;
+    for (const auto& word : split(line.substr(first, line.find('#') - first), ' '))
       if (!word.empty()) words.push_back(word);
     const auto out = std::find(words.begin(), words.end(), "--out");
     if (out != words.end()) words.erase(out, out + 2);  // --out and its value

@@ -72,8 +72,8 @@ struct Trace {
 template <class T>
 class Model {
  public:
-  /// `tables`: the first parameters, users' and items'; a model adds the others as it is made. Tuned
-  /// features have gradients of at most `feature_rows` rows; 0: of a batch's items.
+  /// `tables`: the first parameters, users' and items'; a model adds the others as it is made.
+  /// Tuned features have gradients of at most `feature_rows` rows; 0: of a batch's items.
   Model(const Setup<T>& setup, const std::vector<ParameterShape>& tables,
         const std::vector<Loss>& losses, size_t feature_rows = 0);
   virtual ~Model() = default;

@@ -29,7 +29,7 @@ struct SparseProduct {
 
 }  // namespace cuda
 
-/// The operations with cuBLAS, cuSPARSE, cuRAND and kernels; operations.inc says what each computes.
+/// The operations of operations.inc with cuBLAS, cuSPARSE, cuRAND and kernels.
 /// Sums are added without atomics, in an order that depends on sizes alone. Nothing waits for the
 /// GPU but `download`, `synchronize`, `seconds_of`, `upload` while the ring of pinned memory is
 /// full, and the release of memory or of a record.
