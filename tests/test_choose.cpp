@@ -39,7 +39,8 @@ TEST(ChooseDevice, OnTheCpuSaysWhatItLeavesOut) {
   EXPECT_EQ(warning_of({"cpu", 3}), "");
   EXPECT_EQ(warning_of({"cpu", 0, true}), words);
   EXPECT_EQ(warning_of({"cpu", 0, false, true}), words);
-  if (!std::filesystem::exists("/dev/nvidia0")) {
+  const bool has_gpu = std::filesystem::exists("/dev/nvidia0");
+  if (!has_gpu) {
     EXPECT_EQ(warning_of({}), "");
   }
   EXPECT_EQ(choose_device({"cpu", 2}).device, "cpu");
@@ -49,8 +50,11 @@ TEST(ChooseDevice, OnTheCpuSaysWhatItLeavesOut) {
   EXPECT_EQ(kernels, "own, in vectors of " + bits + " bits");
   EXPECT_TRUE(bits == "128" || bits == "256" || bits == "512") << bits;
 #ifndef BM3_CUDA
-  EXPECT_ERROR(choose_device({"cuda"}),
-               "--device cuda: this build has no CUDA: expected nvcc where it was made");
+  const std::string why = "this build has no CUDA: expected nvcc where it was made";
+  EXPECT_ERROR(choose_device({"cuda"}), "--device cuda: " + why);
+  if (has_gpu) {
+    EXPECT_EQ(warning_of({}), "warning: a GPU is there, but computing on the CPU: " + why + "\n");
+  }
 #endif
 }
 

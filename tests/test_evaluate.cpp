@@ -132,7 +132,7 @@ TYPED_TEST(MetricsTest, TrainedUsersOnlyAndAnewInEachEpoch) {
 /// Each user's metrics are the means over that user alone. Items 0, 1, ... are user 0's list, the
 /// same backwards is user 2's.
 TYPED_TEST(MetricsTest, OfEachUserAreMeansOverOne) {
-  const Interactions all{3, 99, {{0, 1}, {2, 1}}, {{2, 8}, {1, 5}, {0, 3}, {2, 70}}, {}};
+  const Interactions all{3, 99, {{0, 1}, {2, 1}}, {{1, 5}, {0, 9}, {2, 8}, {2, 70}}, {}};
   std::vector<int32_t> lists(3 * longest_list);
   for (size_t k = 0; k < longest_list; ++k)
     lists[k] = lists[3 * longest_list - 1 - k] = static_cast<int32_t>(k);

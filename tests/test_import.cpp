@@ -83,6 +83,9 @@ TEST(RatingsTest, RefuseAFile) {
       {"1,2\n", {"1", "3", ""}, false,
        x + ":1: the column of items is '3': expected a number from 1 to 2, or --columns with names "
            "alone"},
+      {"1,2\n", {"1", "0", ""}, false,
+       x + ":1: the column of items is '0': expected a number from 1 to 2, or --columns with names "
+           "alone"},
       {"user_id:token,b\n", {"1", "2", ""}, false,
        x + ":1: names stand in 'user_id:token b': expected --columns with names instead of "
            "numbers"},

@@ -135,7 +135,7 @@ void undo_softmax(std::vector<double>& x, size_t cols) {
 }
 
 /// Initial values: ranges, and second moments within five standard deviations, of each parameter's
-/// law; keyed by the seed.
+/// law; neighbours have nothing to do with each other; keyed by the seed.
 TEST_P(ModelTest, InitialValuesFollowTheirLaws) {
   ModelCase c = random_case(kind(), 0, 1);
   c.n_users = 400;
@@ -155,6 +155,11 @@ TEST_P(ModelTest, InitialValuesFollowTheirLaws) {
     const double kurtosis = p.law.normal ? 3 : 9.0 / 5, n = static_cast<double>(x.size());
     EXPECT_LE(std::abs(squares - n * variance), 5 * std::sqrt((kurtosis - 1) * n) * variance)
         << p.name;
+    for (size_t lag = 1; lag < 4 && !p.law.softmax; ++lag) {
+      double products = 0;
+      for (size_t k = lag; k < x.size(); ++k) products += x[k] * x[k - lag];
+      EXPECT_LE(std::abs(products), 5 * std::sqrt(n) * variance) << p.name << ", " << lag;
+    }
     EXPECT_TRUE(p.law.normal || largest_magnitude(x) <= p.law.spread) << p.name;
   }
   parameters.initialise(3);

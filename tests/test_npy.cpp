@@ -200,8 +200,8 @@ TEST(Npy, RefusesWhatIsNoMatrixOfFloats) {
     std::vector<std::string> values;
   } cases[] = {
       {"descr", "little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')",
-       {"'<i4'", "'|u1'", "'>f4'", "'<f16'", "'<c8'", "'|O'", "'=f4'", "''", "'<f4", "\"<f4'",
-        "<f4", "[('a', '<f4')]", "'<f4 '", "'<f4\t'", "", "  '<f4'"}},
+       {"'<i4'", "'|u1'", "'>f4'", "'<f16'", "'<f1'", "'<c8'", "'|O'", "'=f4'", "''", "'<f4",
+        "\"<f4'", "<f4", "[('a', '<f4')]", "'<f4 '", "'<f4\t'", "", "  '<f4'"}},
       {"fortran_order", "True or False", {"true", "Falsehood", "''", ""}},
       {"shape", "(rows, columns), a row for each item and at least one column",
        {"()", "(4,)", "(2, 2, 2)", "(4, 0)", "(-1, 3)", "(2, -3)", "[2", "2", "(2 3)", "(2, x)",

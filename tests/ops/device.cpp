@@ -12,7 +12,8 @@ template <class Backend>
 class DeviceTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(DeviceTest, Backends, BackendName);
 
-/// Arrays begin with zeros, keep what is uploaded and are counted while they live.
+/// Arrays begin with zeros, keep what is uploaded and are counted while they live, their most for
+/// good.
 TYPED_TEST(DeviceTest, ArraysHoldWhatIsUploaded) {
   Device& device = *this->ops;
   const size_t before = device.allocated();
@@ -32,6 +33,7 @@ TYPED_TEST(DeviceTest, ArraysHoldWhatIsUploaded) {
     EXPECT_SAME(moved.host(), std::vector<int32_t>(n));
   }
   EXPECT_EQ(device.allocated(), before);
+  EXPECT_GE(device.most_allocated(), before + 3000001 * sizeof(int32_t));
 }
 
 /// `both` gives the bytes of one after the other, at once and in a record, on ever new values: two
