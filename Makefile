@@ -10,9 +10,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: all deps tests test sanitize sanitize-gpu fuzz bench goldens clean help
 
-all: ## build ./bm3, the checker of goldens and the benchmark (GPU=OFF: for the CPU alone)
+all: ## build ./bm3 and the checker of goldens (GPU=OFF: for the CPU alone)
 	$(CONFIGURE) $(BUILD) -DCMAKE_BUILD_TYPE=Release
-	@cmake --build $(BUILD) -j $(JOBS) --target bm3 golden_check bench
+	@cmake --build $(BUILD) -j $(JOBS) --target bm3 golden_check
 	@ln -sf $(BUILD)/bm3 bm3
 
 deps: ## install the missing packages of Debian or Ubuntu (TOOLS='clang ...' adds to them)
@@ -54,6 +54,7 @@ fuzz: ## a minute of fuzzing for each of the two parsers (needs clang)
 	$(BUILD)-fuzz/fuzz_npy -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
 
 bench: all ## time, floor and ratio of each stage on data of Baby's size, beside PyTorch where it is there
+	@cmake --build $(BUILD) -j $(JOBS) --target bench
 	$(BUILD)/bench
 
 GOLDENS := $(BUILD)/goldens
