@@ -37,7 +37,6 @@ __device__ inline double sum_of_block(double mine, unsigned columns) {
   return all[threadIdx.x];
 }
 
-constexpr size_t most_counters = 1024;  // of blocks that finish, in a kernel
 constexpr size_t most_partial_sums = 32768;  // of all blocks and columns
 
 /// Calls finish(sum) in each thread c < columns, with the sum of `mine` over the threads c, c +
