@@ -23,45 +23,54 @@ struct WeightedSums {
   __device__ T weight(int64_t k, int32_t) const {
     return w[pairs.edge_of(static_cast<int32_t>(k))];
   }
-  template <int width, class Sum>
-  __device__ void write(int64_t r, size_t c, const Sum& sum) const {
+  template <int width>
+  __device__ Vector<T, width> before(int64_t r, size_t c) const {
+    return vector_at<width>(y + static_cast<size_t>(r) * d + c);
+  }
+  template <int width>
+  __device__ void write(int64_t r, size_t c, Vector<T, width> of_y, Vector<T, width> sum) const {
     if (begin(r) == begin(r + 1)) return;
-    auto& of_y = vector_at<width>(y + static_cast<size_t>(r) * d + c);
-    Vector<T, width> out = of_y;
-    const Vector<T, width> added = sum();
-    for (int i = 0; i < width; ++i) out.x[i] += scale * added.x[i];
-    of_y = out;
+    for (int i = 0; i < width; ++i) of_y.x[i] += scale * sum.x[i];
+    vector_at<width>(y + static_cast<size_t>(r) * d + c) = of_y;
   }
 };
 
-/// A warp a row; the rows of several edges are under way at once.
-template <int width, class T>
-__global__ void edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs, T scale) {
-  const size_t r = grid_warp();
-  if (r >= pairs.n) return;
-  const unsigned lane = threadIdx.x % warp;
-  constexpr int n = at_once<T>;
-  const int32_t end = pairs.begin[r + 1];
-  for (int32_t k = pairs.begin[r]; k < end; k += n) {
-    T sum[n] = {};
-    for (size_t c = lane * width; c < x.cols; c += warp * width) {
-      const Vector<T, width> of_y = vector_at<width>(y.row(r) + c);
-      Vector<T, width> of_x[n];
+/// Lane i of a group finishes the i-th of `at_once` edges whose rows are under way together.
+template <unsigned lanes, int width, class T>
+__global__ void __launch_bounds__(block_threads, row_blocks)
+    edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs, T scale) {
+  const unsigned lane = threadIdx.x % lanes;
+  const auto dots = [&](int64_t r, int64_t first, int64_t last) {
+    for (int64_t k = first; __any_sync(full_warp, k < last); k += at_once) {
+      const bool finishes = lane < at_once && k + lane < last;
+      const int32_t j = finishes ? pairs.target[k + lane] : -1;
+      T* const at = finishes ? w + pairs.edge_of(static_cast<int32_t>(k + lane)) : nullptr;
+      const T old = finishes ? *at : T(0);
+      T sum[at_once] = {};
+      for (size_t tile = 0; tile < x.cols; tile += lanes * width) {
+        const size_t c = tile + lane * width;
+        const auto of_y = r >= 0 && c < x.cols
+                              ? vector_at<width>(y.row(static_cast<size_t>(r)) + c)
+                              : Vector<T, width>{};
+        Vector<T, width> of_x[at_once];
+        load_rows<lanes>(of_x, x.at, x.cols, c, j, 0);
 #pragma unroll
-      for (int i = 0; i < n; ++i)
-        of_x[i] = k + i < end
-                      ? vector_at<width>(x.row(static_cast<size_t>(pairs.target[k + i])) + c)
-                      : Vector<T, width>{};
+        for (int i = 0; i < at_once; ++i)
+          for (int m = 0; m < width; ++m) sum[i] += of_y.x[m] * of_x[i].x[m];
+      }
+      T own = 0;
 #pragma unroll
-      for (int i = 0; i < n; ++i)
-        for (int m = 0; m < width; ++m) sum[i] += of_y.x[m] * of_x[i].x[m];
+      for (int i = 0; i < at_once; ++i) {
+        for (unsigned other = lanes / 2; other > 0; other /= 2)
+          sum[i] += __shfl_xor_sync(full_warp, sum[i], other);
+        if (lane == static_cast<unsigned>(i)) own = sum[i];
+      }
+      if (finishes) *at = old + scale * own;
     }
-#pragma unroll
-    for (int i = 0; i < n; ++i) {
-      const T all = warp_sum(sum[i]);
-      if (lane == static_cast<unsigned>(i) && k + i < end) w[pairs.edge_of(k + i)] += scale * all;
-    }
-  }
+  };
+  for_rows_of_block<lanes>(
+      static_cast<int64_t>(pairs.n), [&](int64_t r) { return int64_t{pairs.begin[r]}; }, dots,
+      dots);
 }
 
 }  // namespace
@@ -73,10 +82,7 @@ void CudaOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, c
   shapes::weighted<T>(w, y, x, pairs);
   const WeightedSums<T> of{y.at, w.at, x.at, pairs, static_cast<T>(scale),
                            static_cast<int64_t>(pairs.n), y.cols};
-  by_width<T>(y.cols, warp, {y.at, x.at}, [&](auto width) {
-    launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
-           row_sums_kernel<width, WeightedSums<T>>, of);
-  });
+  sum_rows(stream(), of, x.rows, {y.at, x.at});
 }
 
 // y = sum of w_e x:  d_w_e += scale * d_y . x
@@ -84,9 +90,9 @@ template <class T>
 void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
                           double scale) {
   shapes::weighted<T>(w, y, x, pairs);
-  by_width<T>(y.cols, warp, {y.at, x.at}, [&](auto width) {
-    launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, edge_dot_kernel<width, T>,
-           w.at, y, x, pairs, static_cast<T>(scale));
+  by_width<T>(y.cols, row_lanes, {y.at, x.at}, [&](auto width) {
+    launch(stream(), blocks_of(pairs.n, block_threads / row_lanes), block_threads,
+           edge_dot_kernel<row_lanes, width, T>, w.at, y, x, pairs, static_cast<T>(scale));
   });
 }
 

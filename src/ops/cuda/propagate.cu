@@ -27,15 +27,17 @@ struct Propagation {
   __device__ int64_t begin(int64_t r) const { return a != T(0) ? first[r] : 0; }
   __device__ int32_t column(int64_t e) const { return neighbour[e]; }
   __device__ T weight(int64_t, int32_t j) const { return scale[j]; }
-  /// y = a s_r sum() + b z in the lane's columns of a row; z is loaded while the sum is formed.
-  template <int width, class Sum>
-  __device__ void write(int64_t r, size_t c, const Sum& sum) const {
-    const size_t at = static_cast<size_t>(r) * d + c;
+  /// z in the lane's columns of a row.
+  template <int width>
+  __device__ Vector<T, width> before(int64_t r, size_t c) const {
+    return vector_at<width>(z + static_cast<size_t>(r) * d + c);
+  }
+  /// y = a s_r sum + b z
+  template <int width>
+  __device__ void write(int64_t r, size_t c, Vector<T, width> of_z, Vector<T, width> sum) const {
     const T a_r = a * scale[r], b = r < n_users ? b_user : b_item;
-    const Vector<T, width> of_z = vector_at<width>(z + at);
-    Vector<T, width> of_y = sum();
-    for (int i = 0; i < width; ++i) of_y.x[i] = a_r * of_y.x[i] + b * of_z.x[i];
-    vector_at<width>(y + at) = of_y;
+    for (int i = 0; i < width; ++i) sum.x[i] = a_r * sum.x[i] + b * of_z.x[i];
+    vector_at<width>(y + static_cast<size_t>(r) * d + c) = sum;
   }
 };
 
@@ -108,10 +110,7 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
   const Propagation<T> p{y.at, x.at, z.at, by_cusparse ? T(0) : a, b_user, b_item,
                          graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
                          static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), y.cols};
-  by_width<T>(y.cols, warp, {y.at, x.at, z.at}, [&](auto width) {
-    launch(stream(), blocks_of(y.rows, warps_of_block), block_threads,
-           row_sums_kernel<width, Propagation<T>>, p);
-  });
+  sum_rows(stream(), p, x.rows, {y.at, x.at, z.at});
   if (!by_cusparse) return;
   const auto [product, is_new] = lane().products.try_emplace(
       {graph.begin.data(), y.cols}, *this, lane().sparse.get(), graph, y.cols);
