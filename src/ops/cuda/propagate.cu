@@ -16,7 +16,7 @@ struct Propagation {
   using Real = T;
   T* y;
   const T *x, *z;
-  T a, b_user, b_item;
+  T a_all, b_user, b_item;
   const int64_t* first;
   const int32_t* neighbour;
   const T* scale;
@@ -24,21 +24,11 @@ struct Propagation {
   size_t d;
 
   /// Without a, no row has entries.
-  __device__ int64_t begin(int64_t r) const { return a != T(0) ? first[r] : 0; }
+  __device__ int64_t begin(int64_t r) const { return a_all != T(0) ? first[r] : 0; }
   __device__ int32_t column(int64_t e) const { return neighbour[e]; }
   __device__ T weight(int64_t, int32_t j) const { return scale[j]; }
-  /// z in the lane's columns of a row.
-  template <int width>
-  __device__ Vector<T, width> before(int64_t r, size_t c) const {
-    return vector_at<width>(z + static_cast<size_t>(r) * d + c);
-  }
-  /// y = a s_r sum + b z
-  template <int width>
-  __device__ void write(int64_t r, size_t c, Vector<T, width> of_z, Vector<T, width> sum) const {
-    const T a_r = a * scale[r], b = r < n_users ? b_user : b_item;
-    for (int i = 0; i < width; ++i) sum.x[i] = a_r * sum.x[i] + b * of_z.x[i];
-    vector_at<width>(y + static_cast<size_t>(r) * d + c) = sum;
-  }
+  __device__ T a(int64_t r) const { return a_all * scale[r]; }
+  __device__ T b(int64_t r) const { return r < n_users ? b_user : b_item; }
 };
 
 /// value[e] = s_r s_j for each edge e = (r, j), and the rows' first edges in 32 bits: a warp a row.

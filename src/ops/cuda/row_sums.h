@@ -25,10 +25,10 @@ __device__ void for_rows_of_block(int64_t n_rows, const Begin& begin, const Alon
   const unsigned own = threadIdx.x / lanes, lane = threadIdx.x % warp;
   const int64_t top = n_rows - 1 - static_cast<int64_t>(blockIdx.x) * groups;
   const int64_t row = top - own, of_lane = top - lane;  // the block's rows: top, top - 1, ..
-  const bool is_long =
-      lane < groups && of_lane >= 0 && begin(of_lane + 1) - begin(of_lane) > long_row;
+  const auto entries = [&](int64_t r) { return r < 0 ? 0 : begin(r + 1) - begin(r); };
+  const bool is_long = lane < groups && entries(of_lane) > long_row;
+  const bool is_alone = row >= 0 && entries(row) <= long_row;
   const unsigned long_rows = __ballot_sync(full_warp, is_long);  // the same in every warp
-  const bool is_alone = row >= 0 && (long_rows >> own & 1) == 0;
   alone(is_alone ? row : -1, is_alone ? begin(row) : 0, is_alone ? begin(row + 1) : 0);
   for (unsigned left = long_rows; left != 0; left &= left - 1) {
     const int64_t r = top - (__ffs(static_cast<int>(left)) - 1);
@@ -80,37 +80,38 @@ __device__ Vector<T, width> sum_of_entries(const Of& of, int64_t first, int64_t 
   return sum;
 }
 
-/// Calls of.write(row, c, before, sum of the row's entries) for each row and lane, where `before`
-/// is of.before(row, c), loaded while the sum is formed.
+/// y_r = a(r) sum of the row's entries + b(r) z_r for each row r, in a tile of columns.
 template <unsigned lanes, int width, class Of, class T = typename Of::Real>
 __global__ void __launch_bounds__(block_threads, row_blocks) row_sums_kernel(Of of) {
   constexpr unsigned groups = block_threads / lanes;
   __shared__ Vector<T, width> part[groups][lanes];
   const unsigned own = threadIdx.x / lanes, lane = threadIdx.x % lanes;
   const size_t c = (static_cast<size_t>(blockIdx.y) * lanes + lane) * width;
-  const auto before = [&](bool writes, int64_t r) {
-    return writes ? of.template before<width>(r, c) : Vector<T, width>{};
+  /// Writes the row, if this lane does, with what sum() returns; loads all else before.
+  const auto row = [&](bool writes, int64_t r, const auto& sum) {
+    const size_t at = static_cast<size_t>(r) * of.d + c;
+    const T a = writes ? of.a(r) : T(0), b = writes ? of.b(r) : T(0);
+    const Vector<T, width> z = writes ? vector_at<width>(of.z + at) : Vector<T, width>{};
+    Vector<T, width> y = sum();
+    for (int m = 0; m < width; ++m) y.x[m] = a * y.x[m] + b * z.x[m];
+    if (writes) vector_at<width>(of.y + at) = y;
   };
   for_rows_of_block<lanes>(
       of.n_rows, [&](int64_t r) { return of.begin(r); },
       [&](int64_t r, int64_t first, int64_t last) {
-        const bool writes = r >= 0 && c < of.d;
-        const Vector<T, width> old = before(writes, r);
-        const Vector<T, width> sum = sum_of_entries<lanes, width>(of, first, last, c);
-        if (writes) of.write(r, c, old, sum);
+        row(r >= 0 && c < of.d, r,
+            [&] { return sum_of_entries<lanes, width>(of, first, last, c); });
       },
       [&](int64_t r, int64_t first, int64_t last) {
-        const bool writes = own == 0 && c < of.d;
-        const Vector<T, width> old = before(writes, r);
-        part[own][lane] = sum_of_entries<lanes, width>(of, first, last, c);
-        __syncthreads();
-        if (writes) {
-          Vector<T, width> sum = part[0][lane];
-          for (unsigned k = 1; k < groups; ++k)
+        row(own == 0 && c < of.d, r, [&] {
+          part[own][lane] = sum_of_entries<lanes, width>(of, first, last, c);
+          __syncthreads();
+          Vector<T, width> sum{};
+          for (unsigned k = 0; own == 0 && k < groups; ++k)
             for (int m = 0; m < width; ++m) sum.x[m] += part[k][lane].x[m];
-          of.write(r, c, old, sum);
-        }
-        __syncthreads();
+          __syncthreads();
+          return sum;
+        });
       });
 }
 
