@@ -4,10 +4,10 @@
 
 namespace bm3::cuda {
 
-constexpr unsigned row_lanes = 16;   // that share a row: with 16 bytes each, two rows a warp
-constexpr int at_once = 8;           // entries whose rows a group of lanes loads together
-constexpr unsigned row_blocks = 4;   // a multiprocessor, as many as the registers allow
-constexpr int64_t long_row = 64;     // rows with more entries are shared by a block's groups
+constexpr unsigned row_lanes = 16;  // that share a row, a group: with 16 bytes each, two rows a warp
+constexpr int at_once = 8;          // entries whose rows a group loads together
+constexpr unsigned row_blocks = 4;  // of a multiprocessor: the most that every architecture takes
+constexpr int64_t long_row = 64;    // rows with more entries are shared by a block's groups
 /// Larger tables are read by half as many lanes: all rows in a slice of the columns first, which
 /// the level-2 cache holds, then the next slice.
 constexpr size_t cached_bytes = 24'000'000;
@@ -38,8 +38,9 @@ __device__ void for_rows_of_block(int64_t n_rows, const Begin& begin, const Alon
   }
 }
 
-/// Loads columns c .. c + width of rows `of` (-1: zeros) of x [.., d], one row of each lane of the
-/// group, from `first` on. All lanes of the warp take part; those with c >= d read nothing.
+/// Loads columns c .. c + width of `at_once` rows of x [.., d], each below 4 GiB: the numbers `of`
+/// that the group's lanes first, first + 1, .. hold; -1 gives zeros. All lanes of the warp take
+/// part; those with c >= d read nothing.
 template <unsigned lanes, int width, class T>
 __device__ void load_rows(Vector<T, width> (&rows)[at_once], const T* x, size_t d, size_t c,
                           int32_t of, int first) {
