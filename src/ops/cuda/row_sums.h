@@ -4,7 +4,7 @@
 
 namespace bm3::cuda {
 
-constexpr unsigned row_lanes = 16;  // that share a row, a group: with 16 bytes each, two rows a warp
+constexpr unsigned row_lanes = 16;  // a group, which shares a row: 16 bytes each, two rows a warp
 constexpr int at_once = 8;          // entries whose rows a group loads together
 constexpr unsigned row_blocks = 4;  // of a multiprocessor: the most that every architecture takes
 constexpr int64_t long_row = 64;    // rows with more entries are shared by a block's groups
