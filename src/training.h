@@ -80,13 +80,13 @@ class Training {
   bool run_epoch(size_t epoch, size_t done, const std::function<bool(size_t)>& goes_on) {
     if (!next_order_.valid()) draw_order(epoch);
     order_ = next_order_.get();
-    if (epoch < epochs_) draw_order(epoch + 1);
     if (done == 0) model_->begin_epoch(seed_, epoch);
     for (size_t k = done; k < batches(); ++k) {
       const size_t first = k * batch_size_;
       const size_t size = std::min(batch_size_, order_.pairs.size() - first);
       const int32_t* negatives = negatives_ ? order_.negatives.data() + first : nullptr;
       step(loader_.load(order_.pairs.data() + first, negatives, size));
+      if (k == done && epoch < epochs_) draw_order(epoch + 1);  // the device has work meanwhile
       if (!goes_on(k + 1)) return false;
     }
     return true;
