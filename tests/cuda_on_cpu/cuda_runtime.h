@@ -65,6 +65,11 @@ inline unsigned atomicInc(unsigned* at, unsigned last) {
   *at = old >= last ? 0 : old + 1;
   return old;
 }
+inline unsigned atomicAdd(unsigned* at, unsigned more) {
+  const unsigned old = *at;
+  *at += more;
+  return old;
+}
 template <class T>
 T __ldcg(const T* at) {
   return *at;

@@ -123,6 +123,7 @@ void cuda_on_cpu::ask(cudaStream_t stream, Work work) {
 cudaError_t cuda_on_cpu::launch(const cudaLaunchConfig_t& grid, Work kernel) {
   const dim3 blocks = grid.gridDim, threads = grid.blockDim;
   if (blocks.x == 0 || blocks.x > 2147483647 || blocks.y == 0 || blocks.y > 65535 ||
+      blocks.z == 0 || blocks.z > 65535 ||
       threads.x * threads.y == 0 || threads.x * threads.y > 1024)
     return cudaErrorInvalidConfiguration;
   ask(grid.stream, [=] { run_grid(blocks, threads, kernel); });

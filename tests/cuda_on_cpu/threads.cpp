@@ -163,11 +163,12 @@ void run_grid(dim3 blocks, dim3 threads, const Work& of_kernel) {
   static std::minstd_rand random;
   backwards = random() % 2 == 0;
   newest_first = random() % 2 == 0;
-  for (unsigned y = 0; y < blocks.y; ++y)
-    for (unsigned x = 0; x < blocks.x; ++x) {
-      blockIdx = {in_turn(x, blocks.x), in_turn(y, blocks.y), 0};
-      run_block();
-    }
+  for (unsigned z = 0; z < blocks.z; ++z)
+    for (unsigned y = 0; y < blocks.y; ++y)
+      for (unsigned x = 0; x < blocks.x; ++x) {
+        blockIdx = {in_turn(x, blocks.x), in_turn(y, blocks.y), in_turn(z, blocks.z)};
+        run_block();
+      }
 }
 
 }  // namespace cuda_on_cpu

@@ -10,7 +10,8 @@ CudaOps<T>::CudaOps(bool tf32, bool cusparse)
 
 template <class T>
 CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse)
-    : blas_memory(runtime), sums(runtime), scores(runtime), lists(runtime) {
+    : sums(runtime), counters(runtime), parts(runtime), lists(runtime), gathered(runtime),
+      blas_memory(runtime) {
   BM3_CHECK(cublasCreate(cuda::Into(blas)));
   BM3_CHECK(cublasSetStream(blas.get(), stream));
   // Set after the stream, which takes it back; with memory of its own a product allocates nothing,
@@ -22,6 +23,8 @@ CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cuspars
   BM3_CHECK(cublasSetMathMode(blas.get(), CUBLAS_DEFAULT_MATH));
   constexpr size_t n = cuda::most_partial_sums + 1;
   runtime.zero(sums.room<double>(n), n * sizeof(double));
+  runtime.zero(counters.room<unsigned>(cuda::most_counters),
+               cuda::most_counters * sizeof(unsigned));
   if (!cusparse) return;
   BM3_CHECK(cusparseCreate(cuda::Into(sparse)));
   BM3_CHECK(cusparseSetStream(sparse.get(), stream));
@@ -36,19 +39,14 @@ std::string CudaOps<T>::name() const {
 
 template <class T>
 void CudaOps<T>::release(void* memory) noexcept {
-  // What is kept for an address may not meet what lies there later.
-  const auto forget = [&](auto& kept, const auto& uses) {
-    for (auto it = kept.begin(); it != kept.end();) it = uses(*it) ? kept.erase(it) : std::next(it);
-  };
-  const auto gone = [&](const void* at) { return holds(memory, at); };
-  forget(gathered_, [&](const auto& each) {
-    return gone(std::get<0>(each.first)) || gone(std::get<2>(each.first));
-  });
+  // A product that is kept for a graph may not meet what lies there later.
   for (Lane* each : {&main_, &side_})
-    forget(each->products, [&](const auto& product) {
-      const auto& of = product.second;
-      return gone(of.begin) || gone(of.neighbour) || gone(of.scale);
-    });
+    for (auto it = each->products.begin(); it != each->products.end();) {
+      const auto& of = it->second;
+      const bool gone = holds(memory, of.begin) || holds(memory, of.neighbour) ||
+                        holds(memory, of.scale);
+      it = gone ? each->products.erase(it) : std::next(it);
+    }
   Runtime::release(memory);
 }
 

@@ -52,21 +52,26 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
   /// y [n, d] = x[rows], with this distance from row to row of x.
   void copy_rows(Matrix<T> y, const T* x, size_t distance, Rows rows);
   /// C [m, n] = op(A) op(B) + beta C, row-major, inner size k; `a`, `b`, `c` are the rows'
-  /// distances.
+  /// distances. cuBLAS's, in TF32.
   void gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A, size_t a,
             const T* B, size_t b, T beta, T* C, size_t c);
   /// sum [1, d] = column sums of x [n, d].
   void column_sums(Matrix<T> sum, ConstMatrix<T> x);
-  /// Returns x[rows] in one piece: gathered where `forward`, and for the backward pass unless the
-  /// forward pass left it.
-  ConstMatrix<T> in_one_piece(ConstMatrix<T> x, Rows rows, bool forward);
+  /// Returns x[rows] in one piece, until the next call.
+  ConstMatrix<T> in_one_piece(ConstMatrix<T> x, Rows rows);
+  /// Linear layers by `gemm`: the plain way.
+  void blas_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W, ConstMatrix<T> b);
+  void blas_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
+                     ConstMatrix<T> x, Rows rows, ConstMatrix<T> W);
   /// See sum_over_grid.
   double* partial_sums() { return own_lane().sums.template room<double>(0); }
 
   /// What operations need beyond their arguments; each stream has its own.
   struct Lane {
     Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse);
-    cuda::Workspace blas_memory, sums, scores, lists;
+    /// Counters of a kernel's blocks [most_counters], 0 between kernels.
+    unsigned* done() { return counters.template room<unsigned>(0); }
+    cuda::Workspace sums, counters, parts, lists, gathered, blas_memory;
     cuda::Owned<cublasHandle_t, cublasDestroy> blas;
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
     std::map<std::pair<const int64_t*, size_t>, cuda::SparseProduct<T>> products;  // by graph, d
@@ -78,16 +83,8 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
     return own_lane();
   }
 
-  /// Gathered rows; `left`: how many the last forward pass put there and no backward pass has read.
-  struct Gathered {
-    explicit Gathered(cuda::Runtime& runtime) : memory(runtime) {}
-    cuda::Workspace memory;
-    size_t left = 0;
-  };
-
   bool tf32_;
   Lane main_, side_;
-  std::map<std::tuple<const T*, size_t, const int32_t*>, Gathered> gathered_;  // by x, d, rows
 };
 
 }  // namespace bm3

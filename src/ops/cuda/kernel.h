@@ -58,6 +58,7 @@ __device__ inline double sum_of_block(double mine, unsigned columns) {
   return sum;
 }
 
+constexpr size_t most_counters = 1024;  // of blocks that finish, in a kernel
 constexpr size_t most_partial_sums = 32768;  // of all blocks and columns
 
 /// Returns whether this block is the grid's last to come here, which then sees what the others have
@@ -106,6 +107,9 @@ __device__ auto& vector_at(T* x) {
   using V = Vector<std::remove_const_t<T>, width>;
   return *reinterpret_cast<std::conditional_t<std::is_const_v<T>, const V, V>*>(x);
 }
+
+/// Returns whether such an access may begin there.
+inline bool is_aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
 
 /// Calls launch(width) with the widest vectors in which `lanes` threads share rows of d numbers at
 /// these addresses, none of them idle.

@@ -1,12 +1,132 @@
-// Linear layers [Eq. 1, 6] by cuBLAS.
+// Linear layers [Eq. 1, 6]: products that gather their rows, add the bias and sum a bias's gradient
+// themselves; and by cuBLAS.
 #include <climits>
 
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/tile.h"
 
 namespace bm3 {
 namespace {
 
 using namespace cuda;
+
+constexpr unsigned product_threads = 128;  // four warps, each with a quarter [32, 32] of a tile
+constexpr size_t wanted_blocks = 396;      // what fills a large GPU
+constexpr size_t most_parts = 32;          // of the inner size
+constexpr unsigned tile_size = side * side;
+
+/// C [M, N] = A B, or C += A B, or A B + bias; and perhaps sums [N], of B's inner size.
+template <class T>
+struct Product {
+  Matrix<T> C;
+  Matrix<const T> A, B;
+  Rows rows_A, rows_B;
+  size_t inner;
+  const T* bias = nullptr;
+  bool adds = false;
+  T* sums = nullptr;
+  T* partial = nullptr;  // [tiles, parts, tile_size + side], where the inner size is in parts
+  unsigned* done = nullptr;  // [tiles], 0 between kernels
+};
+
+/// Returns, in every thread of the block, whether it is the last of `parts` blocks that come to
+/// this counter, which is 0 again afterwards: then it sees what the others wrote before.
+__device__ inline bool is_last(unsigned* done, unsigned parts) {
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) last = atomicInc(done, parts - 1) == parts - 1;
+  __syncthreads();
+  __threadfence();
+  return last;
+}
+
+/// A block a tile (x, y) of C and a part (z) of the inner size. The last block of a tile adds up
+/// the parts in their order.
+template <class T, int width, bool A_by_columns, bool B_by_columns>
+__global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) {
+  using A = Operand<T, A_by_columns, side, depth<T>, product_threads, width>;
+  using B = Operand<T, B_by_columns, side, depth<T>, product_threads, width>;
+  alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
+  const size_t row = size_t{blockIdx.x} * side, column = size_t{blockIdx.y} * side;
+  const unsigned own = threadIdx.x / warp, part_row = own / 2 * 32, part_column = own % 2 * 32;
+  const size_t steps = (p.inner + depth<T> - 1) / depth<T>;
+  const size_t first = steps * blockIdx.z / gridDim.z, end = steps * (blockIdx.z + 1) / gridDim.z;
+  const bool sums_B = !B_by_columns && p.sums && blockIdx.x == 0 && threadIdx.x < side;
+  A a(p.A, p.rows_A);
+  B b(p.B, p.rows_B);
+  Sums<T, 2, 4> sums{};
+  T sum_B = 0;
+  for (size_t step = first; step <= end && first < end; ++step) {
+    if (step < end) {
+      a.read(row, step * depth<T>);
+      b.read(column, step * depth<T>);
+    }
+    if (step > first) {
+      const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
+      add_product(
+          sums, depth<T>, [&](unsigned r, unsigned k) { return A::at(at_A, part_row + r, k); },
+          [&](unsigned c, unsigned k) { return B::at(at_B, part_column + c, k); });
+      for (unsigned k = 0; k < depth<T> && sums_B; ++k) sum_B += B::at(at_B, threadIdx.x, k);
+    }
+    if (step < end) {
+      a.write(tile_A[step % 2]);
+      b.write(tile_B[step % 2]);
+    }
+    __syncthreads();
+  }
+
+  T* const mine = &sums.of[0][0][0];
+  constexpr unsigned each = tile_size / product_threads;
+  if (gridDim.z > 1) {
+    const size_t tile = size_t{blockIdx.y} * gridDim.x + blockIdx.x;
+    T* const parts = p.partial + tile * gridDim.z * (tile_size + side) + threadIdx.x;
+    T* const to = parts + blockIdx.z * (tile_size + side);
+#pragma unroll
+    for (unsigned k = 0; k < each; ++k) to[k * product_threads] = mine[k];
+    if (sums_B) to[tile_size] = sum_B;
+    if (!is_last(p.done + tile, gridDim.z)) return;
+#pragma unroll
+    for (unsigned k = 0; k < each; ++k) mine[k] = 0;
+    sum_B = 0;
+    for (unsigned z = 0; z < gridDim.z; ++z) {
+      const T* const from = parts + z * (tile_size + side);
+#pragma unroll
+      for (unsigned k = 0; k < each; ++k) mine[k] += __ldcg(from + k * product_threads);
+      if (sums_B) sum_B += __ldcg(from + tile_size);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i)
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const size_t r = row + part_row + sums.row(i, e);
+        const size_t c = column + part_column + sums.column(j, e);
+        if (r >= p.C.rows || c >= p.C.cols) continue;
+        T& out = p.C.row(r)[c];
+        const T before = p.adds ? out : p.bias ? p.bias[c] : T(0);
+        out = before + sums.of[i][j][e];
+      }
+  if (sums_B && column + threadIdx.x < p.C.cols) p.sums[column + threadIdx.x] = sum_B;
+}
+
+/// Launches p's kernel. The parts depend on sizes alone.
+template <bool A_by_columns, bool B_by_columns, class T>
+void multiply(cudaStream_t stream, Workspace& partial, unsigned* done, Product<T> p) {
+  const dim3 tiles(blocks_of(p.C.rows, side), blocks_of(p.C.cols, side));
+  const size_t n_tiles = std::max<size_t>(1, size_t{tiles.x} * tiles.y);
+  const size_t parts = std::clamp<size_t>(
+      std::min<size_t>(wanted_blocks / n_tiles, p.inner / depth<T> / 2), 1, most_parts);
+  if (parts > 1) p.partial = partial.room<T>(n_tiles * parts * (tile_size + side));
+  p.done = done;
+  const bool wide = (p.A.cols | p.B.cols) % widest<T> == 0 && is_aligned(p.A.at) &&
+                    is_aligned(p.B.at);
+  const auto kernel = wide ? product_kernel<T, widest<T>, A_by_columns, B_by_columns>
+                           : product_kernel<T, 1, A_by_columns, B_by_columns>;
+  launch(stream, dim3(tiles.x, tiles.y, static_cast<unsigned>(parts)), product_threads, kernel, p);
+}
 
 int as_int(size_t n) {
   if (n > INT_MAX) throw Error("a matrix of " + std::to_string(n) + " rows exceeds cuBLAS's limit");
@@ -27,53 +147,18 @@ __global__ void column_sums_kernel(T* sum, Matrix<const T> x, size_t first, unsi
   });
 }
 
+Rows all(size_t n) { return {nullptr, n}; }
+
 }  // namespace
-
-template <class T>
-void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A,
-                      size_t a, const T* B, size_t b, T beta, T* C, size_t c) {
-  if (m == 0 || n == 0) return;
-  // cuBLAS counts along columns: to it, our matrices are transposed, and C^T = op(B)^T op(A)^T.
-  constexpr bool single = sizeof(T) == 4;
-  const cublasComputeType_t compute = !single ? CUBLAS_COMPUTE_64F
-                                      : tf32_ ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                              : CUBLAS_COMPUTE_32F;
-  const T one = 1;
-  BM3_CHECK(cublasGemmEx(lane().blas.get(), transpose_B ? CUBLAS_OP_T : CUBLAS_OP_N,
-                         transpose_A ? CUBLAS_OP_T : CUBLAS_OP_N, as_int(n), as_int(m), as_int(k),
-                         &one, B, real<T>, as_int(b), A, real<T>, as_int(a), &beta, C, real<T>,
-                         as_int(c), compute, CUBLAS_GEMM_DEFAULT));
-}
-
-template <class T>
-void CudaOps<T>::column_sums(Matrix<T> sum, ConstMatrix<T> x) {
-  const unsigned columns = launch_over(1, x.cols).second.x;
-  constexpr unsigned most_parts = most_partial_sums / block_threads;
-  const unsigned parts = std::min(blocks_of(x.rows, 32), most_parts);
-  for (size_t first = 0; first < x.cols; first += columns)
-    launch(stream(), parts, block_threads, column_sums_kernel<T>, sum.at, x, first, columns,
-           partial_sums());
-}
-
-template <class T>
-ConstMatrix<T> CudaOps<T>::in_one_piece(ConstMatrix<T> x, Rows rows, bool forward) {
-  if (!rows.at) return x;
-  Gathered& kept = gathered_.try_emplace({x.at, x.cols, rows.at}, *this).first->second;
-  const size_t left = std::exchange(kept.left, 0);
-  const Matrix<T> copy{kept.memory.template room<T>(rows.n * x.cols), rows.n, x.cols};
-  if (forward || left != rows.n) gather_rows(copy, x, rows);
-  if (forward) kept.left = rows.n;
-  return copy;
-}
 
 // y = x[rows] W + b, or y += x[rows] W
 template <class T>
 void CudaOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                                 ConstMatrix<T> b) {
   shapes::linear(y, x, rows, W, b);
-  if (b.at) copy_rows(y, b.at, 0, {nullptr, y.rows});
-  const ConstMatrix<T> X = in_one_piece(x, rows, true);
-  gemm(false, false, y.rows, y.cols, X.cols, X.at, X.cols, W.at, W.cols, T(1), y.at, y.cols);
+  if (tf32_) return blas_forward(y, x, rows, W, b);
+  multiply<true, false>(stream(), lane().parts, lane().done(),
+                        Product<T>{y, x, W, {rows.at, y.rows}, all(W.rows), W.rows, b.at, !b.at});
 }
 
 // y = x[rows] W + b:  d_x = d_y W^T;  d_W = x[rows]^T d_y;  d_b = column sums of d_y
@@ -81,6 +166,66 @@ template <class T>
 void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                                  ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
+  if (tf32_) return blas_backward(d_x, d_W, d_b, d_y, x, rows, W);
+  const size_t n = d_y.rows;
+  const auto on_x = [&] {
+    multiply<true, true>(stream(), lane().parts, lane().done(),
+                         Product<T>{d_x, d_y, W, all(n), all(W.rows), W.cols});
+  };
+  const auto on_W = [&] {
+    multiply<false, false>(
+        stream(), lane().parts, lane().done(),
+        Product<T>{d_W, x, d_y, {rows.at, n}, all(n), n, nullptr, false, d_b.at});
+  };
+  if (!d_x.at) return on_W();
+  both(on_x, on_W);
+}
+
+// --------------------------------------------------------------------------- by cuBLAS, in TF32
+
+template <class T>
+void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A,
+                      size_t a, const T* B, size_t b, T beta, T* C, size_t c) {
+  if (m == 0 || n == 0) return;
+  // cuBLAS counts along columns: to it, our matrices are transposed, and C^T = op(B)^T op(A)^T.
+  const T one = 1;
+  BM3_CHECK(cublasGemmEx(lane().blas.get(), transpose_B ? CUBLAS_OP_T : CUBLAS_OP_N,
+                         transpose_A ? CUBLAS_OP_T : CUBLAS_OP_N, as_int(n), as_int(m), as_int(k),
+                         &one, B, real<T>, as_int(b), A, real<T>, as_int(a), &beta, C, real<T>,
+                         as_int(c),
+                         sizeof(T) == 4 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_64F,
+                         CUBLAS_GEMM_DEFAULT));
+}
+
+template <class T>
+void CudaOps<T>::column_sums(Matrix<T> sum, ConstMatrix<T> x) {
+  const unsigned columns = launch_over(1, x.cols).second.x;
+  constexpr unsigned most_parts_of_sum = most_partial_sums / block_threads;
+  const unsigned parts = std::min(blocks_of(x.rows, 32), most_parts_of_sum);
+  for (size_t first = 0; first < x.cols; first += columns)
+    launch(stream(), parts, block_threads, column_sums_kernel<T>, sum.at, x, first, columns,
+           partial_sums());
+}
+
+template <class T>
+ConstMatrix<T> CudaOps<T>::in_one_piece(ConstMatrix<T> x, Rows rows) {
+  if (!rows.at) return x;
+  const Matrix<T> copy{lane().gathered.template room<T>(rows.n * x.cols), rows.n, x.cols};
+  gather_rows(copy, x, rows);
+  return copy;
+}
+
+template <class T>
+void CudaOps<T>::blas_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
+                              ConstMatrix<T> b) {
+  if (b.at) copy_rows(y, b.at, 0, all(y.rows));
+  const ConstMatrix<T> X = in_one_piece(x, rows);
+  gemm(false, false, y.rows, y.cols, X.cols, X.at, X.cols, W.at, W.cols, T(1), y.at, y.cols);
+}
+
+template <class T>
+void CudaOps<T>::blas_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
+                               ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (n == 0) {
     zero(d_W.at, d_W.size() * sizeof(T));
@@ -88,7 +233,7 @@ void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Co
     return;
   }
   if (d_x.at) gemm(false, true, n, in, out, d_y.at, out, W.at, out, T(0), d_x.at, in);
-  const ConstMatrix<T> X = in_one_piece(x, rows, false);
+  const ConstMatrix<T> X = in_one_piece(x, rows);
   gemm(true, false, in, out, n, X.at, in, d_y.at, out, T(0), d_W.at, out);
   if (d_b.at) column_sums(d_b, d_y);
 }

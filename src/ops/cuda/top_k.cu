@@ -1,140 +1,171 @@
-// Ranking [Eq. 13]: scores block by block into bounded memory, and a running best list for each
-// user.
+// Ranking [Eq. 13] in one pass: scores stay in registers, and the few that beat a user's K-th best
+// so far wait in a short list.
 #include <cub/warp/warp_merge_sort.cuh>
 #include <limits>
 
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/tile.h"
 
 namespace bm3 {
 namespace {
 
 using namespace cuda;
 
-constexpr size_t user_block = 2048;  // scores of a block: 16 MiB in float32, so that two stay
-constexpr size_t item_block = 2048;  // in the level-2 cache of a large GPU
-constexpr unsigned most_best = 64;   // longest list of best items,
-constexpr unsigned list_size = 128;  // and with the candidates that wait to be sorted in
+constexpr unsigned rank_users = 32, rank_items = side;  // of a tile of scores
+constexpr unsigned rank_threads = 128;  // four warps, each with a quarter [16, 32] of it
+constexpr unsigned users_of_warp = rank_users / (rank_threads / warp);  // whose lists it sorts
+constexpr unsigned most_best = 64;                     // longest list of best items, after which
+constexpr unsigned list_size = most_best + 2 * rank_items;  // candidates wait: two tiles' at most
 constexpr unsigned entries_of_lane = list_size / warp;
-constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
+constexpr size_t rank_blocks = 1024;  // the most that have lists at a time
+
 template <class T>
-constexpr T minus_infinity = -std::numeric_limits<T>::infinity();
+constexpr T infinity = std::numeric_limits<T>::infinity();
 
 template <class T>
 struct alignas(2 * sizeof(T)) Entry {  // read and written at once
   T score;
   int32_t item;
 };
-template <class T>
-__device__ Entry<T> nothing() {
-  return {minus_infinity<T>, -1};
-}
-/// Better first; equal scores by the lower number.
+/// Better first; equal scores by the lower number: the order of any lists of the same entries.
 struct Better {
   template <class T>
   __device__ bool operator()(const Entry<T>& a, const Entry<T>& b) const {
     return a.score > b.score || (a.score == b.score && a.item < b.item);
   }
 };
-
-/// The best items of one user so far, best first, and after them candidates that wait to be sorted
-/// in: one warp's memory and methods, which all its lanes call together.
 template <class T>
-class BestList {
- public:
-  using Sort = cub::WarpMergeSort<Entry<T>, entries_of_lane, warp>;
-  struct Memory {
-    Entry<T> list[list_size];
-    typename Sort::TempStorage sort;
-  };
-  __device__ BestList(Memory& memory, unsigned k)
-      : memory_(memory), k_(k), lane_(threadIdx.x % warp) {}
+using Sort = cub::WarpMergeSort<Entry<T>, entries_of_lane, warp>;
 
-  /// Starts from what `save` left in `from` [list_size], or from nothing.
-  __device__ void begin(const Entry<T>* from) {
-    for (unsigned i = lane_; i < list_size; i += warp) {
-      const Entry<T> entry = from ? from[i] : nothing<T>();
-      memory_.list[i] = entry;
-      waiting_ += __popc(__ballot_sync(full_warp, i >= most_best && entry.item >= 0));
+template <class T>
+struct Ranking {
+  Matrix<int32_t> item;
+  Matrix<const T> h_u, h_i;
+  Rows users;
+  const int64_t* begin;  // the graph's
+  const int32_t* neighbour;
+  int32_t n_users;
+  Entry<T>* lists;  // [blocks, rank_users, list_size]
+
+  /// Returns whether a user has this item in the graph, whose rows are ascending.
+  __device__ bool trained(int64_t user, int32_t i) const {
+    int64_t low = begin[user], high = begin[user + 1];
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      const int32_t there = neighbour[middle] - n_users;
+      if (there == i) return true;
+      if (there < i)
+        low = middle + 1;
+      else
+        high = middle;
     }
-    __syncwarp();
-    threshold_ = memory_.list[k_ - 1].score;
+    return false;
   }
-  /// The list with what waits, unsorted: between blocks of items a sort would cost more.
-  __device__ void save(Entry<T>* to) const {
-    for (unsigned i = lane_; i < list_size; i += warp) to[i] = memory_.list[i];
-  }
-  /// Takes each lane's item with its score; -infinity marks one to leave out. Items come in
-  /// ascending order from call to call, so they must beat the k-th, not equal it.
-  __device__ void push(T score, int32_t item) {
-    unsigned takers = __ballot_sync(full_warp, score > threshold_);
-    if (takers == 0) return;
-    if (waiting_ + __popc(takers) > list_size - most_best) {
-      sort();
-      takers = __ballot_sync(full_warp, score > threshold_);
-    }
-    const unsigned before = __popc(takers & ((1u << lane_) - 1));
-    if (score > threshold_) memory_.list[most_best + waiting_ + before] = {score, item};
-    waiting_ += __popc(takers);
-    __syncwarp();
-  }
-  /// Sorts in what waits. Returns the list.
-  __device__ const Entry<T>* sort() {
+  /// Sorts a user's list with its `waiting` candidates, without what the user has in the graph,
+  /// and keeps the best; a warp's. Returns the score to beat.
+  __device__ T sort(Entry<T>* list, unsigned waiting, int64_t user,
+                    typename Sort<T>::TempStorage& memory) const {
+    const unsigned lane = threadIdx.x % warp;
     Entry<T> mine[entries_of_lane];
-    for (unsigned i = 0; i < entries_of_lane; ++i)
-      mine[i] = memory_.list[lane_ * entries_of_lane + i];
-    Sort(memory_.sort).Sort(mine, Better());
     for (unsigned i = 0; i < entries_of_lane; ++i) {
-      const unsigned place = lane_ * entries_of_lane + i;
-      memory_.list[place] = place < most_best ? mine[i] : nothing<T>();
+      const unsigned place = lane * entries_of_lane + i;
+      Entry<T> entry{-infinity<T>, -1};
+      if (place < most_best + waiting) entry = list[place];
+      if (place >= most_best && entry.item >= 0 && trained(user, entry.item))
+        entry = {-infinity<T>, -1};
+      mine[i] = entry;
     }
+    Sort<T>(memory).Sort(mine, Better());
+    for (unsigned i = 0; i < entries_of_lane; ++i)
+      if (const unsigned place = lane * entries_of_lane + i; place < most_best)
+        list[place] = mine[i];
     __syncwarp();
-    threshold_ = memory_.list[k_ - 1].score;
-    waiting_ = 0;
-    return memory_.list;
+    return list[item.cols - 1].score;
   }
-
- private:
-  Memory& memory_;
-  unsigned k_, lane_;
-  unsigned waiting_ = 0;  // candidates
-  T threshold_{};         // the k-th best score at the last sort
 };
 
-/// What the scores [n, item_block] of the items first .. first + width do to the lists
-/// [n, list_size] of the users first_user ..; item [n, k] is written after the last of n_items. A
-/// warp a user.
-template <class T>
-__global__ void __launch_bounds__(sort_threads)
-    select_kernel(Matrix<int32_t> item, T* scores, Entry<T>* lists, Rows users, size_t first_user,
-                  const int64_t* begin, const int32_t* neighbour, size_t n_users, size_t first,
-                  size_t width, size_t n_items) {
-  using List = BestList<T>;
-  __shared__ typename List::Memory memory[sort_threads / warp];
-  const unsigned lane = threadIdx.x % warp, own = threadIdx.x / warp;
-  const size_t r = static_cast<size_t>(blockIdx.x) * (sort_threads / warp) + own;
-  if (r >= item.rows) return;  // the whole warp
-  scores += r * item_block;
-  lists += r * list_size;
-  const int64_t user = users[first_user + r];  // whose items in training score -infinity
-  for (int64_t e = begin[user] + lane; e < begin[user + 1]; e += warp)
-    if (const size_t i = static_cast<size_t>(neighbour[e]) - n_users; i - first < width)
-      scores[i - first] = minus_infinity<T>;
-  __syncwarp();  // the lanes read each other's marks
-  List list(memory[own], static_cast<unsigned>(item.cols));
-  list.begin(first == 0 ? nullptr : lists);
-  constexpr unsigned strips = 4;  // loads that are under way at once
-  for (size_t i0 = 0; i0 < width; i0 += strips * warp) {
-    T strip[strips];
-    for (unsigned j = 0; j < strips; ++j) {
-      const size_t i = i0 + j * warp + lane;
-      strip[j] = i < width ? scores[i] : minus_infinity<T>;
+/// A block ranks for `rank_users` users at a time, over tiles of items in ascending order: a score
+/// must beat the K-th best of earlier tiles, not equal it.
+template <class T, int width>
+__global__ void __launch_bounds__(rank_threads, 5) rank_kernel(Ranking<T> all) {
+  using A = Operand<T, true, rank_users, depth<T>, rank_threads, width>;
+  using B = Operand<T, true, rank_items, depth<T>, rank_threads, width>;
+  alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
+  __shared__ typename Sort<T>::TempStorage memory[rank_threads / warp];
+  __shared__ T to_beat[rank_users];
+  __shared__ unsigned waiting[rank_users];
+  const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
+  const unsigned part_user = own / 2 * 16, part_item = own % 2 * 32;
+  const size_t n_users = all.item.rows, n_items = all.h_i.rows;
+  const size_t steps = (all.h_u.cols + depth<T> - 1) / depth<T>;
+  const size_t all_steps = (n_items + rank_items - 1) / rank_items * steps;
+  Entry<T>* const lists = all.lists + size_t{blockIdx.x} * rank_users * list_size;
+  A a(all.h_u, {all.users.at, n_users});
+  B b(all.h_i, {nullptr, n_items});
+
+  for (size_t first = size_t{blockIdx.x} * rank_users; first < n_users;
+       first += size_t{gridDim.x} * rank_users) {
+    for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
+      for (unsigned k = lane; k < most_best; k += warp)
+        lists[u * list_size + k] = {-infinity<T>, -1};
+      if (lane != 0) continue;
+      waiting[u] = 0;
+      to_beat[u] = first + u < n_users ? -infinity<T> : infinity<T>;  // takes all, or none
     }
-    for (unsigned j = 0; j < strips; ++j)
-      list.push(strip[j], static_cast<int32_t>(first + i0 + j * warp + lane));
+    const auto sort_longer_than = [&](unsigned n) {
+      for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
+        if (waiting[u] <= n || first + u >= n_users) continue;
+        const T score =
+            all.sort(lists + u * list_size, waiting[u], all.users[first + u], memory[own]);
+        if (lane == 0) {
+          waiting[u] = 0;
+          to_beat[u] = score;
+        }
+        __syncwarp();
+      }
+    };
+
+    Sums<T, 1, 4> sums{};
+    for (size_t step = 0; step <= all_steps; ++step) {
+      if (step < all_steps) {
+        a.read(first, step % steps * depth<T>);
+        b.read(step / steps * rank_items, step % steps * depth<T>);
+      }
+      const bool is_whole = step > 0 && step % steps == 0;  // scores are
+      if (step > 0) {
+        const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
+        add_product(
+            sums, depth<T>, [&](unsigned r, unsigned k) { return A::at(at_A, part_user + r, k); },
+            [&](unsigned c, unsigned k) { return B::at(at_B, part_item + c, k); });
+      }
+      if (is_whole) {
+        const size_t i0 = (step / steps - 1) * rank_items + part_item;
+        for (int j = 0; j < 4; ++j)
+          for (int e = 0; e < 4; ++e) {
+            const unsigned u = part_user + sums.row(0, e);
+            const size_t i = i0 + sums.column(j, e);
+            const T score = sums.of[0][j][e];
+            sums.of[0][j][e] = 0;
+            if (!(score > to_beat[u]) || i >= n_items) continue;
+            const unsigned place = most_best + atomicAdd(waiting + u, 1u);
+            lists[u * list_size + place] = {score, static_cast<int32_t>(i)};
+          }
+      }
+      if (step < all_steps) {
+        a.write(tile_A[step % 2]);
+        b.write(tile_B[step % 2]);
+      }
+      __syncthreads();
+      if (!is_whole) continue;
+      sort_longer_than(rank_items);
+      __syncthreads();
+    }
+    sort_longer_than(0);
+    for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u)
+      for (size_t k = lane; first + u < n_users && k < all.item.cols; k += warp)
+        all.item.row(first + u)[k] = lists[u * list_size + k].item;
+    __syncthreads();  // the next users' lists begin in the same memory
   }
-  if (first + width < n_items) return list.save(lists);
-  const Entry<T>* best = list.sort();
-  for (size_t j = lane; j < item.cols; j += warp) item.row(r)[j] = best[j].item;
 }
 
 }  // namespace
@@ -143,32 +174,18 @@ template <class T>
 void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
                        const Graph<T>& graph) {
   shapes::top_k(item, h_u, h_i, users, graph);
-  const size_t n = item.rows, k = item.cols, d = h_i.cols, n_items = h_i.rows;
-  if (k > most_best)
-    throw Error("the " + std::to_string(k) + " best items were asked for; a GPU ranks up to " +
-                std::to_string(most_best) + ": take a smaller K or --device cpu");
-  if (n == 0 || k == 0) return;
-  const auto rank_block = [&](size_t u0) {
-    const size_t block = std::min(user_block, n - u0);
-    T* const scores = lane().scores.template room<T>(user_block * (item_block + d));
-    auto* const lists = lane().lists.template room<Entry<T>>(user_block * list_size);
-    const Matrix<T> h{scores + user_block * item_block, user_block, d};
-    copy_rows(h.slice(0, block), users.at ? h_u.at : h_u.row(u0), d,
-              {users.at ? users.at + u0 : nullptr, block});
-    // Always a product of the same size: a user's scores do not depend on who else is ranked.
-    zero(h.row(block), (user_block - block) * d * sizeof(T));
-    for (size_t i0 = 0; i0 < std::max<size_t>(n_items, 1); i0 += item_block) {
-      const size_t width = std::min(item_block, n_items - i0);
-      gemm(false, true, user_block, width, d, h.at, d, h_i.row(i0), d, T(0), scores, item_block);
-      launch(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
-             item.slice(u0, block), scores, lists, users, u0, graph.begin.data(),
-             graph.neighbour.data(), graph.n_users, i0, width, n_items);
-    }
-  };
-  for (size_t u0 = 0; u0 < n; u0 += 2 * user_block) {
-    const size_t next = u0 + user_block;  // one's products run while the other's are compared
-    both([&] { if (next < n) rank_block(next); }, [&] { rank_block(u0); });
-  }
+  if (item.cols > most_best)
+    throw Error("the " + std::to_string(item.cols) +
+                " best items were asked for; a GPU ranks up to " + std::to_string(most_best) +
+                ": take a smaller K or --device cpu");
+  if (item.size() == 0) return;
+  const auto blocks = std::min<size_t>(rank_blocks, blocks_of(item.rows, rank_users));
+  const Ranking<T> all{item, h_u, h_i, users, graph.begin.data(), graph.neighbour.data(),
+                       static_cast<int32_t>(graph.n_users),
+                       lane().lists.template room<Entry<T>>(blocks * rank_users * list_size)};
+  const bool wide = h_i.cols % widest<T> == 0 && is_aligned(h_u.at) && is_aligned(h_i.at);
+  const auto kernel = wide ? rank_kernel<T, widest<T>> : rank_kernel<T, 1>;
+  launch(stream(), static_cast<unsigned>(blocks), rank_threads, kernel, all);
 }
 
 template class CudaOps<float>;
