@@ -65,14 +65,31 @@ constexpr size_t most_partial_sums = 32768;  // of all blocks and columns
 /// left in `partial` [most_partial_sums + 1]: it ends with a counter that is 0 between kernels.
 __device__ inline bool last_block(double* partial) {
   __shared__ bool last;
-  __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0)  // the counter returns to 0 with the last block
+  if (threadIdx.x == 0) {  // the counter returns to 0 with the last block
+    __threadfence();
     last = atomicInc(reinterpret_cast<unsigned*>(partial + most_partial_sums), gridDim.x - 1) ==
            gridDim.x - 1;
+    __threadfence();
+  }
   __syncthreads();
-  if (last) __threadfence();
   return last;
+}
+
+/// Returns x[first] + x[first + step] + .. below x[n], whose loads are under way together: what
+/// other blocks left in x.
+__device__ inline double sum_of_parts(const double* x, unsigned first, unsigned n, unsigned step) {
+  constexpr unsigned at_once = 8;
+  double sum = 0;
+  for (unsigned k = first; k < n; k += at_once * step) {
+    double part[at_once];
+#pragma unroll
+    for (unsigned i = 0; i < at_once; ++i)
+      part[i] = k + i * step < n ? __ldcg(x + k + i * step) : 0;
+#pragma unroll
+    for (unsigned i = 0; i < at_once; ++i) sum += part[i];
+  }
+  return sum;
 }
 
 /// Calls finish(sum) in each thread c < columns, with the sum of `mine` over the threads c, c +
@@ -84,9 +101,7 @@ __device__ void sum_over_grid(double mine, unsigned columns, double* partial,
   double sum = sum_of_block(mine, columns);
   if (threadIdx.x < columns) partial[blockIdx.x * columns + threadIdx.x] = sum;
   if (!last_block(partial)) return;
-  sum = 0;
-  for (unsigned k = threadIdx.x; k < gridDim.x * columns; k += block_threads)
-    sum += __ldcg(partial + k);
+  sum = sum_of_parts(partial, threadIdx.x, gridDim.x * columns, block_threads);
   sum = sum_of_block(sum, columns);
   if (threadIdx.x < columns) finish(sum);
 }

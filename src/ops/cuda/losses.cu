@@ -101,11 +101,9 @@ template <class T>
 __device__ void add_losses(const Calls<Cosine<T>>& all, const double* partial) {
   __shared__ double sums[warps_of_block];
   const unsigned own = threadIdx.x / warp, mine = threadIdx.x;
-  double sum = 0;
-  if (own < all.n)
-    for (unsigned k = threadIdx.x % warp; k < all.at[own].blocks.n; k += warp)
-      sum += __ldcg(partial + own * sum_blocks + k);
-  sum = warp_sum(sum);
+  const unsigned parts = own < all.n ? all.at[own].blocks.n : 0;
+  const double sum =
+      warp_sum(sum_of_parts(partial + own * sum_blocks, threadIdx.x % warp, parts, warp));
   if (threadIdx.x % warp == 0) sums[own] = sum;
   __syncthreads();
   if (mine >= all.n) return;
