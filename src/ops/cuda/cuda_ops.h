@@ -64,7 +64,7 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
   void blas_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                      ConstMatrix<T> x, Rows rows, ConstMatrix<T> W);
   /// See sum_over_grid.
-  double* partial_sums() { return lane().sums.template room<double>(0); }
+  double* partial_sums() { return own_lane().sums.template room<double>(0); }
 
   /// What operations need beyond their arguments; each stream has its own.
   struct Lane {
@@ -74,7 +74,12 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
     std::map<std::pair<const int64_t*, size_t>, cuda::SparseProduct<T>> products;  // by graph, d
   };
-  Lane& lane() { return on_side() ? side_ : main_; }
+  Lane& own_lane() { return on_side() ? side_ : main_; }
+  /// The lane of what is issued now, after all that waits there.
+  Lane& lane() {
+    stream();
+    return own_lane();
+  }
 
   bool tf32_;
   Lane main_, side_;

@@ -24,42 +24,83 @@ __device__ T warp_sum(T x) {
   return x;
 }
 
+/// Returns, in lane k, the sum over the warp's lanes of x[k % n], n a power of two; leaves x in
+/// pieces. All lanes take part.
+template <unsigned n, class T>
+__device__ T warp_sums(T (&x)[n]) {
+#pragma unroll
+  for (unsigned half = n / 2; half > 0; half /= 2) {
+    const bool upper = threadIdx.x & half;  // this lane goes on with x[half ..], the other gives it
+#pragma unroll
+    for (unsigned k = 0; k < half; ++k) {
+      const T given = upper ? x[k] : x[k + half];
+      x[k] = (upper ? x[k + half] : x[k]) + __shfl_xor_sync(full_warp, given, half);
+    }
+  }
+  for (unsigned other = n; other < warp; other *= 2)
+    x[0] += __shfl_xor_sync(full_warp, x[0], other);
+  return x[0];
+}
+
 /// Returns, in thread c < columns (a power of two), the sum of `mine` over the block's threads c, c
 /// + columns, ..; all threads of the block call it.
 __device__ inline double sum_of_block(double mine, unsigned columns) {
   __shared__ double all[block_threads];
+  for (unsigned other = warp / 2; other >= columns; other /= 2)
+    mine += __shfl_xor_sync(full_warp, mine, other);  // columns that a warp has more than once
   __syncthreads();  // what the previous call left there has been read
   all[threadIdx.x] = mine;
-  for (unsigned half = block_threads / 2; half >= columns; half /= 2) {
-    __syncthreads();
-    if (threadIdx.x < half) all[threadIdx.x] += all[threadIdx.x + half];
-  }
-  return all[threadIdx.x];
+  __syncthreads();
+  double sum = 0;
+  if (threadIdx.x < columns)
+    for (unsigned k = threadIdx.x; k < block_threads; k += columns < warp ? warp : columns)
+      sum += all[k];
+  return sum;
 }
 
 constexpr size_t most_partial_sums = 32768;  // of all blocks and columns
 
+/// Returns whether this block is the grid's last to come here, which then sees what the others have
+/// left in `partial` [most_partial_sums + 1]: it ends with a counter that is 0 between kernels.
+__device__ inline bool last_block(double* partial) {
+  __shared__ bool last;
+  __syncthreads();
+  if (threadIdx.x == 0) {  // the counter returns to 0 with the last block
+    __threadfence();
+    last = atomicInc(reinterpret_cast<unsigned*>(partial + most_partial_sums), gridDim.x - 1) ==
+           gridDim.x - 1;
+    __threadfence();
+  }
+  __syncthreads();
+  return last;
+}
+
+/// Returns x[first] + x[first + step] + .. below x[n], whose loads are under way together: what
+/// other blocks left in x.
+__device__ inline double sum_of_parts(const double* x, unsigned first, unsigned n, unsigned step) {
+  constexpr unsigned at_once = 8;
+  double sum = 0;
+  for (unsigned k = first; k < n; k += at_once * step) {
+    double part[at_once];
+#pragma unroll
+    for (unsigned i = 0; i < at_once; ++i)
+      part[i] = k + i * step < n ? __ldcg(x + k + i * step) : 0;
+#pragma unroll
+    for (unsigned i = 0; i < at_once; ++i) sum += part[i];
+  }
+  return sum;
+}
+
 /// Calls finish(sum) in each thread c < columns, with the sum of `mine` over the threads c, c +
 /// columns, .. of every block. Blocks leave partial sums, and the last block to be done adds these
-/// up in a fixed order, so that one launch is enough. partial [most_partial_sums + 1] ends with a
-/// counter that is 0 between kernels.
+/// up in a fixed order, so that one launch is enough. See last_block for `partial`.
 template <class Finish>
 __device__ void sum_over_grid(double mine, unsigned columns, double* partial,
                               const Finish& finish) {
-  __shared__ bool last;
   double sum = sum_of_block(mine, columns);
   if (threadIdx.x < columns) partial[blockIdx.x * columns + threadIdx.x] = sum;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0)  // the counter returns to 0 with the last block
-    last = atomicInc(reinterpret_cast<unsigned*>(partial + most_partial_sums), gridDim.x - 1) ==
-           gridDim.x - 1;
-  __syncthreads();
-  if (!last) return;
-  __threadfence();
-  sum = 0;
-  for (unsigned k = threadIdx.x; k < gridDim.x * columns; k += block_threads)
-    sum += __ldcg(partial + k);
+  if (!last_block(partial)) return;
+  sum = sum_of_parts(partial, threadIdx.x, gridDim.x * columns, block_threads);
   sum = sum_of_block(sum, columns);
   if (threadIdx.x < columns) finish(sum);
 }
@@ -126,6 +167,19 @@ __device__ inline size_t matrix_row() {
 __device__ inline size_t matrix_column() {
   return static_cast<size_t>(blockIdx.y) * blockDim.x + threadIdx.x;
 }
+
+/// Blocks first .. first + n of a grid.
+struct Blocks {
+  unsigned first, n;
+  __device__ bool has(unsigned block) const { return block - first < n; }
+};
+/// Calls of one operation, side by side in one grid; `at` of each its blocks.
+template <class Call>
+struct Calls {
+  static constexpr unsigned most = 8;
+  Call at[most];
+  unsigned n = 0, blocks = 0;
+};
 
 template <class Body>
 __global__ void entry_kernel(size_t rows, size_t columns, Body body) {

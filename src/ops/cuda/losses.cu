@@ -24,54 +24,129 @@ __device__ void store_columns(E* row, const E (&from)[columns], size_t d) {
   }
 }
 
-/// A warp a row: view, norms, dot product, loss and gradient. The row, its gradient and the target
-/// at hand stay in registers, a lane's `columns` of each; d is up to columns * warp.
-template <unsigned columns, class T>
-__global__ void cosine_loss_kernel(double* loss, T* d_a, Matrix<const T> a, View<T> b, Pairs pairs,
-                                   double mean, T scale, double* partial) {
-  const size_t d = a.cols;
+/// A call of cosine_loss.
+template <class T>
+struct Cosine {
+  double* loss;
+  Matrix<T> d_a;
+  Matrix<const T> a;
+  View<T> b;
+  Pairs pairs;
+  double mean;
+  T scale;
+  double* partial;
+  Blocks blocks;  // calls on the same rows have the same
+};
+static_assert(Calls<Cosine<double>>::most == warps_of_block, "a warp adds up a call's sums");
+static_assert(warps_of_block * sum_blocks <= most_partial_sums);
+
+/// Adds the gradient of a row's pairs to d_a_r and returns the sum of their 1 + C, the same in all
+/// lanes: view, norms, dot product. A lane has `columns` of each row in registers. n pairs at a
+/// time, since a popular row has many: their loads are under way together, and lane k takes
+/// numbers of pair k % n.
+template <unsigned columns, unsigned n, class T>
+__device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], const Cosine<T>& call,
+                              size_t r) {
+  const size_t d = call.a.cols;
+  const int32_t* const target = call.pairs.target;
+  // Without targets the pairs of a row are all the same one: count it once, that many times.
+  const int32_t begin = call.pairs.begin[r], all = call.pairs.begin[r + 1];
+  const int32_t end = target ? all : min(all, begin + 1);
+  const T times = target ? T(1) : static_cast<T>(all - begin);
   double sum = 0;
-  for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
-    // Without targets the pairs of a row are all the same one: count it once, that many times.
-    const int32_t begin = pairs.begin[r], all = pairs.begin[r + 1];
-    if (begin == all) continue;
-    const int32_t end = pairs.target ? all : begin + 1;
-    const T times = static_cast<T>(pairs.target ? 1 : all - begin);
-    T a_r[columns], d_a_r[columns], h[columns];  // h and mask: of the next target
-    uint8_t mask[columns];
-    const auto load_target = [&](int32_t k) {
-      const size_t row = pairs.target ? static_cast<size_t>(pairs.target[k]) : r;
-      load_columns(h, b.h.row(row), d);
-      load_columns(mask, b.mask + row * d, d);
-    };
-    load_columns(a_r, a.row(r), d);
-    load_columns(d_a_r, d_a + r * d, d);
-    load_target(begin);
-    T aa = 0;
-    for (const T x : a_r) aa += x * x;
-    aa = warp_sum(aa);
-    for (int32_t k = begin; k < end; ++k) {
-      T b_k[columns], ab = 0, bb = 0;
-      for (unsigned i = 0; i < columns; ++i) {
-        b_k[i] = view_entry(h[i], mask[i], b.kept);
-        ab += a_r[i] * b_k[i];
-        bb += b_k[i] * b_k[i];
-      }
-      if (k + 1 < end) load_target(k + 1);  // under way while this pair is finished
-      ab = warp_sum(ab);
-      bb = warp_sum(bb);
-      sum += static_cast<double>(times) * (1.0 + static_cast<double>(cosine_forward(ab, aa, bb)));
-      T on_b, on_a;
-      cosine_backward(on_b, on_a, ab, aa, bb);
-      on_b *= times * scale;
-      on_a *= times * scale;
-      for (unsigned i = 0; i < columns; ++i) d_a_r[i] += on_b * b_k[i] + on_a * a_r[i];
+  for (int32_t first = begin; first < end; first += n) {
+    int32_t row[n];  // past the end: of the last pair, with the weight 0
+    T b[n][columns], aa = 0, ab[n] = {}, bb[n] = {};
+#pragma unroll
+    for (int32_t k = 0; k < int32_t{n}; ++k)
+      row[k] = target ? target[min(first + k, end - 1)] : static_cast<int32_t>(r);
+#pragma unroll
+    for (unsigned k = 0; k < n; ++k) {
+      const size_t at = static_cast<size_t>(row[k]) * d;
+      T h[columns];
+      uint8_t mask[columns];
+      load_columns(h, call.b.h.at + at, d);
+      load_columns(mask, call.b.mask + at, d);
+      for (unsigned i = 0; i < columns; ++i) b[k][i] = view_entry(h[i], mask[i], call.b.kept);
     }
-    store_columns(d_a + r * d, d_a_r, d);
+    for (unsigned i = 0; i < columns; ++i) {
+      aa += a_r[i] * a_r[i];
+      for (unsigned k = 0; k < n; ++k) {
+        ab[k] += a_r[i] * b[k][i];
+        bb[k] += b[k][i] * b[k][i];
+      }
+    }
+    aa = warp_sum(aa);
+    const T ab_k = warp_sums(ab), bb_k = warp_sums(bb);
+    const T weight = first + static_cast<int32_t>(threadIdx.x % n) < end ? times : T(0);
+    const double loss =
+        static_cast<double>(weight) * (1.0 + static_cast<double>(cosine_forward(ab_k, aa, bb_k)));
+    T on_b, on_a;
+    cosine_backward(on_b, on_a, ab_k, aa, bb_k);
+    on_b *= weight * call.scale;
+    on_a *= weight * call.scale;
+#pragma unroll
+    for (unsigned k = 0; k < n; ++k) {
+      sum += __shfl_sync(full_warp, loss, k);
+      const T of_b = __shfl_sync(full_warp, on_b, k), of_a = __shfl_sync(full_warp, on_a, k);
+      for (unsigned i = 0; i < columns; ++i) d_a_r[i] += of_b * b[k][i] + of_a * a_r[i];
+    }
   }
-  // Every lane has its row's sum: one of them speaks for the warp.
-  sum_over_grid(threadIdx.x % warp == 0 ? sum : 0.0, 1, partial,
-                [&](double total) { *loss += mean * total; });
+  return sum;
+}
+
+/// Adds mean times each call's sum over its blocks to its loss, in the order of the calls: one
+/// thread a loss.
+template <class T>
+__device__ void add_losses(const Calls<Cosine<T>>& all, const double* partial) {
+  __shared__ double sums[warps_of_block];
+  const unsigned own = threadIdx.x / warp, mine = threadIdx.x;
+  const unsigned parts = own < all.n ? all.at[own].blocks.n : 0;
+  const double sum =
+      warp_sum(sum_of_parts(partial + own * sum_blocks, threadIdx.x % warp, parts, warp));
+  if (threadIdx.x % warp == 0) sums[own] = sum;
+  __syncthreads();
+  if (mine >= all.n) return;
+  double* const loss = all.at[mine].loss;
+  for (unsigned k = 0; k < mine; ++k)
+    if (all.at[k].loss == loss) return;
+  double total = *loss;
+  for (unsigned k = mine; k < all.n; ++k)
+    if (all.at[k].loss == loss) total += all.at[k].mean * sums[k];
+  *loss = total;
+}
+
+/// A warp a row, which takes the calls on these rows one after the other; a_r and d_a_r stay in
+/// registers.
+template <unsigned columns, class T>
+__global__ void __launch_bounds__(block_threads, columns * sizeof(T) <= 8 ? 4 : 1)
+    cosine_losses_kernel(Calls<Cosine<T>> all) {
+  const unsigned lane = threadIdx.x % warp;
+  unsigned first = 0;
+  while (!all.at[first].blocks.has(blockIdx.x)) ++first;
+  const auto& of = all.at[first];
+  const size_t d = of.a.cols, warps = size_t{of.blocks.n} * warps_of_block;
+  double sum = 0;  // in lane k: of call k
+  for (size_t r = grid_warp() - size_t{of.blocks.first} * warps_of_block; r < of.pairs.n;
+       r += warps) {
+    T a_r[columns], d_a_r[columns];
+    load_columns(a_r, of.a.row(r), d);
+    load_columns(d_a_r, of.d_a.row(r), d);
+    for (unsigned k = first; k < all.n; ++k) {
+      const auto& call = all.at[k];
+      if (call.blocks.first != of.blocks.first) continue;
+      const double more = call.pairs.target ? add_cosines<columns, columns == 2 ? 4 : 1>(
+                                                  d_a_r, a_r, call, r)
+                                            : add_cosines<columns, 1>(d_a_r, a_r, call, r);
+      if (lane == k) sum += more;
+    }
+    store_columns(of.d_a.row(r), d_a_r, d);
+  }
+  sum = sum_of_block(sum, warps_of_block);
+  const unsigned mine = threadIdx.x;
+  if (mine < all.n && all.at[mine].blocks.has(blockIdx.x))
+    of.partial[mine * sum_blocks + blockIdx.x - of.blocks.first] = sum;
+  if (last_block(of.partial)) add_losses(all, of.partial);
 }
 
 /// A warp a user's row, in registers likewise, with the items of the triple at hand.
@@ -114,50 +189,136 @@ __global__ void pair_loss_kernel(double* loss, T* x, T* c, T* d_u, Matrix<const 
   sum_over_grid(sum, 1, partial, [&](double total) { *loss += mean * total; });
 }
 
-/// A warp a row; each lane sums its columns. Without pairs each row counts once.
+/// *norm = |x|_F, and its loss, from the sum of squares.
+__device__ void add_penalty(double* loss, double* norm, RegForm form, double mean, double squares) {
+  *norm = sqrt(squares);
+  *loss += mean * (form == RegForm::norm ? *norm : squares);
+}
+
+/// A warp a row; each lane sums its columns.
 template <class T>
-__global__ void penalty_forward_kernel(double* loss, double* norm, Matrix<const T> x, Pairs pairs,
-                                       RegForm form, double mean, double* partial) {
+__global__ void penalty_of_pairs_kernel(double* loss, double* norm, Matrix<const T> x, Pairs pairs,
+                                        RegForm form, double mean, double* partial) {
   double sum = 0;
   for (size_t r = grid_warp(); r < pairs.n; r += grid_warps()) {
-    const int32_t times = pairs.begin ? pairs.begin[r + 1] - pairs.begin[r] : 1;
+    const int32_t times = pairs.begin[r + 1] - pairs.begin[r];
     if (times == 0) continue;
     T squares = 0;
     for (size_t c = threadIdx.x % warp; c < x.cols; c += warp) squares += x.row(r)[c] * x.row(r)[c];
     sum += times * static_cast<double>(squares);
   }
-  sum_over_grid(sum, 1, partial, [&](double total) {
-    *norm = sqrt(total);
-    *loss += mean * (form == RegForm::norm ? *norm : total);
-  });
+  sum_over_grid(sum, 1, partial,
+                [&](double total) { add_penalty(loss, norm, form, mean, total); });
 }
 
-/// d_x += factor x for each of a row's pairs, or d_x = factor x.
-template <class T>
+constexpr unsigned at_once = 4;  // a thread's vectors under way together
+
+/// Every row once: n vectors.
+template <int width, class T>
+__global__ void penalty_kernel(double* loss, double* norm, const T* x, size_t n, RegForm form,
+                               double mean, double* partial) {
+  const size_t threads = size_t{gridDim.x} * block_threads;
+  double sum = 0;
+  for (size_t i = grid_thread(); i < n; i += at_once * threads) {
+    Vector<T, width> v[at_once];
+#pragma unroll
+    for (unsigned k = 0; k < at_once; ++k) {
+      const size_t at = i + k * threads;
+      v[k] = at < n ? vector_at<width>(x + at * width) : Vector<T, width>{};
+    }
+#pragma unroll
+    for (unsigned k = 0; k < at_once; ++k) {
+      T squares = 0;
+      for (int j = 0; j < width; ++j) squares += v[k].x[j] * v[k].x[j];
+      sum += static_cast<double>(squares);
+    }
+  }
+  sum_over_grid(sum, 1, partial,
+                [&](double total) { add_penalty(loss, norm, form, mean, total); });
+}
+
+/// d_x += factor x for each of a row's pairs, or d_x = factor x; a thread `width` columns.
+template <int width, class T>
 __global__ void penalty_backward_kernel(Matrix<T> d_x, const double* norm, Matrix<const T> x,
                                         Pairs pairs, RegForm form, double scale, bool adds) {
   __shared__ T factor;  // a division in double is slow on many GPUs: one a block
+  const size_t r = matrix_row(), c = matrix_column() * width;
+  const bool within = r < x.rows && c < x.cols;
+  Vector<T, width> gradient{}, sum{};
+  if (within) gradient = vector_at<width>(x.row(r) + c);  // under way meanwhile
+  if (within && adds) sum = vector_at<width>(d_x.row(r) + c);
   if (threadIdx.x == 0 && threadIdx.y == 0)
     factor = static_cast<T>(penalty_factor(form, scale, *norm));
   __syncthreads();
-  const size_t r = matrix_row(), c = matrix_column();
-  if (r >= x.rows || c >= x.cols) return;
+  if (!within) return;
   const int32_t times = pairs.begin ? pairs.begin[r + 1] - pairs.begin[r] : 1;
-  const T gradient = factor * static_cast<T>(times) * x.row(r)[c];
-  d_x.row(r)[c] = adds ? d_x.row(r)[c] + gradient : gradient;
+  const T of_row = factor * static_cast<T>(times);
+  for (int k = 0; k < width; ++k) sum.x[k] += of_row * gradient.x[k];
+  vector_at<width>(d_x.row(r) + c) = sum;
 }
 
-/// Calls launch(columns) with the number of a lane's columns for rows of d numbers.
-template <class Launch>
-void by_columns(const char* what, size_t d, const Launch& launch) {
+template <class T>
+void launch_penalty_backward(cudaStream_t stream, Matrix<T> d_x, const double* norm,
+                             Matrix<const T> x, const Pairs& pairs, RegForm form, double scale,
+                             bool adds) {
+  by_width<T>(x.cols, 1, {d_x.at, x.at}, [&](auto width) {
+    launch_matrix(stream, x.rows, x.cols / width, penalty_backward_kernel<width, T>, d_x, norm, x,
+                  pairs, form, scale, adds);
+  });
+}
+
+/// Throws where rows of d numbers are wider than a warp's registers.
+void refuse_wide(const char* what, size_t d) {
   if (d > widest_row)
     throw Error(std::string(what) + " of rows of " + std::to_string(d) +
                 " numbers: a GPU takes up to " + std::to_string(widest_row) +
                 "; take a smaller --dim or --device cpu");
+}
+
+/// Calls launch(columns) with the number of a lane's columns for rows of d numbers.
+template <class Launch>
+void by_columns(size_t d, const Launch& launch) {
   if (d <= 2 * warp) return launch(std::integral_constant<unsigned, 2>());
   if (d <= 8 * warp) return launch(std::integral_constant<unsigned, 8>());
   launch(std::integral_constant<unsigned, widest_row / warp>());
 }
+
+/// Losses that are added up one after another become one launch. What one of them reads, no other
+/// may write there: calls on the same rows of d_a and a take turns, others run side by side.
+template <class T>
+class WaitingCosines final : public Waiting {
+ public:
+  bool takes(const Cosine<T>& call) const {
+    for (unsigned k = 0; k < all_.n; ++k) {
+      const Cosine<T>& other = all_.at[k];
+      if (writes_for(call, other) || writes_for(other, call) ||
+          (!take_turns(call, other) && overlap(call.d_a, other.d_a)))
+        return false;
+    }
+    return all_.n < all_.most && call.a.cols == all_.at[0].a.cols;
+  }
+  void add(Cosine<T> call) {
+    call.blocks = {all_.blocks, blocks_of_sum(call.pairs.n)};
+    for (unsigned k = 0; k < all_.n; ++k)
+      if (take_turns(call, all_.at[k])) call.blocks = all_.at[k].blocks;
+    all_.blocks = std::max(all_.blocks, call.blocks.first + call.blocks.n);
+    all_.at[all_.n++] = call;
+  }
+  void launch(cudaStream_t stream) const override {
+    by_columns(all_.at[0].a.cols, [&](auto columns) {
+      cuda::launch(stream, all_.blocks, block_threads, cosine_losses_kernel<columns, T>, all_);
+    });
+  }
+
+ private:
+  static bool take_turns(const Cosine<T>& x, const Cosine<T>& y) {
+    return x.d_a.at == y.d_a.at && x.a.at == y.a.at && x.pairs.n == y.pairs.n;
+  }
+  static bool writes_for(const Cosine<T>& x, const Cosine<T>& y) {
+    return overlap(x.d_a, y.a) || overlap(x.d_a, y.b.h);
+  }
+  Calls<Cosine<T>> all_;
+};
 
 }  // namespace
 
@@ -166,10 +327,9 @@ template <class T>
 void CudaOps<T>::cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
                              const Pairs& pairs, double mean, double weight) {
   shapes::cosine(d_a, a, b, pairs);
-  by_columns("cosines", a.cols, [&](auto columns) {
-    launch(stream(), blocks_of_sum(pairs.n), block_threads, cosine_loss_kernel<columns, T>, loss,
-           d_a.at, a, b, pairs, mean, static_cast<T>(weight * mean), partial_sums());
-  });
+  refuse_wide("cosines", a.cols);
+  this->template put_off<WaitingCosines<T>>(Cosine<T>{
+      loss, d_a, a, b, pairs, mean, static_cast<T>(weight * mean), partial_sums(), {}});
 }
 
 // x = u . (i_p - i_n);  loss = mean * sum of l(x);  c = weight mean l'(x);  d_u += c (i_p - i_n)
@@ -178,7 +338,8 @@ void CudaOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u
                            ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
                            double weight) {
   shapes::pair_loss(x, c, d_u, u, i, triples);
-  by_columns("pair losses", u.cols, [&](auto columns) {
+  refuse_wide("pair losses", u.cols);
+  by_columns(u.cols, [&](auto columns) {
     launch(stream(), blocks_of_sum(u.rows), block_threads, pair_loss_kernel<columns, T>, loss, x.at,
            c.at, d_u.at, u, i, triples, form, mean, static_cast<T>(weight * mean), partial_sums());
   });
@@ -189,8 +350,15 @@ template <class T>
 void CudaOps<T>::penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
                                  RegForm form, double mean) {
   shapes::penalty(x, pairs);
-  launch(stream(), blocks_of_sum(pairs.n), block_threads, penalty_forward_kernel<T>, loss, norm, x,
-         pairs, form, mean, partial_sums());
+  if (pairs.begin)
+    return launch(stream(), blocks_of_sum(pairs.n), block_threads, penalty_of_pairs_kernel<T>, loss,
+                  norm, x, pairs, form, mean, partial_sums());
+  by_width<T>(x.size(), 1, {x.at}, [&](auto width) {
+    const size_t n = x.size() / width;
+    const unsigned blocks = std::clamp(blocks_of(n, at_once * block_threads), 1u, sum_blocks);
+    launch(stream(), blocks, block_threads, penalty_kernel<width, T>, loss, norm, x.at, n, form,
+           mean, partial_sums());
+  });
 }
 
 // d_x += (number of pairs) scale x / |x|_F, or * 2 x
@@ -199,23 +367,20 @@ void CudaOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix
                                   const Pairs& pairs, RegForm form, double scale) {
   shapes::penalty(x, pairs);
   BM3_SHAPE(shapes::same(d_x, x));
-  launch_matrix(stream(), x.rows, x.cols, penalty_backward_kernel<T>, d_x, norm, x, pairs, form,
-                scale, true);
+  launch_penalty_backward<T>(stream(), d_x, norm, x, pairs, form, scale, true);
 }
 
 // loss = mean |x|_F
 template <class T>
 void CudaOps<T>::norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) {
-  launch(stream(), blocks_of_sum(x.rows), block_threads, penalty_forward_kernel<T>, loss, norm, x,
-         Pairs{x.rows}, RegForm::norm, mean, partial_sums());
+  penalty_forward(loss, norm, x, Pairs{x.rows}, RegForm::norm, mean);
 }
 
 // loss = scale |x|_F:  d_x = scale x / |x|_F
 template <class T>
 void CudaOps<T>::norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) {
   BM3_SHAPE(shapes::same(d_x, x));
-  launch_matrix(stream(), x.rows, x.cols, penalty_backward_kernel<T>, d_x, norm, x, Pairs{},
-                RegForm::norm, scale, false);
+  launch_penalty_backward<T>(stream(), d_x, norm, x, Pairs{}, RegForm::norm, scale, false);
 }
 
 template class CudaOps<float>;

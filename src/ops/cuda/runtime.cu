@@ -21,16 +21,6 @@ __global__ void linger(long long cycles) {
 }
 constexpr long long launching = 170000;  // cycles, about 0.1 ms
 
-/// Returns what `work` threw, or null.
-std::exception_ptr failure_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (...) {
-    return std::current_exception();
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 bool works(std::string& why) {
@@ -71,6 +61,24 @@ Runtime::Event Runtime::new_event(unsigned flags) {
   return event;
 }
 
+void Runtime::issue(bool side) {
+  if (const auto waiting = std::move(waiting_[side])) waiting->launch(stream(side));
+}
+
+std::exception_ptr Runtime::failure_of(const std::function<void()>& work) {
+  std::exception_ptr failure;
+  const auto attempt = [&](const auto& step) {
+    try {
+      step();
+    } catch (...) {
+      if (!failure) failure = std::current_exception();
+    }
+  };
+  attempt(work);
+  for (bool side : {true, false}) attempt([&] { issue(side); });
+  return failure;
+}
+
 void* Runtime::allocate(size_t bytes) {
   refuse_in_record("an allocation");
   void* memory = nullptr;
@@ -92,6 +100,7 @@ bool Runtime::holds(const void* memory, const void* at) const {
 void Runtime::release(void* memory) noexcept {
   const auto block = blocks_.find(memory);
   if (block == blocks_.end()) return;
+  static_cast<void>(failure_of([] {}));  // what waits may use it
   for (auto* stream : {&main_, &side_}) static_cast<void>(cudaStreamSynchronize(stream->get()));
   // A record that was made while this memory was there may use it.
   const auto [bytes, born] = block->second;
@@ -135,6 +144,7 @@ void Runtime::download(void* dst, const void* src, size_t bytes) {
 }
 
 void Runtime::synchronize() {
+  for (bool side : {true, false}) issue(side);
   for (auto* each : {&main_, &side_}) BM3_CHECK(cudaStreamSynchronize(each->get()));
 }
 
@@ -158,7 +168,7 @@ void Runtime::both(const std::function<void()>& f, const std::function<void()>& 
     f();
     return g();
   }
-  BM3_CHECK(cudaEventRecord(fork_.get(), main_.get()));
+  BM3_CHECK(cudaEventRecord(fork_.get(), stream()));
   BM3_CHECK(cudaStreamWaitEvent(side_.get(), fork_.get(), 0));
   overlapping_ = on_side_ = true;
   const auto failure = failure_of([&] {

@@ -31,6 +31,21 @@ class Into {
 /// `cuda_works` of cuda.h, inside the module.
 bool works(std::string& why);
 
+/// Returns whether two matrices have an element in common.
+template <class A, class B>
+bool overlap(const Matrix<A>& a, const Matrix<B>& b) {
+  const auto first_a = reinterpret_cast<uintptr_t>(a.at), end_a = first_a + a.size() * sizeof(A);
+  const auto first_b = reinterpret_cast<uintptr_t>(b.at), end_b = first_b + b.size() * sizeof(B);
+  return first_a < end_b && first_b < end_a && a.size() > 0 && b.size() > 0;
+}
+
+/// Calls of one operation that wait for each other, to become one launch.
+class Waiting {
+ public:
+  virtual ~Waiting() = default;
+  virtual void launch(cudaStream_t stream) const = 0;
+};
+
 class Runtime : public virtual Device {
  public:
   /// Throws where no GPU works.
@@ -39,9 +54,24 @@ class Runtime : public virtual Device {
 
   /// The main stream, or the one of the first work of `both`.
   cudaStream_t stream(bool side) const { return (side ? side_ : main_).get(); }
-  /// The stream of what is issued now.
-  cudaStream_t stream() const { return stream(on_side_); }
+  /// The stream of what is issued now, which comes after all that waits there.
+  cudaStream_t stream() {
+    issue(on_side_);
+    return stream(on_side_);
+  }
   bool on_side() const { return on_side_; }
+  /// Puts a call off until something else is issued on its stream, or somebody waits for it. It
+  /// joins the List that waits there, if there is one and it takes the call.
+  template <class List, class Call>
+  void put_off(const Call& call) {
+    auto* list = dynamic_cast<List*>(waiting_[on_side_].get());
+    if (!list || !list->takes(call)) {
+      issue(on_side_);
+      waiting_[on_side_] = std::make_unique<List>();
+      list = static_cast<List*>(waiting_[on_side_].get());
+    }
+    list->add(call);
+  }
   const cudaDeviceProp& properties() const { return properties_; }
   /// Returns whether `at` lies in this block of allocated memory.
   bool holds(const void* memory, const void* at) const;
@@ -79,11 +109,16 @@ class Runtime : public virtual Device {
   };
   static Event new_event(unsigned flags = cudaEventDisableTiming);
   void record(Record& out, const std::function<void()>& work);
+  /// Launches what waits, if anything does.
+  void issue(bool side);
+  /// Returns what `work` threw, or null. What waits is launched even then.
+  std::exception_ptr failure_of(const std::function<void()>& work);
 
   cudaDeviceProp properties_{};
   Owned<cudaStream_t, cudaStreamDestroy> main_, side_, uploading_;
   bool overlapping_ = false, on_side_ = false;  // within `both`; within its f
   Event fork_, join_, arrived_;
+  std::unique_ptr<Waiting> waiting_[2];  // on the main stream, on the other
   Owned<void*, cudaFreeHost> staging_;  // slots on the host
   void* landing_ = nullptr;             // and on the GPU
   std::vector<Event> copied_;           // of each slot: its last copy to where it belongs is done

@@ -16,9 +16,31 @@ __global__ void copy_rows_kernel(Matrix<E> y, const E* x, size_t distance, Rows 
   y.row(r)[c] = rows[r] < 0 ? E{} : x[static_cast<size_t>(rows[r]) * distance + c];
 }
 
+/// y[rows] += x [n, d], a thread `width` columns.
+template <int width, class T>
+__global__ void add_rows_kernel(Matrix<T> y, Matrix<const T> x, Rows rows) {
+  const size_t r = matrix_row(), c = matrix_column() * width;
+  if (r >= x.rows || c >= x.cols || rows[r] < 0) return;
+  const Vector<T, width> more = vector_at<width>(x.row(r) + c);
+  auto& out = vector_at<width>(y.row(static_cast<size_t>(rows[r])) + c);
+  for (int k = 0; k < width; ++k) out.x[k] += more.x[k];
+}
+
+/// A call of draw_mask.
+struct Draw {
+  Matrix<uint8_t> mask;
+  Rows rows;
+  uint32_t threshold;
+  DrawKey key;
+  Blocks blocks;
+};
+
 /// One thread draws four neighbouring columns.
-__global__ void draw_mask_kernel(Matrix<uint8_t> mask, Rows rows, uint32_t threshold, DrawKey key) {
-  const size_t r = matrix_row(), block = matrix_column();
+__global__ void draw_masks_kernel(Calls<Draw> all) {
+  unsigned of = 0;
+  while (!all.at[of].blocks.has(blockIdx.x)) ++of;
+  const auto& [mask, rows, threshold, key, blocks] = all.at[of];
+  const size_t r = matrix_row() - size_t{blocks.first} * blockDim.y, block = matrix_column();
   if (r >= mask.rows || block >= (mask.cols + 3) / 4) return;
   // The words of random.h's `philox`. What cuRAND computes ahead is not used, so that the compiler
   // leaves one evaluation of the generator.
@@ -26,10 +48,38 @@ __global__ void draw_mask_kernel(Matrix<uint8_t> mask, Rows rows, uint32_t thres
   curand_init(key.seed, uint64_t{key.stream} << 32 | *key.step,
               4 * mask_block(rows[r], static_cast<int64_t>(block)), &state);
   const uint4 random = curand4(&state);
-  const uint32_t words[] = {random.x, random.y, random.z, random.w};
-  for (size_t lane = 0; lane < 4 && 4 * block + lane < mask.cols; ++lane)
-    mask.row(r)[4 * block + lane] = words[lane] >= threshold;
+  const Vector<uint8_t, 4> four{{random.x >= threshold, random.y >= threshold,
+                                 random.z >= threshold, random.w >= threshold}};
+  uint8_t* const to = mask.row(r) + 4 * block;
+  if (4 * block + 4 <= mask.cols && reinterpret_cast<uintptr_t>(to) % 4 == 0) {
+    vector_at<4>(to) = four;
+  } else {
+    for (size_t lane = 0; lane < 4 && 4 * block + lane < mask.cols; ++lane) to[lane] = four.x[lane];
+  }
 }
+
+/// Masks that are drawn one after another become one launch.
+class WaitingDraws final : public Waiting {
+ public:
+  bool takes(const Draw& call) const {
+    for (unsigned k = 0; k < all_.n; ++k)
+      if (overlap(call.mask, all_.at[k].mask)) return false;
+    return all_.n < all_.most && size_t{all_.blocks} + call.blocks.n <= most_blocks &&
+           call.mask.cols == all_.at[0].mask.cols;
+  }
+  void add(Draw call) {
+    call.blocks.first = all_.blocks;
+    all_.blocks += call.blocks.n;
+    all_.at[all_.n++] = call;
+  }
+  void launch(cudaStream_t stream) const override {
+    const auto [blocks, threads] = launch_over(1, (all_.at[0].mask.cols + 3) / 4);
+    cuda::launch(stream, dim3(all_.blocks, blocks.y), threads, draw_masks_kernel, all_);
+  }
+
+ private:
+  Calls<Draw> all_;
+};
 
 /// One thread draws four neighbouring edges.
 __global__ void draw_edges_kernel(Matrix<uint8_t> mask, double* rate, double ratio, DrawKey key) {
@@ -66,16 +116,16 @@ void CudaOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
 template <class T>
 void CudaOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
   shapes::rows_of(x, y, rows);
-  for_each_entry(stream(), x.rows, x.cols, [=] __device__(size_t r, size_t c) {
-    if (rows[r] >= 0) y.row(static_cast<size_t>(rows[r]))[c] += x.row(r)[c];
+  by_width<T>(x.cols, 1, {y.at, x.at}, [&](auto width) {
+    launch_matrix(stream(), x.rows, x.cols / width, add_rows_kernel<width, T>, y, x, rows);
   });
 }
 
 template <class T>
 void CudaOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) {
   BM3_SHAPE(rows.n == mask.rows);
-  launch_matrix(stream(), mask.rows, (mask.cols + 3) / 4, draw_mask_kernel, mask, rows,
-                drop_threshold(p), key);
+  const unsigned blocks = launch_over(mask.rows, (mask.cols + 3) / 4).first.x;
+  this->template put_off<WaitingDraws>(Draw{mask, rows, drop_threshold(p), key, {0, blocks}});
 }
 
 template <class T>
