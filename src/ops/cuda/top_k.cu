@@ -1,6 +1,5 @@
 // Ranking [Eq. 13] in one pass: scores stay in registers, and the few that beat a user's K-th best
 // so far wait in a short list.
-#include <cub/warp/warp_merge_sort.cuh>
 #include <limits>
 
 #include "ops/cuda/cuda_ops.h"
@@ -14,9 +13,8 @@ using namespace cuda;
 constexpr unsigned rank_users = 32, rank_items = side;  // of a tile of scores
 constexpr unsigned rank_threads = 64;  // two warps, each with a half [32, 32] of it
 constexpr unsigned users_of_warp = rank_users / (rank_threads / warp);  // whose lists it sorts
-constexpr unsigned most_best = 64;                     // longest list of best items, after which
-constexpr unsigned list_size = most_best + 2 * rank_items;  // candidates wait: two tiles' at most
-constexpr unsigned entries_of_lane = list_size / warp;
+constexpr unsigned most_best = 2 * warp;  // longest list of best items, after which candidates
+constexpr unsigned list_size = most_best + 2 * rank_items;  // wait: two tiles' at most
 constexpr size_t rank_blocks = 1024;  // the most that have lists at a time
 
 template <class T>
@@ -32,14 +30,63 @@ __device__ Entry<T> nothing() {
   return {-infinity<T>, -1};
 }
 /// Better first; equal scores by the lower number: the order of any lists of the same entries.
-struct Better {
-  template <class T>
-  __device__ bool operator()(const Entry<T>& a, const Entry<T>& b) const {
-    return a.score > b.score || (a.score == b.score && a.item < b.item);
+template <class T>
+__device__ bool better(const Entry<T>& a, const Entry<T>& b) {
+  return a.score > b.score || (a.score == b.score && a.item < b.item);
+}
+template <class T>
+__device__ Entry<T> of_lane(const Entry<T>& mine, unsigned other) {  // that is lane ^ other
+  return {__shfl_xor_sync(full_warp, mine.score, other),
+          __shfl_xor_sync(full_warp, mine.item, other)};
+}
+
+/// 64 entries of a warp: the one in place 32 i + lane is x[i].
+template <class T>
+struct Entries {
+  Entry<T> x[2];
+
+  /// Puts each two in places that differ by `distance` alone in order, the better one first where
+  /// `place & size` is 0, else last.
+  __device__ void compare(unsigned size, unsigned distance) {
+    const unsigned lane = threadIdx.x % warp;
+    if (distance == warp) {  // size is 64: the better one first
+      if (better(x[1], x[0])) {
+        const Entry<T> first = x[1];
+        x[1] = x[0];
+        x[0] = first;
+      }
+      return;
+    }
+#pragma unroll
+    for (unsigned i = 0; i < 2; ++i) {
+      const unsigned place = warp * i + lane;
+      const Entry<T> other = of_lane(x[i], distance);
+      const bool wants_better = ((place & size) == 0) == ((place & distance) == 0);
+      if (better(other, x[i]) == wants_better) x[i] = other;
+    }
+  }
+  /// Sorts what is in ascending and then descending order, the best first.
+  __device__ void merge() {
+#pragma unroll
+    for (unsigned distance = warp; distance > 0; distance /= 2) compare(2 * warp, distance);
+  }
+  /// Sorts, the best first (Batcher's bitonic sort, 1968).
+  __device__ void sort() {
+#pragma unroll
+    for (unsigned size = 2; size <= 2 * warp; size *= 2)
+#pragma unroll
+      for (unsigned distance = size / 2; distance > 0; distance /= 2) compare(size, distance);
+  }
+  /// Keeps the best 64 of these and others, both sorted.
+  __device__ void take_best(const Entries& others) {
+#pragma unroll
+    for (unsigned i = 0; i < 2; ++i) {
+      const Entry<T> last = of_lane(others.x[1 - i], warp - 1);  // in place 63 - (32 i + lane)
+      if (better(last, x[i])) x[i] = last;
+    }
+    merge();
   }
 };
-template <class T>
-using Sort = cub::WarpMergeSort<Entry<T>, entries_of_lane, warp>;
 
 template <class T>
 struct Ranking {
@@ -51,26 +98,28 @@ struct Ranking {
   int32_t n_users;
   Entry<T>* lists;  // [blocks, rank_users, list_size]
 
-  /// Sorts a user's list with its `waiting` candidates, without what the user has in the graph,
-  /// and keeps the best; a warp's. Returns the score to beat.
-  __device__ T sort(Entry<T>* list, unsigned waiting, int64_t user,
-                    typename Sort<T>::TempStorage& memory) const {
+  /// Sorts into a user's list what waits after it, without what the user has in the graph; a
+  /// warp's. Returns the score to beat.
+  __device__ T sort(Entry<T>* list, unsigned waiting, int64_t user) const {
     const unsigned lane = threadIdx.x % warp;
-    Entry<T> mine[entries_of_lane];
+    Entries<T> best{{list[lane], list[warp + lane]}};
+    for (unsigned first = 0; first < waiting; first += most_best) {
+      Entries<T> more;
 #pragma unroll
-    for (unsigned i = 0; i < entries_of_lane; ++i) {
-      const unsigned place = lane * entries_of_lane + i;
-      mine[i] = place < most_best + waiting ? list[place] : nothing<T>();
-    }
+      for (unsigned i = 0; i < 2; ++i) {
+        const unsigned place = first + warp * i + lane;
+        more.x[i] = place < waiting ? list[most_best + place] : nothing<T>();
+      }
 #pragma unroll 4
-    for (int64_t e = begin[user]; e < begin[user + 1]; ++e)
+      for (int64_t e = begin[user]; e < begin[user + 1]; ++e)
 #pragma unroll
-      for (Entry<T>& entry : mine)
-        if (entry.item == neighbour[e] - n_users) entry = nothing<T>();
-    Sort<T>(memory).Sort(mine, Better());
-    for (unsigned i = 0; i < entries_of_lane; ++i)
-      if (const unsigned place = lane * entries_of_lane + i; place < most_best)
-        list[place] = mine[i];
+        for (Entry<T>& entry : more.x)
+          if (entry.item == neighbour[e] - n_users) entry = nothing<T>();
+      more.sort();
+      best.take_best(more);
+    }
+#pragma unroll
+    for (unsigned i = 0; i < 2; ++i) list[warp * i + lane] = best.x[i];
     __syncwarp();
     return list[item.cols - 1].score;
   }
@@ -83,7 +132,6 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
   using A = Operand<T, true, rank_users, depth<T>, rank_threads, width>;
   using B = Operand<T, true, rank_items, depth<T>, rank_threads, width>;
   alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
-  __shared__ typename Sort<T>::TempStorage memory[rank_threads / warp];
   __shared__ T to_beat[rank_users];
   __shared__ unsigned waiting[rank_users];
   const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
@@ -123,8 +171,7 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
     const auto sort_longer_than = [&](unsigned n) {
       for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
         if (waiting[u] <= n || first + u >= n_users) continue;
-        const T score =
-            all.sort(lists + u * list_size, waiting[u], all.users[first + u], memory[own]);
+        const T score = all.sort(lists + u * list_size, waiting[u], all.users[first + u]);
         if (lane == 0) {
           waiting[u] = 0;
           to_beat[u] = score;
