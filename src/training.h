@@ -2,6 +2,7 @@
 // What one training run holds on the device, and its steps: the order of the interactions, batches,
 // passes and updates.
 #include <algorithm>
+#include <array>
 #include <future>
 #include <optional>
 
@@ -15,10 +16,14 @@ namespace bm3 {
 
 /// Shuffles `pairs` for an epoch, drawn from (seed, epoch, place) (Fisher and Yates).
 inline void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch) {
-  for (size_t n = pairs.size(); n > 1; --n) {
-    const Random4 random = philox(seed, Stream::shuffle, static_cast<uint32_t>(epoch), n);
-    const uint64_t word = uint64_t{random.x[0]} << 32 | random.x[1];
-    std::swap(pairs[n - 1], pairs[word % n]);
+  std::array<uint64_t, 256> words;  // drawn in a loop of their own, by vector instructions
+  for (size_t n = pairs.size(); n > 1;) {
+    const size_t drawn = std::min(words.size(), n - 1);
+    for (size_t k = 0; k < drawn; ++k) {
+      const Random4 random = philox(seed, Stream::shuffle, static_cast<uint32_t>(epoch), n - k);
+      words[k] = uint64_t{random.x[0]} << 32 | random.x[1];
+    }
+    for (size_t k = 0; k < drawn; ++k, --n) std::swap(pairs[n - 1], pairs[words[k] % n]);
   }
 }
 
@@ -75,13 +80,13 @@ class Training {
   bool run_epoch(size_t epoch, size_t done, const std::function<bool(size_t)>& goes_on) {
     if (!next_order_.valid()) draw_order(epoch);
     order_ = next_order_.get();
-    if (epoch < epochs_) draw_order(epoch + 1);
     if (done == 0) model_->begin_epoch(seed_, epoch);
     for (size_t k = done; k < batches(); ++k) {
       const size_t first = k * batch_size_;
       const size_t size = std::min(batch_size_, order_.pairs.size() - first);
       const int32_t* negatives = negatives_ ? order_.negatives.data() + first : nullptr;
       step(loader_.load(order_.pairs.data() + first, negatives, size));
+      if (k == done && epoch < epochs_) draw_order(epoch + 1);  // the device has work meanwhile
       if (!goes_on(k + 1)) return false;
     }
     return true;
@@ -141,9 +146,7 @@ class Training {
     next_order_ = std::async(std::launch::async, [this, epoch] {
       Order next{order_.pairs, {}};
       shuffle(next.pairs, seed_, epoch);
-      if (negatives_)
-        for (size_t k = 0; k < next.pairs.size(); ++k)
-          next.negatives.push_back(negatives_->draw(next.pairs[k].user, seed_, epoch, k));
+      if (negatives_) next.negatives = negatives_->draw(next.pairs, seed_, epoch);
       return next;
     });
   }

@@ -64,6 +64,9 @@ TEST(Negatives, DependOnTheirKeyAlone) {
   const auto once = drawn(negatives, 1, 1, false);
   EXPECT_EQ(drawn(negatives, 1, 1, true), once);
   EXPECT_EQ(drawn(again, 1, 1, false), once);
+  std::vector<Interaction> order(n);
+  for (size_t k = 0; k < n; ++k) order[k].user = static_cast<int32_t>(k % 40);
+  EXPECT_EQ(negatives.draw(order, 1, 1), once);
   for (const auto& other : {drawn(negatives, 2, 1, false), drawn(negatives, 1, 2, false)}) {
     size_t equal = 0;  // unrelated draws from some 28 items, or from two
     for (size_t k = 0; k < n; ++k) equal += other[k] == once[k];

@@ -4,6 +4,7 @@
 #include "random_inputs.h"
 #include "scratch.h"
 #include "train.h"
+#include "training.h"
 
 namespace bm3::test {
 namespace {
@@ -79,6 +80,21 @@ Dataset planted_data() {
         *out++ = (i / int64_t{group_items} == c ? 1.0F : 0.0F) + 0.1F * static_cast<float>(i % 3);
   }});
   return data;
+}
+
+/// Fisher and Yates' shuffle with the words of (seed, epoch, place), at any length.
+TEST(Shuffle, IsFisherAndYatesAtAnyLength) {
+  for (size_t length : {0, 1, 2, 256, 257, 258, 1000}) {
+    std::vector<Interaction> order(length);
+    for (size_t k = 0; k < length; ++k) order[k].user = static_cast<int32_t>(k);
+    auto expected = order;
+    shuffle(order, 3, 7);
+    for (size_t n = length; n > 1; --n) {
+      const Random4 random = philox(3, Stream::shuffle, 7, n);
+      std::swap(expected[n - 1], expected[(uint64_t{random.x[0]} << 32 | random.x[1]) % n]);
+    }
+    for (size_t k = 0; k < length; ++k) ASSERT_EQ(order[k].user, expected[k].user) << length;
+  }
 }
 
 template <class Backend>

@@ -1,35 +1,40 @@
 #include "layers/batch.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace bm3 {
 namespace {
 
 size_t padded(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
+constexpr int32_t unknown = std::numeric_limits<int32_t>::max();
+
 /// Numbers the values of `key(k)`, k < size, that row_of does not know yet, by first occurrence:
-/// rows[n..] = value and row_of[value] = its place. Returns how many there are now, n at first.
+/// rows[n..] = value, row_of[value] = its place; of[k] = that of key(k). Returns how many there are
+/// now, n at first. New or not: no branch, which would often be mispredicted.
 template <class Key>
-size_t number_rows(int32_t* rows, std::vector<int32_t>& row_of, size_t n, size_t size,
+size_t number_rows(int32_t* rows, std::vector<int32_t>& row_of, int32_t* of, size_t n, size_t size,
                    const Key& key) {
+  auto next = static_cast<int32_t>(n);
   for (size_t k = 0; k < size; ++k) {
-    int32_t& row = row_of[static_cast<size_t>(key(k))];
-    if (row >= 0) continue;
-    rows[n] = key(k);
-    row = static_cast<int32_t>(n++);
+    const int32_t value = key(k);
+    int32_t& row = row_of[static_cast<size_t>(value)];
+    const bool is_new = row == unknown;
+    of[k] = row = std::min(row, next);
+    rows[row] = value;
+    next += is_new;
   }
-  return n;
+  return static_cast<size_t>(next);
 }
 
-/// Groups the pairs k < size by row(k), in their order: begin [n + 1], and put(place, k).
-template <class Row, class Put>
-void group(int32_t* begin, size_t n, size_t size, const Row& row, const Put& put) {
+/// Groups the pairs k < size by row[k] < n, in their order: begin [n + 1], and put(place, k).
+template <class Put>
+void group(int32_t* begin, size_t n, size_t size, const int32_t* row, const Put& put) {
   std::fill(begin, begin + n + 1, 0);
-  for (size_t k = 0; k < size; ++k) ++begin[row(k) + 1];
-  for (size_t r = 0; r < n; ++r) begin[r + 1] += begin[r];
-  for (size_t k = 0; k < size; ++k) put(begin[row(k)]++, k);
-  for (size_t r = n; r > 0; --r) begin[r] = begin[r - 1];
-  begin[0] = 0;
+  for (size_t k = 0; k < size; ++k) ++begin[row[k]];
+  for (size_t r = 0; r < n; ++r) begin[r + 1] += begin[r];  // each row's end
+  for (size_t k = size; k-- > 0;) put(--begin[row[k]], k);
 }
 
 }  // namespace
@@ -42,8 +47,11 @@ BatchLoader::BatchLoader(Device& device, size_t n_users, size_t n_items, size_t 
       max_users_(padded(std::min(max_size, n_users), device.row_padding())),
       max_items_(padded(std::min(max_size * (negatives ? 2 : 1), n_items), device.row_padding())),
       negatives_(negatives),
-      row_of_user_(n_users, -1),
-      row_of_item_(n_items, -1),
+      row_of_user_(n_users, unknown),
+      row_of_item_(n_items, unknown),
+      user_row_(max_size),
+      item_row_(max_size),
+      negative_row_(max_size),
       edge_(max_size),
       host_(2 * max_users_ + 4 * max_items_ + 3 + 6 * max_size),
       memory_(device, host_.size()) {}
@@ -58,39 +66,38 @@ Batch BatchLoader::load(const Interaction* pairs, const int32_t* negatives, size
   const size_t user = take(max_size_), edge = take(max_size_), negative = take(max_size_);
   const size_t n_user = take(max_size_), n_edge = take(max_size_);
   int32_t *const h = host_.data(), *const at = memory_.data();
-  std::fill(h, h + by_user, -1);
 
   const auto user_of = [&](size_t k) { return pairs[k].user; };
   const auto item_of = [&](size_t k) { return pairs[k].item; };
   const auto negative_of = [&](size_t k) { return negatives[k]; };
-  const size_t users = number_rows(h + nodes, row_of_user_, 0, size, user_of);
-  size_t distinct = number_rows(h + items, row_of_item_, 0, size, item_of);
-  if (negatives_) distinct = number_rows(h + items, row_of_item_, distinct, size, negative_of);
+  const size_t users = number_rows(h + nodes, row_of_user_, user_row_.data(), 0, size, user_of);
+  size_t distinct = number_rows(h + items, row_of_item_, item_row_.data(), 0, size, item_of);
+  if (negatives_)
+    distinct = number_rows(h + items, row_of_item_, negative_row_.data(), distinct, size,
+                           negative_of);
   const size_t n_users = padded(users, device_.row_padding());
   const size_t n_items = padded(distinct, device_.row_padding());
+  std::fill(h + nodes + users, h + nodes + n_users + n_items, -1);
+  std::fill(h + items + distinct, h + items + n_items, -1);
   for (size_t r = 0; r < distinct; ++r)
     h[nodes + n_users + r] = static_cast<int32_t>(n_users_) + h[items + r];
 
-  const auto user_row = [&](size_t k) { return row_of_user_[static_cast<size_t>(user_of(k))]; };
-  const auto item_row = [&](size_t k) { return row_of_item_[static_cast<size_t>(item_of(k))]; };
-  const auto negative_row = [&](size_t k) {
-    return row_of_item_[static_cast<size_t>(negative_of(k))];
-  };
-  group(h + by_user, n_users, size, user_row, [&](int32_t place, size_t k) {
+  group(h + by_user, n_users, size, user_row_.data(), [&](int32_t place, size_t k) {
     edge_[k] = place;
-    h[positive + static_cast<size_t>(place)] = item_row(k);
-    if (negatives_) h[negative + static_cast<size_t>(place)] = negative_row(k);
+    h[positive + static_cast<size_t>(place)] = item_row_[k];
+    if (negatives_) h[negative + static_cast<size_t>(place)] = negative_row_[k];
   });
   const auto put_to = [&](size_t targets, size_t edges) {
     return [=](int32_t place, size_t k) {
-      h[targets + static_cast<size_t>(place)] = user_row(k);
+      h[targets + static_cast<size_t>(place)] = user_row_[k];
       h[edges + static_cast<size_t>(place)] = edge_[k];
     };
   };
-  group(h + by_item, n_items, size, item_row, put_to(user, edge));
-  if (negatives_) group(h + by_negative, n_items, size, negative_row, put_to(n_user, n_edge));
-  for (size_t k = 0; k < users; ++k) row_of_user_[static_cast<size_t>(h[nodes + k])] = -1;
-  for (size_t k = 0; k < distinct; ++k) row_of_item_[static_cast<size_t>(h[items + k])] = -1;
+  group(h + by_item, n_items, size, item_row_.data(), put_to(user, edge));
+  if (negatives_)
+    group(h + by_negative, n_items, size, negative_row_.data(), put_to(n_user, n_edge));
+  for (size_t k = 0; k < users; ++k) row_of_user_[static_cast<size_t>(h[nodes + k])] = unknown;
+  for (size_t k = 0; k < distinct; ++k) row_of_item_[static_cast<size_t>(h[items + k])] = unknown;
   device_.upload(at, h, (negatives_ ? taken : negative) * sizeof(int32_t));
 
   Batch batch;

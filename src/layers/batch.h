@@ -49,8 +49,8 @@ class BatchLoader {
   Device& device_;
   size_t n_users_, max_size_, max_users_, max_items_;
   bool negatives_;
-  std::vector<int32_t> row_of_user_, row_of_item_;  // -1 where not in the batch at hand
-  std::vector<int32_t> edge_;                       // [max_size] of a pair, in by_user
+  std::vector<int32_t> row_of_user_, row_of_item_;
+  std::vector<int32_t> user_row_, item_row_, negative_row_, edge_;  // of each pair; in by_user
   std::vector<int32_t> host_;
   Array<int32_t> memory_;
 };

@@ -24,16 +24,34 @@ Negatives::Negatives(const Interactions& data) : begin_(static_cast<size_t>(data
       throw Error("user " + std::to_string(u) +
                   " has every item of the training: expected one that can be a negative");
   }
+  size_t places = 1;
+  for (; places < 16 * data.train.size(); places *= 2) --shift_;
+  may_have_.resize(places);
+  for (const auto& [user, item] : data.train) may_have_[place_of(user, item)] = true;
+}
+
+std::vector<int32_t> Negatives::draw(const std::vector<Interaction>& order, uint64_t seed,
+                                     size_t epoch) const {
+  std::vector<int32_t> out(order.size());
+  // A loop of its own, done by vector instructions.
+  for (size_t k = 0; k < out.size(); ++k)
+    out[k] = static_cast<int32_t>(
+        philox(seed, Stream::negative, static_cast<uint32_t>(epoch), k).x[0]);
+  for (size_t k = 0; k < out.size(); ++k) {
+    const int32_t user = order[k].user, item = candidate(static_cast<uint32_t>(out[k]));
+    out[k] = may_have_[place_of(user, item)] ? draw(user, seed, epoch, k) : item;
+  }
+  return out;
 }
 
 int32_t Negatives::draw(int32_t user, uint64_t seed, size_t epoch, size_t place) const {
   const auto u = static_cast<size_t>(user);
   const int32_t *const first = has_.data() + begin_[u], *const last = has_.data() + begin_[u + 1];
   for (uint64_t block = 0;; ++block) {
-    const Random4 random = philox(seed, static_cast<uint32_t>(Stream::negative),
-                                  static_cast<uint32_t>(epoch), block << 40 | place);
+    const Random4 random = philox(seed, Stream::negative, static_cast<uint32_t>(epoch),
+                                  block << 40 | place);
     for (const uint32_t word : random.x) {
-      const int32_t item = candidates_[word * uint64_t{candidates_.size()} >> 32];
+      const int32_t item = candidate(word);
       if (!std::binary_search(first, last, item)) return item;
     }
   }

@@ -59,6 +59,11 @@ template <class T>
 T __shfl_xor_sync(unsigned mask, T mine, unsigned other) {
   return cuda_on_cpu::of_lane(mask, mine, (threadIdx.x % 32) ^ other);
 }
+template <class T>
+T __shfl_sync(unsigned mask, T mine, int lane, unsigned width = 32) {
+  return cuda_on_cpu::of_lane(mask, mine, threadIdx.x % 32 / width * width + lane % width);
+}
+inline bool __any_sync(unsigned mask, bool vote) { return __ballot_sync(mask, vote) != 0; }
 inline void __threadfence() {}
 inline unsigned atomicInc(unsigned* at, unsigned last) {
   const unsigned old = *at;

@@ -36,6 +36,20 @@ TYPED_TEST(DeviceTest, ArraysHoldWhatIsUploaded) {
   EXPECT_GE(device.most_allocated(), before + 3000001 * sizeof(int32_t));
 }
 
+/// Uploads to one place, more than staging memory holds, each between the work that reads the last
+/// one and the work that reads this one; nothing waits until the end.
+TYPED_TEST(DeviceTest, UploadsFollowTheOrderOfWork) {
+  using T = typename TypeParam::Real;
+  constexpr size_t n = 700, times = 40;
+  Array<T> x(*this->ops, n), sum(*this->ops, n);
+  const auto add = [&] { this->ops->add(sum.matrix(1, n), 1, x.matrix(1, n), 1); };
+  for (size_t time = 1; time <= times; ++time) {
+    x.upload(std::vector<T>(n, static_cast<T>(time)));
+    time % 2 ? add() : this->ops->replay(1, add);
+  }
+  EXPECT_SAME(sum.host(), std::vector<T>(n, T(times * (times + 1) / 2)));
+}
+
 /// `both` gives the bytes of one after the other, at once and in a record, on ever new values: two
 /// chains of work follow a product and precede a sum.
 TYPED_TEST(DeviceTest, BothAndReplayChangeNoByte) {

@@ -10,7 +10,7 @@ CudaOps<T>::CudaOps(bool tf32, bool cusparse)
 
 template <class T>
 CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse)
-    : sums(runtime), counters(runtime), parts(runtime), lists(runtime), gathered(runtime),
+    : sums(runtime), parts(runtime), lists(runtime), gathered(runtime),
       blas_memory(runtime) {
   BM3_CHECK(cublasCreate(cuda::Into(blas)));
   BM3_CHECK(cublasSetStream(blas.get(), stream));
@@ -23,8 +23,6 @@ CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cuspars
   BM3_CHECK(cublasSetMathMode(blas.get(), CUBLAS_DEFAULT_MATH));
   constexpr size_t n = cuda::most_partial_sums + 1;
   runtime.zero(sums.room<double>(n), n * sizeof(double));
-  runtime.zero(counters.room<unsigned>(cuda::most_counters),
-               cuda::most_counters * sizeof(unsigned));
   if (!cusparse) return;
   BM3_CHECK(cusparseCreate(cuda::Into(sparse)));
   BM3_CHECK(cusparseSetStream(sparse.get(), stream));

@@ -1,4 +1,6 @@
 // Edges with weights: sums of rows, their products, and the softmax over a node's edges.
+#include <cmath>
+
 #include "ops/cuda/cuda_ops.h"
 #include "ops/cuda/row_sums.h"
 
@@ -12,7 +14,7 @@ template <class T>
 struct WeightedSums {
   using Real = T;
   T* y;
-  const T *w, *x;
+  const T *z, *w, *x;  // z is y
   Pairs pairs;
   T scale;
   int64_t n_rows;
@@ -23,45 +25,98 @@ struct WeightedSums {
   __device__ T weight(int64_t k, int32_t) const {
     return w[pairs.edge_of(static_cast<int32_t>(k))];
   }
-  template <int width, class Sum>
-  __device__ void write(int64_t r, size_t c, const Sum& sum) const {
-    if (begin(r) == begin(r + 1)) return;
-    auto& of_y = vector_at<width>(y + static_cast<size_t>(r) * d + c);
-    Vector<T, width> out = of_y;
-    const Vector<T, width> added = sum();
-    for (int i = 0; i < width; ++i) out.x[i] += scale * added.x[i];
-    of_y = out;
+  __device__ T a(int64_t) const { return scale; }
+  __device__ T b(int64_t) const { return 1; }
+};
+
+/// Lane i of a group finishes the i-th of `at_once` edges whose rows are under way together.
+template <unsigned lanes, int width, class T>
+__global__ void __launch_bounds__(block_threads, row_blocks)
+    edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs, T scale) {
+  const unsigned lane = threadIdx.x % lanes;
+  const auto dots = [&](int64_t r, int64_t first, int64_t last) {
+    for (int64_t k = first; __any_sync(full_warp, k < last); k += at_once) {
+      const bool finishes = lane < at_once && k + lane < last;
+      const int32_t j = finishes ? pairs.target[k + lane] : -1;
+      T* const at = finishes ? w + pairs.edge_of(static_cast<int32_t>(k + lane)) : nullptr;
+      const T old = finishes ? *at : T(0);
+      T sum[at_once] = {};
+      for (size_t tile = 0; tile < x.cols; tile += lanes * width) {
+        const size_t c = tile + lane * width;
+        const auto of_y = r >= 0 && c < x.cols
+                              ? vector_at<width>(y.row(static_cast<size_t>(r)) + c)
+                              : Vector<T, width>{};
+        Vector<T, width> of_x[at_once];
+        load_rows<lanes>(of_x, x.at, x.cols, c, j, 0);
+#pragma unroll
+        for (int i = 0; i < at_once; ++i)
+          for (int m = 0; m < width; ++m) sum[i] += of_y.x[m] * of_x[i].x[m];
+      }
+      T own = 0;
+#pragma unroll
+      for (int i = 0; i < at_once; ++i) {
+        for (unsigned other = lanes / 2; other > 0; other /= 2)
+          sum[i] += __shfl_xor_sync(full_warp, sum[i], other);
+        if (lane == static_cast<unsigned>(i)) own = sum[i];
+      }
+      if (finishes) *at = old + scale * own;
+    }
+  };
+  for_rows_of_block<lanes>(
+      static_cast<int64_t>(pairs.n), [&](int64_t r) { return int64_t{pairs.begin[r]}; }, dots,
+      dots);
+}
+
+/// The lanes that share a row's pairs: a group's or, for a long row, the block's.
+template <class T>
+struct Team {
+  Pairs pairs;
+  int64_t first, end;  // the group's pairs
+  T* part;  // [groups of the block] where the block shares the row, else null
+
+  /// Calls body(edge) for the lane's pairs.
+  template <class Body>
+  __device__ void each(const Body& body) const {
+    for (int64_t k = first + threadIdx.x % row_lanes; k < end; k += row_lanes)
+      body(pairs.edge_of(static_cast<int32_t>(k)));
+  }
+  /// Whether this lane is the one that writes what all know.
+  __device__ bool leads() const { return threadIdx.x % (part ? block_threads : row_lanes) == 0; }
+  /// Returns what `join` makes of x of all lanes, which all call it.
+  template <class Join>
+  __device__ T all(T x, const Join& join) const {
+    for (unsigned other = row_lanes / 2; other > 0; other /= 2)
+      x = join(x, __shfl_xor_sync(full_warp, x, other));
+    if (!part) return x;
+    __syncthreads();  // what the previous call left there has been read
+    if (threadIdx.x % row_lanes == 0) part[threadIdx.x / row_lanes] = x;
+    __syncthreads();
+    x = part[0];
+    for (unsigned k = 1; k < block_threads / row_lanes; ++k) x = join(x, part[k]);
+    return x;
+  }
+  __device__ T sum(T x) const {
+    return all(x, [](T p, T q) { return p + q; });
+  }
+  __device__ T most(T x) const {
+    return all(x, [](T p, T q) { return std::fmax(p, q); });
   }
 };
 
-/// A warp a row; the rows of several edges are under way at once.
-template <int width, class T>
-__global__ void edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs, T scale) {
-  const size_t r = grid_warp();
-  if (r >= pairs.n) return;
-  const unsigned lane = threadIdx.x % warp;
-  constexpr int n = at_once<T>;
-  const int32_t end = pairs.begin[r + 1];
-  for (int32_t k = pairs.begin[r]; k < end; k += n) {
-    T sum[n] = {};
-    for (size_t c = lane * width; c < x.cols; c += warp * width) {
-      const Vector<T, width> of_y = vector_at<width>(y.row(r) + c);
-      Vector<T, width> of_x[n];
-#pragma unroll
-      for (int i = 0; i < n; ++i)
-        of_x[i] = k + i < end
-                      ? vector_at<width>(x.row(static_cast<size_t>(pairs.target[k + i])) + c)
-                      : Vector<T, width>{};
-#pragma unroll
-      for (int i = 0; i < n; ++i)
-        for (int m = 0; m < width; ++m) sum[i] += of_y.x[m] * of_x[i].x[m];
-    }
-#pragma unroll
-    for (int i = 0; i < n; ++i) {
-      const T all = warp_sum(sum[i]);
-      if (lane == static_cast<unsigned>(i) && k + i < end) w[pairs.edge_of(k + i)] += scale * all;
-    }
-  }
+template <class T, class Body>
+__global__ void edges_kernel(Pairs pairs, Body body) {
+  __shared__ T part[block_threads / row_lanes];
+  for_rows_of_block<row_lanes>(
+      static_cast<int64_t>(pairs.n), [&](int64_t r) { return int64_t{pairs.begin[r]}; },
+      [&](int64_t r, int64_t k, int64_t end) { body(r, Team<T>{pairs, k, end, nullptr}); },
+      [&](int64_t r, int64_t k, int64_t end) { body(r, Team<T>{pairs, k, end, part}); });
+}
+/// Calls body(r, team) in each lane of the team of each row r; a team without a row has r = -1 and
+/// no pairs.
+template <class T, class Body>
+void for_edges_of_rows(cudaStream_t stream, const Pairs& pairs, const Body& body) {
+  launch(stream, blocks_of(pairs.n, block_threads / row_lanes), block_threads,
+         edges_kernel<T, Body>, pairs, body);
 }
 
 }  // namespace
@@ -71,12 +126,9 @@ template <class T>
 void CudaOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
                               double scale) {
   shapes::weighted<T>(w, y, x, pairs);
-  const WeightedSums<T> of{y.at, w.at, x.at, pairs, static_cast<T>(scale),
+  const WeightedSums<T> of{y.at, y.at, w.at, x.at, pairs, static_cast<T>(scale),
                            static_cast<int64_t>(pairs.n), y.cols};
-  by_width<T>(y.cols, warp, {y.at, x.at}, [&](auto width) {
-    launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads,
-           row_sums_kernel<width, WeightedSums<T>>, of);
-  });
+  sum_rows(stream(), of, x.rows, {y.at, x.at});
 }
 
 // y = sum of w_e x:  d_w_e += scale * d_y . x
@@ -84,9 +136,9 @@ template <class T>
 void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
                           double scale) {
   shapes::weighted<T>(w, y, x, pairs);
-  by_width<T>(y.cols, warp, {y.at, x.at}, [&](auto width) {
-    launch(stream(), blocks_of(pairs.n, warps_of_block), block_threads, edge_dot_kernel<width, T>,
-           w.at, y, x, pairs, static_cast<T>(scale));
+  by_width<T>(y.cols, row_lanes, {y.at, x.at}, [&](auto width) {
+    launch(stream(), blocks_of(pairs.n, block_threads / row_lanes), block_threads,
+           edge_dot_kernel<row_lanes, width, T>, w.at, y, x, pairs, static_cast<T>(scale));
   });
 }
 
@@ -94,22 +146,13 @@ void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const
 template <class T>
 void CudaOps<T>::edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) {
   BM3_SHAPE(shapes::same(alpha, a) && a.cols == 1);
-  for_each_row(stream(), pairs.n, [=] __device__(size_t r, int32_t lane) {
-    const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
-    if (begin == end) return;
-    T most = a.at[pairs.edge_of(begin)], sum = 0;
-    for (int32_t k = begin + lane; k < end; k += warp)
-      most = std::fmax(most, a.at[pairs.edge_of(k)]);
-    for (unsigned other = warp / 2; other > 0; other /= 2)
-      most = std::fmax(most, __shfl_xor_sync(full_warp, most, other));
-    for (int32_t k = begin + lane; k < end; k += warp) {
-      const size_t e = pairs.edge_of(k);
-      alpha.at[e] = std::exp(a.at[e] - most);
-      sum += alpha.at[e];
-    }
-    sum = warp_sum(sum);
-    for (int32_t k = begin + lane; k < end; k += warp)
-      alpha.at[pairs.edge_of(k)] /= sum + T(softmax_floor);
+  for_edges_of_rows<T>(stream(), pairs, [=] __device__(int64_t, const Team<T>& team) {
+    T most = -INFINITY, sum = 0;
+    team.each([&](size_t e) { most = std::fmax(most, a.at[e]); });
+    most = team.most(most);
+    team.each([&](size_t e) { sum += alpha.at[e] = std::exp(a.at[e] - most); });
+    sum = team.sum(sum);
+    team.each([&](size_t e) { alpha.at[e] /= sum + T(softmax_floor); });
   });
 }
 
@@ -118,18 +161,11 @@ template <class T>
 void CudaOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                                        const Pairs& pairs) {
   BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
-  for_each_row(stream(), pairs.n, [=] __device__(size_t r, int32_t lane) {
-    const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
+  for_edges_of_rows<T>(stream(), pairs, [=] __device__(int64_t, const Team<T>& team) {
     T sum = 0;
-    for (int32_t k = begin + lane; k < end; k += warp) {
-      const size_t e = pairs.edge_of(k);
-      sum += alpha.at[e] * d_alpha.at[e];
-    }
-    sum = warp_sum(sum);
-    for (int32_t k = begin + lane; k < end; k += warp) {
-      const size_t e = pairs.edge_of(k);
-      d_a.at[e] = alpha.at[e] * (d_alpha.at[e] - sum);
-    }
+    team.each([&](size_t e) { sum += alpha.at[e] * d_alpha.at[e]; });
+    sum = team.sum(sum);
+    team.each([&](size_t e) { d_a.at[e] = alpha.at[e] * (d_alpha.at[e] - sum); });
   });
 }
 
@@ -148,11 +184,11 @@ template <class T>
 void CudaOps<T>::edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
                                       ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(w, chosen, alpha, c, pairs);
-  for_each_row(stream(), pairs.n, [=] __device__(size_t r, int32_t lane) {
-    for (int32_t k = pairs.begin[r] + lane; k < pairs.begin[r + 1]; k += warp) {
-      const size_t e = pairs.edge_of(k);
-      w.at[e] = largest_share(chosen.at[e], alpha.at + e, alpha.cols, c.row(r), c.cols);
-    }
+  for_edges_of_rows<T>(stream(), pairs, [=] __device__(int64_t r, const Team<T>& team) {
+    team.each([&](size_t e) {
+      w.at[e] = largest_share(chosen.at[e], alpha.at + e, alpha.cols,
+                              c.row(static_cast<size_t>(r)), c.cols);
+    });
   });
 }
 
@@ -163,18 +199,17 @@ void CudaOps<T>::edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMa
                                        ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(d_w, chosen, alpha, c, pairs);
   BM3_SHAPE(shapes::same(d_alpha, alpha) && shapes::same(d_c, c));
-  for_each_row(stream(), pairs.n, [=] __device__(size_t r, int32_t lane) {
+  for_edges_of_rows<T>(stream(), pairs, [=] __device__(int64_t r, const Team<T>& team) {
     for (size_t m = 0; m < c.cols; ++m) {  // its edges' d_alpha, and one sum of them all
-      const T c_m = c.row(r)[m];
+      const T c_m = r < 0 ? T(0) : c.row(static_cast<size_t>(r))[m];
       T sum = 0;
-      for (int32_t k = pairs.begin[r] + lane; k < pairs.begin[r + 1]; k += warp) {
-        const size_t e = pairs.edge_of(k);
+      team.each([&](size_t e) {
         const T d_share = chosen.at[e] == static_cast<int32_t>(m) ? d_w.at[e] : T(0);
         d_alpha.row(m)[e] = c_m * d_share;
         sum += alpha.row(m)[e] * d_share;
-      }
-      sum = warp_sum(sum);
-      if (lane == 0) d_c.row(r)[m] = sum;
+      });
+      sum = team.sum(sum);
+      if (r >= 0 && team.leads()) d_c.row(static_cast<size_t>(r))[m] = sum;
     }
   });
 }

@@ -58,7 +58,6 @@ __device__ inline double sum_of_block(double mine, unsigned columns) {
   return sum;
 }
 
-constexpr size_t most_counters = 1024;  // of blocks that finish, in a kernel
 constexpr size_t most_partial_sums = 32768;  // of all blocks and columns
 
 /// Returns whether this block is the grid's last to come here, which then sees what the others have

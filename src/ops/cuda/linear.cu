@@ -12,37 +12,22 @@ using namespace cuda;
 
 constexpr unsigned product_threads = 128;  // four warps, each with a quarter [32, 32] of a tile
 constexpr size_t wanted_blocks = 396;      // what fills a large GPU
-constexpr size_t most_parts = 32;          // of the inner size
-constexpr unsigned tile_size = side * side;
+constexpr size_t most_parts = 64;          // of the inner size
 
-/// C [M, N] = A B, or C += A B, or A B + bias; and perhaps sums [N], of B's inner size.
+/// C [M, N] = A B + rows that lie `distance` apart; and perhaps sums [N], of B's inner size.
 template <class T>
 struct Product {
   Matrix<T> C;
   Matrix<const T> A, B;
   Rows rows_A, rows_B;
   size_t inner;
-  const T* bias = nullptr;
-  bool adds = false;
+  const T* rows = nullptr;
+  size_t distance = 0;
   T* sums = nullptr;
-  T* partial = nullptr;  // [tiles, parts, tile_size + side], where the inner size is in parts
-  unsigned* done = nullptr;  // [tiles], 0 between kernels
+  T* partial = nullptr;  // [parts, M + 1, N], where the inner size is in parts: C and below it sums
 };
 
-/// Returns, in every thread of the block, whether it is the last of `parts` blocks that come to
-/// this counter, which is 0 again afterwards: then it sees what the others wrote before.
-__device__ inline bool is_last(unsigned* done, unsigned parts) {
-  __shared__ bool last;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) last = atomicInc(done, parts - 1) == parts - 1;
-  __syncthreads();
-  __threadfence();
-  return last;
-}
-
-/// A block a tile (x, y) of C and a part (z) of the inner size. The last block of a tile adds up
-/// the parts in their order.
+/// A block a tile (x, y) of C and a part (z) of the inner size.
 template <class T, int width, bool A_by_columns, bool B_by_columns>
 __global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) {
   using A = Operand<T, A_by_columns, side, depth<T>, product_threads, width>;
@@ -55,17 +40,20 @@ __global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) 
   const bool sums_B = !B_by_columns && p.sums && blockIdx.x == 0 && threadIdx.x < side;
   A a(p.A, p.rows_A);
   B b(p.B, p.rows_B);
+  a.begin(row);
+  b.begin(column);
   Sums<T, 2, 4> sums{};
   T sum_B = 0;
   for (size_t step = first; step <= end && first < end; ++step) {
     if (step < end) {
-      a.read(row, step * depth<T>);
-      b.read(column, step * depth<T>);
+      a.read(step * depth<T>);
+      b.read(step * depth<T>);
     }
     if (step > first) {
       const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
       add_product(
-          sums, depth<T>, [&](unsigned r, unsigned k) { return A::at(at_A, part_row + r, k); },
+          sums, p.inner - (step - 1) * depth<T>,
+          [&](unsigned r, unsigned k) { return A::at(at_A, part_row + r, k); },
           [&](unsigned c, unsigned k) { return B::at(at_B, part_column + c, k); });
       for (unsigned k = 0; k < depth<T> && sums_B; ++k) sum_B += B::at(at_B, threadIdx.x, k);
     }
@@ -76,56 +64,56 @@ __global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) 
     __syncthreads();
   }
 
-  T* const mine = &sums.of[0][0][0];
-  constexpr unsigned each = tile_size / product_threads;
-  if (gridDim.z > 1) {
-    const size_t tile = size_t{blockIdx.y} * gridDim.x + blockIdx.x;
-    T* const parts = p.partial + tile * gridDim.z * (tile_size + side) + threadIdx.x;
-    T* const to = parts + blockIdx.z * (tile_size + side);
+  const size_t height = p.C.rows + 1;
+  const Matrix<T> to =
+      p.partial ? Matrix<T>{p.partial + blockIdx.z * height * p.C.cols, height, p.C.cols} : p.C;
+  const auto for_each_sum = [&](const auto& body) {
 #pragma unroll
-    for (unsigned k = 0; k < each; ++k) to[k * product_threads] = mine[k];
-    if (sums_B) to[tile_size] = sum_B;
-    if (!is_last(p.done + tile, gridDim.z)) return;
+    for (int i = 0; i < 2; ++i)
 #pragma unroll
-    for (unsigned k = 0; k < each; ++k) mine[k] = 0;
-    sum_B = 0;
-    for (unsigned z = 0; z < gridDim.z; ++z) {
-      const T* const from = parts + z * (tile_size + side);
+      for (int j = 0; j < 4; ++j)
 #pragma unroll
-      for (unsigned k = 0; k < each; ++k) mine[k] += __ldcg(from + k * product_threads);
-      if (sums_B) sum_B += __ldcg(from + tile_size);
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < 2; ++i)
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const size_t r = row + part_row + sums.row(i, e);
-        const size_t c = column + part_column + sums.column(j, e);
-        if (r >= p.C.rows || c >= p.C.cols) continue;
-        T& out = p.C.row(r)[c];
-        const T before = p.adds ? out : p.bias ? p.bias[c] : T(0);
-        out = before + sums.of[i][j][e];
-      }
-  if (sums_B && column + threadIdx.x < p.C.cols) p.sums[column + threadIdx.x] = sum_B;
+        for (int e = 0; e < 4; ++e) {
+          const size_t r = row + part_row + sums.row(i, e);
+          const size_t c = column + part_column + sums.column(j, e);
+          if (r < p.C.rows && c < p.C.cols) body(r, c, sums.of[i][j][e]);
+        }
+  };
+  if (p.rows && !p.partial)  // all loads are under way before the first store
+    for_each_sum([&](size_t r, size_t c, T& sum) { sum += p.rows[r * p.distance + c]; });
+  for_each_sum([&](size_t r, size_t c, T sum) { to.row(r)[c] = sum; });
+  if (const size_t c = column + threadIdx.x; sums_B && c < p.C.cols)
+    (p.partial ? to.row(p.C.rows) : p.sums)[c] = sum_B;
 }
 
-/// Launches p's kernel. The parts depend on sizes alone.
+/// Adds up the parts in their order.
+template <class T>
+void add_parts(cudaStream_t stream, const Product<T>& p, size_t parts) {
+  const size_t rows = p.C.rows + (p.sums ? 1 : 0), size = (p.C.rows + 1) * p.C.cols;
+  for_each_entry(stream, rows, p.C.cols, [=] __device__(size_t r, size_t c) {
+    T sum = p.rows && r < p.C.rows ? p.rows[r * p.distance + c] : T(0);
+    const T* const from = p.partial + r * p.C.cols + c;
+#pragma unroll 8
+    for (size_t k = 0; k < parts; ++k) sum += from[k * size];
+    (r < p.C.rows ? p.C.row(r) : p.sums)[c] = sum;
+  });
+}
+
+/// The parts depend on sizes alone.
 template <bool A_by_columns, bool B_by_columns, class T>
-void multiply(cudaStream_t stream, Workspace& partial, unsigned* done, Product<T> p) {
+void multiply(cudaStream_t stream, Workspace& partial, Product<T> p) {
   const dim3 tiles(blocks_of(p.C.rows, side), blocks_of(p.C.cols, side));
-  const size_t n_tiles = std::max<size_t>(1, size_t{tiles.x} * tiles.y);
   const size_t parts = std::clamp<size_t>(
-      std::min<size_t>(wanted_blocks / n_tiles, p.inner / depth<T> / 2), 1, most_parts);
-  if (parts > 1) p.partial = partial.room<T>(n_tiles * parts * (tile_size + side));
-  p.done = done;
+      std::min(wanted_blocks / std::max<size_t>(1, size_t{tiles.x} * tiles.y),
+               p.inner / depth<T> / 2),
+      1, most_parts);
+  if (parts > 1) p.partial = partial.room<T>(parts * (p.C.rows + 1) * p.C.cols);
   const bool wide = (p.A.cols | p.B.cols) % widest<T> == 0 && is_aligned(p.A.at) &&
                     is_aligned(p.B.at);
   const auto kernel = wide ? product_kernel<T, widest<T>, A_by_columns, B_by_columns>
                            : product_kernel<T, 1, A_by_columns, B_by_columns>;
   launch(stream, dim3(tiles.x, tiles.y, static_cast<unsigned>(parts)), product_threads, kernel, p);
+  if (parts > 1) add_parts(stream, p, parts);
 }
 
 int as_int(size_t n) {
@@ -157,8 +145,10 @@ void CudaOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstM
                                 ConstMatrix<T> b) {
   shapes::linear(y, x, rows, W, b);
   if (tf32_) return blas_forward(y, x, rows, W, b);
-  multiply<true, false>(stream(), lane().parts, lane().done(),
-                        Product<T>{y, x, W, {rows.at, y.rows}, all(W.rows), W.rows, b.at, !b.at});
+  Product<T> p{y, x, W, {rows.at, y.rows}, all(W.rows), W.rows};
+  p.rows = b.at ? b.at : y.at;
+  p.distance = b.at ? 0 : y.cols;
+  multiply<true, false>(stream(), lane().parts, p);
 }
 
 // y = x[rows] W + b:  d_x = d_y W^T;  d_W = x[rows]^T d_y;  d_b = column sums of d_y
@@ -169,13 +159,13 @@ void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Co
   if (tf32_) return blas_backward(d_x, d_W, d_b, d_y, x, rows, W);
   const size_t n = d_y.rows;
   const auto on_x = [&] {
-    multiply<true, true>(stream(), lane().parts, lane().done(),
+    multiply<true, true>(stream(), lane().parts,
                          Product<T>{d_x, d_y, W, all(n), all(W.rows), W.cols});
   };
   const auto on_W = [&] {
-    multiply<false, false>(
-        stream(), lane().parts, lane().done(),
-        Product<T>{d_W, x, d_y, {rows.at, n}, all(n), n, nullptr, false, d_b.at});
+    Product<T> p{d_W, x, d_y, {rows.at, n}, all(n), n};
+    p.sums = d_b.at;
+    multiply<false, false>(stream(), lane().parts, p);
   };
   if (!d_x.at) return on_W();
   both(on_x, on_W);
@@ -187,6 +177,7 @@ template <class T>
 void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A,
                       size_t a, const T* B, size_t b, T beta, T* C, size_t c) {
   if (m == 0 || n == 0) return;
+  static_cast<void>(stream());  // what waits there comes first
   // cuBLAS counts along columns: to it, our matrices are transposed, and C^T = op(B)^T op(A)^T.
   const T one = 1;
   BM3_CHECK(cublasGemmEx(lane().blas.get(), transpose_B ? CUBLAS_OP_T : CUBLAS_OP_N,

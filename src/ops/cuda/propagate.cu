@@ -16,7 +16,7 @@ struct Propagation {
   using Real = T;
   T* y;
   const T *x, *z;
-  T a, b_user, b_item;
+  T a_all, b_user, b_item;
   const int64_t* first;
   const int32_t* neighbour;
   const T* scale;
@@ -24,19 +24,11 @@ struct Propagation {
   size_t d;
 
   /// Without a, no row has entries.
-  __device__ int64_t begin(int64_t r) const { return a != T(0) ? first[r] : 0; }
+  __device__ int64_t begin(int64_t r) const { return a_all != T(0) ? first[r] : 0; }
   __device__ int32_t column(int64_t e) const { return neighbour[e]; }
   __device__ T weight(int64_t, int32_t j) const { return scale[j]; }
-  /// y = a s_r sum() + b z in the lane's columns of a row; z is loaded while the sum is formed.
-  template <int width, class Sum>
-  __device__ void write(int64_t r, size_t c, const Sum& sum) const {
-    const size_t at = static_cast<size_t>(r) * d + c;
-    const T a_r = a * scale[r], b = r < n_users ? b_user : b_item;
-    const Vector<T, width> of_z = vector_at<width>(z + at);
-    Vector<T, width> of_y = sum();
-    for (int i = 0; i < width; ++i) of_y.x[i] = a_r * of_y.x[i] + b * of_z.x[i];
-    vector_at<width>(y + at) = of_y;
-  }
+  __device__ T a(int64_t r) const { return a_all * scale[r]; }
+  __device__ T b(int64_t r) const { return r < n_users ? b_user : b_item; }
 };
 
 /// value[e] = s_r s_j for each edge e = (r, j), and the rows' first edges in 32 bits: a warp a row.
@@ -108,10 +100,7 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
   const Propagation<T> p{y.at, x.at, z.at, by_cusparse ? T(0) : a, b_user, b_item,
                          graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
                          static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), y.cols};
-  by_width<T>(y.cols, warp, {y.at, x.at, z.at}, [&](auto width) {
-    launch(stream(), blocks_of(y.rows, warps_of_block), block_threads,
-           row_sums_kernel<width, Propagation<T>>, p);
-  });
+  sum_rows(stream(), p, x.rows, {y.at, x.at, z.at});
   if (!by_cusparse) return;
   const auto [product, is_new] = lane().products.try_emplace(
       {graph.begin.data(), y.cols}, *this, lane().sparse.get(), graph, y.cols);

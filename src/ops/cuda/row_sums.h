@@ -1,77 +1,135 @@
 #pragma once
-// Sums of other rows for each row of a sparse matrix: propagation and weighted edges.
+// What reads other rows for each row of a sparse matrix: propagation and weighted edges.
 #include "ops/cuda/kernel.h"
 
 namespace bm3::cuda {
 
-constexpr int64_t long_row = 64;  // rows with more entries are shared by a block's warps
-/// Entries whose rows are loaded together: what the registers hold at four blocks a multiprocessor,
-/// the most that every architecture takes.
-template <class T>
-constexpr int at_once = 32 / sizeof(T);
+constexpr unsigned row_lanes = 16;  // a group, which shares a row: 16 bytes each, two rows a warp
+constexpr int at_once = 8;          // entries whose rows a group loads together
+constexpr unsigned row_blocks = 4;  // of a multiprocessor: the most that every architecture takes
+constexpr int64_t long_row = 64;    // rows with more entries are shared by a block's groups
+/// Larger tables are read by half as many lanes: all rows in a slice of the columns first, which
+/// the level-2 cache holds, then the next slice.
+constexpr size_t cached_bytes = 24'000'000;
 
-/// sum of weight(e) x_row(e) over the entries e = first .. last, in columns c .. c + width of each
-/// lane with c < d. All loads of a batch of entries are under way before the first is added.
-template <int width, class Of, class T = typename Of::Real>
+/// Calls alone(r, first, last) once in every lane, for the entries of its group's row, and then
+/// shared(r, first, last) for each of the block's long rows, for the group's part of the entries;
+/// without a row of its own a group has r = -1 and no entries. Block and group number the rows from
+/// the last to the first: items have the longest lists, and one that starts late would keep the GPU
+/// waiting.
+template <unsigned lanes, class Begin, class Alone, class Shared>
+__device__ void for_rows_of_block(int64_t n_rows, const Begin& begin, const Alone& alone,
+                                  const Shared& shared) {
+  constexpr unsigned groups = block_threads / lanes;
+  static_assert(groups <= warp);
+  const unsigned own = threadIdx.x / lanes, lane = threadIdx.x % warp;
+  const int64_t top = n_rows - 1 - static_cast<int64_t>(blockIdx.x) * groups;
+  const int64_t row = top - own, of_lane = top - lane;  // the block's rows: top, top - 1, ..
+  const auto entries = [&](int64_t r) { return r < 0 ? 0 : begin(r + 1) - begin(r); };
+  const bool is_long = lane < groups && entries(of_lane) > long_row;
+  const bool is_alone = row >= 0 && entries(row) <= long_row;
+  const unsigned long_rows = __ballot_sync(full_warp, is_long);  // the same in every warp
+  alone(is_alone ? row : -1, is_alone ? begin(row) : 0, is_alone ? begin(row + 1) : 0);
+  for (unsigned left = long_rows; left != 0; left &= left - 1) {
+    const int64_t r = top - (__ffs(static_cast<int>(left)) - 1);
+    const int64_t first = begin(r), last = begin(r + 1);
+    const int64_t each = (last - first + groups - 1) / groups, from = first + own * each;
+    shared(r, from, min(from + each, last));
+  }
+}
+
+/// Loads columns c .. c + width of `at_once` rows of x [.., d], each below 4 GiB: the numbers `of`
+/// that the group's lanes first, first + 1, .. hold; -1 gives zeros. All lanes of the warp take
+/// part; those with c >= d read nothing.
+template <unsigned lanes, int width, class T>
+__device__ void load_rows(Vector<T, width> (&rows)[at_once], const T* x, size_t d, size_t c,
+                          int32_t of, int first) {
+  const unsigned bytes = static_cast<unsigned>(d * sizeof(T));
+  const char* const column = reinterpret_cast<const char*>(x + c);
+  const bool has_column = c < d;
+#pragma unroll
+  for (int i = 0; i < at_once; ++i) {
+    const int32_t j = __shfl_sync(full_warp, of, first + i, lanes);
+    const auto* at = column + static_cast<size_t>(static_cast<unsigned>(j)) * bytes;
+    rows[i] = j >= 0 && has_column ? vector_at<width>(reinterpret_cast<const T*>(at))
+                                   : Vector<T, width>{};
+  }
+}
+
+/// Returns the sum of weight(e) x_row(e) over the group's entries e = first .. last, in their
+/// order, in columns c .. c + width of each lane with c < d. All lanes of the warp take part.
+template <unsigned lanes, int width, class Of, class T = typename Of::Real>
 __device__ Vector<T, width> sum_of_entries(const Of& of, int64_t first, int64_t last, size_t c) {
-  Vector<T, width> sum{};
-  if (c >= of.d) return sum;
-  constexpr int n = at_once<T>;
-  for (int64_t e = first; e < last; e += n) {
-    int32_t j[n];
-    T s[n];
-    Vector<T, width> x[n];
+  const unsigned lane = threadIdx.x % lanes;
+  const auto column = [&](int64_t e) { return e < last ? of.column(e) : -1; };
+  Vector<T, width> sum{}, x[at_once];
+  int32_t next = column(first + lane);
+  for (int64_t e = first; __any_sync(full_warp, e < last); e += lanes) {
+    const int32_t j = next;
+    next = column(e + lanes + lane);
+    const T s = j >= 0 ? of.weight(e + lane, j) : T(0);
+    for (int k = 0; k < static_cast<int>(lanes) && __any_sync(full_warp, e + k < last);
+         k += at_once) {
+      load_rows<lanes>(x, of.x, of.d, c, j, k);
 #pragma unroll
-    for (int k = 0; k < n; ++k) j[k] = e + k < last ? of.column(e + k) : -1;
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-      s[k] = j[k] >= 0 ? of.weight(e + k, j[k]) : T(0);
-      x[k] = j[k] >= 0 ? vector_at<width>(of.x + static_cast<size_t>(j[k]) * of.d + c)
-                       : Vector<T, width>{};
+      for (int i = 0; i < at_once; ++i) {
+        const T s_i = __shfl_sync(full_warp, s, k + i, lanes);
+        for (int m = 0; m < width; ++m) sum.x[m] += s_i * x[i].x[m];
+      }
     }
-#pragma unroll
-    for (int k = 0; k < n; ++k)
-      for (int i = 0; i < width; ++i) sum.x[i] += s[k] * x[k].x[i];
   }
   return sum;
 }
 
-/// Calls of.write(row, c, sum of the row's entries) for each row and lane: a warp a row, then all
-/// warps together each of the block's long rows. `write` takes a function that returns the sum, so
-/// that it can load before. The last rows come first: items have the longest lists, and one that
-/// starts late would keep the GPU waiting.
-template <int width, class Of, class T = typename Of::Real>
-__global__ void __launch_bounds__(block_threads, 4) row_sums_kernel(Of of) {
-  __shared__ Vector<T, width> part[warps_of_block][warp];
-  const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
-  const int64_t top = of.n_rows - 1 - static_cast<int64_t>(blockIdx.x) * warps_of_block;
-  const int64_t row = top - own, of_lane = top - lane;  // the block's rows: top, top - 1, ..
-  const bool is_long = lane < warps_of_block && of_lane >= 0 &&
-                       of.begin(of_lane + 1) - of.begin(of_lane) > long_row;
-  const unsigned long_rows = __ballot_sync(full_warp, is_long);  // the same in every warp
-  for (size_t tile = 0; tile < of.d; tile += warp * width) {
-    const size_t c = tile + lane * width;
-    if (row >= 0 && (long_rows >> own & 1) == 0 && c < of.d)
-      of.template write<width>(row, c, [&] {
-        return sum_of_entries<width>(of, of.begin(row), of.begin(row + 1), c);
-      });
-    for (unsigned left = long_rows; left != 0; left &= left - 1) {
-      const int64_t r = top - (__ffs(static_cast<int>(left)) - 1);
-      const int64_t first = of.begin(r), last = of.begin(r + 1);
-      const int64_t each = (last - first + warps_of_block - 1) / warps_of_block;
-      const int64_t from = first + own * each;
-      part[own][lane] = sum_of_entries<width>(of, from, min(from + each, last), c);
-      __syncthreads();
-      if (own == 0 && c < of.d)
-        of.template write<width>(r, c, [&] {
-          Vector<T, width> sum = part[0][lane];
-          for (unsigned k = 1; k < warps_of_block; ++k)
-            for (int i = 0; i < width; ++i) sum.x[i] += part[k][lane].x[i];
+/// y_r = a(r) sum of the row's entries + b(r) z_r for each row r, in a tile of columns.
+template <unsigned lanes, int width, class Of, class T = typename Of::Real>
+__global__ void __launch_bounds__(block_threads, row_blocks) row_sums_kernel(Of of) {
+  constexpr unsigned groups = block_threads / lanes;
+  __shared__ Vector<T, width> part[groups][lanes];
+  const unsigned own = threadIdx.x / lanes, lane = threadIdx.x % lanes;
+  const size_t c = (static_cast<size_t>(blockIdx.y) * lanes + lane) * width;
+  /// Writes the row, if this lane does, with what sum() returns; loads all else before.
+  const auto row = [&](bool writes, int64_t r, const auto& sum) {
+    const size_t at = static_cast<size_t>(r) * of.d + c;
+    const T a = writes ? of.a(r) : T(0), b = writes ? of.b(r) : T(0);
+    const Vector<T, width> z = writes ? vector_at<width>(of.z + at) : Vector<T, width>{};
+    Vector<T, width> y = sum();
+    for (int m = 0; m < width; ++m) y.x[m] = a * y.x[m] + b * z.x[m];
+    if (writes) vector_at<width>(of.y + at) = y;
+  };
+  for_rows_of_block<lanes>(
+      of.n_rows, [&](int64_t r) { return of.begin(r); },
+      [&](int64_t r, int64_t first, int64_t last) {
+        row(r >= 0 && c < of.d, r,
+            [&] { return sum_of_entries<lanes, width>(of, first, last, c); });
+      },
+      [&](int64_t r, int64_t first, int64_t last) {
+        row(own == 0 && c < of.d, r, [&] {
+          part[own][lane] = sum_of_entries<lanes, width>(of, first, last, c);
+          __syncthreads();
+          Vector<T, width> sum{};
+          for (unsigned k = 0; own == 0 && k < groups; ++k)
+            for (int m = 0; m < width; ++m) sum.x[m] += part[k][lane].x[m];
+          __syncthreads();
           return sum;
         });
-      __syncthreads();
-    }
-  }
+      });
+}
+
+/// Starts row_sums_kernel for `of`, which reads a table of so many rows at of.x; the tile of
+/// columns is the slowest index of a block.
+template <class Of, class T = typename Of::Real>
+void sum_rows(cudaStream_t stream, const Of& of, size_t table, std::initializer_list<const T*> at) {
+  by_width<T>(of.d, row_lanes, at, [&](auto width) {
+    const auto start = [&](auto lanes) {
+      const dim3 blocks(blocks_of(static_cast<size_t>(of.n_rows), block_threads / lanes),
+                        blocks_of(of.d, lanes * width));
+      launch(stream, blocks, block_threads, row_sums_kernel<lanes, width, Of>, of);
+    };
+    if (table * of.d * sizeof(T) > cached_bytes)
+      return start(std::integral_constant<unsigned, row_lanes / 2>());
+    start(std::integral_constant<unsigned, row_lanes>());
+  });
 }
 
 }  // namespace bm3::cuda

@@ -41,16 +41,18 @@ Runtime::Runtime() {
   if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
-  for (auto* each : {&main_, &side_})
+  for (auto* each : {&main_, &side_, &uploading_})
     BM3_CHECK(cudaStreamCreateWithFlags(Into(*each), cudaStreamNonBlocking));
-  fork_ = new_event();
-  join_ = new_event();
+  for (auto* each : {&fork_, &join_, &arrived_}) *each = new_event();
   BM3_CHECK(cudaMallocHost(Into(staging_), staging_slots * staging_bytes));
   for (size_t k = 0; k < staging_slots; ++k) copied_.push_back(new_event());
+  landing_ = allocate(staging_slots * staging_bytes);
 }
 
 Runtime::~Runtime() {
-  for (auto* stream : {&main_, &side_}) static_cast<void>(cudaStreamSynchronize(stream->get()));
+  for (auto* stream : {&main_, &side_, &uploading_})
+    static_cast<void>(cudaStreamSynchronize(stream->get()));
+  Runtime::release(landing_);
 }
 
 Runtime::Event Runtime::new_event(unsigned flags) {
@@ -120,9 +122,14 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
     const size_t piece = std::min(bytes - done, staging_bytes), slot = turn_++ % staging_slots;
     const cudaEvent_t copied = copied_[slot].get();
     char* staged = static_cast<char*>(staging_.get()) + slot * staging_bytes;
+    char* landed = static_cast<char*>(landing_) + slot * staging_bytes;
     BM3_CHECK(cudaEventSynchronize(copied));
     std::memcpy(staged, static_cast<const char*>(src) + done, piece);
-    BM3_CHECK(cudaMemcpyAsync(static_cast<char*>(dst) + done, staged, piece, cudaMemcpyDefault,
+    // This copy does not wait for earlier work, which may still use `dst`: the slot is free.
+    BM3_CHECK(cudaMemcpyAsync(landed, staged, piece, cudaMemcpyDefault, uploading_.get()));
+    BM3_CHECK(cudaEventRecord(arrived_.get(), uploading_.get()));
+    BM3_CHECK(cudaStreamWaitEvent(stream(), arrived_.get(), 0));
+    BM3_CHECK(cudaMemcpyAsync(static_cast<char*>(dst) + done, landed, piece, cudaMemcpyDefault,
                               stream()));
     BM3_CHECK(cudaEventRecord(copied, stream()));
     done += piece;

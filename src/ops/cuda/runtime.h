@@ -1,6 +1,6 @@
 #pragma once
-// The GPU's memory, its two streams of work, and the records of steps that are replayed: what of a
-// Device does not depend on the type of the numbers.
+// The GPU's memory, its streams, and the records of steps that are replayed: what of a Device does
+// not depend on the type of the numbers.
 #include <memory>
 #include <type_traits>
 #include <unordered_map>
@@ -83,6 +83,8 @@ class Runtime : public virtual Device {
   void* allocate(size_t bytes) override;
   void release(void* memory) noexcept override;
   void zero(void* dst, size_t bytes) override;
+  /// Copies to memory of its own on the GPU while earlier work goes on, and from there to `dst` in
+  /// the order of work.
   void upload(void* dst, const void* src, size_t bytes) override;
   void download(void* dst, const void* src, size_t bytes) override;
   void synchronize() override;
@@ -113,13 +115,14 @@ class Runtime : public virtual Device {
   std::exception_ptr failure_of(const std::function<void()>& work);
 
   cudaDeviceProp properties_{};
-  Owned<cudaStream_t, cudaStreamDestroy> main_, side_;
+  Owned<cudaStream_t, cudaStreamDestroy> main_, side_, uploading_;
   bool overlapping_ = false, on_side_ = false;  // within `both`; within its f
-  Event fork_, join_;
+  Event fork_, join_, arrived_;
   std::unique_ptr<Waiting> waiting_[2];  // on the main stream, on the other
-  Owned<void*, cudaFreeHost> staging_;
-  std::vector<Event> copied_;  // of each slot of `staging_`: its last copy is done
-  size_t turn_ = 0;            // counts the slots' uses
+  Owned<void*, cudaFreeHost> staging_;  // slots on the host
+  void* landing_ = nullptr;             // and on the GPU
+  std::vector<Event> copied_;           // of each slot: its last copy to where it belongs is done
+  size_t turn_ = 0;                     // counts the slots' uses
   std::unordered_map<const void*, Block> blocks_;
   size_t allocated_ = 0, most_allocated_ = 0;
   uint64_t clock_ = 0;           // counts allocations and first calls

@@ -24,28 +24,29 @@ class Operand {
   static constexpr unsigned distance = breadth + (inner_is_columns ? 4 : 8);
   static constexpr unsigned size = height * distance;
 
-  __device__ Operand(Matrix<const T> x, Rows rows) : x_(x), rows_(rows) {}
+  __device__ Operand(Matrix<const T> x, Rows rows)
+      : x_(x.at), columns_(static_cast<unsigned>(x.cols)), rows_(rows) {}
 
+  /// Turns to the tiles that begin at this row of a result, or column.
+  __device__ void begin(size_t outer_first) {
+    first_ = outer_first;
+    if constexpr (inner_is_columns) find(outer_first);
+  }
   /// Reads the tile that begins there, without a wait for it.
-  __device__ void read(size_t from_outer, size_t from_inner) {
-    const size_t first = inner_is_columns ? from_outer : from_inner;
-    const size_t column = inner_is_columns ? from_inner : from_outer;
+  __device__ void read(size_t inner_first) {
+    if constexpr (!inner_is_columns) find(inner_first);
+    const unsigned c = static_cast<unsigned>(inner_is_columns ? inner_first : first_) + column();
 #pragma unroll
-    for (unsigned k = 0; k < pieces; ++k) {
-      const auto [r, c] = place(k);
-      const int64_t row = first + r < rows_.n ? rows_[first + r] : -1;
-      piece_[k] = row >= 0 && column + c < x_.cols
-                      ? vector_at<width>(x_.row(static_cast<size_t>(row)) + column + c)
+    for (unsigned k = 0; k < pieces; ++k)
+      piece_[k] = row_[k] >= 0 && c < columns_
+                      ? vector_at<width>(x_ + static_cast<size_t>(row_[k]) * columns_ + c)
                       : Vector<T, width>{};
-    }
   }
   /// Puts what was read into shared memory.
   __device__ void write(T* tile) const {
 #pragma unroll
-    for (unsigned k = 0; k < pieces; ++k) {
-      const auto [r, c] = place(k);
-      vector_at<width>(tile + r * distance + c) = piece_[k];
-    }
+    for (unsigned k = 0; k < pieces; ++k)
+      vector_at<width>(tile + row(k) * distance + column()) = piece_[k];
   }
   /// Returns a tile's number at this place of the outer and of the inner size.
   __device__ static T at(const T* tile, unsigned o, unsigned i) {
@@ -53,17 +54,28 @@ class Operand {
   }
 
  private:
-  static constexpr unsigned pieces = height * breadth / width / threads;
-  static_assert(pieces * width * threads == height * breadth);
-  struct Place {
-    unsigned row, column;
-  };
-  __device__ static Place place(unsigned k) {
-    const unsigned number = threadIdx.x + k * threads;
-    return {number / (breadth / width), number % (breadth / width) * width};
+  static constexpr unsigned across = breadth / width, at_once = threads / across;
+  static constexpr unsigned pieces = height / at_once;
+  static_assert(at_once * across == threads && pieces * at_once == height);
+  /// Row and column of this thread's pieces in a tile.
+  __device__ static unsigned row(unsigned k) { return threadIdx.x / across + k * at_once; }
+  __device__ static unsigned column() { return threadIdx.x % across * width; }
+
+  /// Finds the pieces' rows in a tile that begins at this row; -1 where there is none.
+  __device__ void find(size_t first) {
+#pragma unroll
+    for (unsigned k = 0; k < pieces; ++k) {
+      const size_t r = first + row(k);
+      row_[k] = r < rows_.n ? static_cast<int32_t>(r) : -1;
+      if (rows_.at && r < rows_.n) row_[k] = rows_.at[r];
+    }
   }
-  Matrix<const T> x_;
+
+  const T* x_;
+  unsigned columns_;
   Rows rows_;
+  size_t first_ = 0;
+  int32_t row_[pieces];
   Vector<T, width> piece_[pieces];
 };
 
@@ -85,10 +97,11 @@ struct Sums {
 template <class T>
 constexpr bool on_tensor_cores = sizeof(T) == 4;
 
-/// x = big + small but for 2^-22 of it, both in TF32, whose fractions have 10 bits.
+/// x = big + small; big has the 10 bits of a fraction in TF32, of which tensor cores read those of
+/// small: all but 2^-21 of x.
 __device__ inline void split(uint32_t& big, uint32_t& small, float x) {
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(big) : "f"(x));
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(small) : "f"(x - __uint_as_float(big)));
+  big = __float_as_uint(x) & 0xffffe000u;
+  small = __float_as_uint(x - __uint_as_float(big));
 }
 /// c += a b for the warp's a [16, 8] and b [8, 8].
 __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -99,50 +112,49 @@ __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], const uin
 }
 
 /// sums += a b over 8 of the inner size, on tensor cores. With a = A + a' and b = B + b', big and
-/// small, a b = A B + A b' + a' B but for a' b', 2^-22 of it: float32's rounding, from three
-/// products in TF32.
+/// small, a b = A B + A b' + a' B but for a' b', at most 2^-20 of it: about float32's rounding, from
+/// three products in TF32.
 template <int m, int n, class A, class B>
 __device__ void add_eighth(Sums<float, m, n>& sums, unsigned k, const A& a, const B& b) {
   const unsigned g = threadIdx.x % warp / 4, t = threadIdx.x % 4;
-  uint32_t a_big[m][4], a_small[m][4];
+  uint32_t a_of[2][m][4], b_of[2][n][2];  // big, small
 #pragma unroll
   for (int i = 0; i < m; ++i)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      split(a_big[i][e], a_small[i][e], a(16 * i + g + 8 * (e % 2), k + t + 4 * (e / 2)));
+      split(a_of[0][i][e], a_of[1][i][e], a(16 * i + g + 8 * (e % 2), k + t + 4 * (e / 2)));
 #pragma unroll
-  for (int j = 0; j < n; ++j) {
-    uint32_t b_big[2], b_small[2];
+  for (int j = 0; j < n; ++j)
 #pragma unroll
-    for (int e = 0; e < 2; ++e) split(b_big[e], b_small[e], b(8 * j + g, k + t + 4 * e));
+    for (int e = 0; e < 2; ++e) split(b_of[0][j][e], b_of[1][j][e], b(8 * j + g, k + t + 4 * e));
 #pragma unroll
-    for (int i = 0; i < m; ++i) {
-      multiply(sums.of[i][j], a_small[i], b_big);
-      multiply(sums.of[i][j], a_big[i], b_small);
-      multiply(sums.of[i][j], a_big[i], b_big);
-    }
-  }
+  for (int product = 0; product < 3; ++product)  // the small ones first; none waits for the last
+#pragma unroll
+    for (int i = 0; i < m; ++i)
+#pragma unroll
+      for (int j = 0; j < n; ++j)
+        multiply(sums.of[i][j], a_of[product == 0][i], b_of[product == 1][j]);
 }
 #else
 template <class T>
 constexpr bool on_tensor_cores = false;
 #endif
 
-/// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part. `inner` is a
-/// multiple of 8.
+/// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part; beyond `inner`, up to
+/// depth<T>, both are 0.
 template <int m, int n, class T, class A, class B>
-__device__ void add_product(Sums<T, m, n>& sums, unsigned inner, const A& a, const B& b) {
+__device__ void add_product(Sums<T, m, n>& sums, size_t inner, const A& a, const B& b) {
   if constexpr (on_tensor_cores<T>) {
     Sums<T, m, n> part{};  // tensor cores do not round to nearest: their chains are kept short
 #pragma unroll
-    for (unsigned k = 0; k < inner; k += 8) add_eighth(part, k, a, b);
+    for (unsigned k = 0; k < depth<T>; k += 8) add_eighth(part, k, a, b);
 #pragma unroll
     for (int i = 0; i < m; ++i)
 #pragma unroll
       for (int j = 0; j < n; ++j)
         for (int e = 0; e < 4; ++e) sums.of[i][j][e] += part.of[i][j][e];
   } else {
-    for (unsigned k = 0; k < inner; ++k)
+    for (unsigned k = 0; k < inner && k < depth<T>; ++k)
 #pragma unroll
       for (int i = 0; i < m; ++i)
 #pragma unroll

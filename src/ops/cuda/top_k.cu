@@ -12,7 +12,7 @@ namespace {
 using namespace cuda;
 
 constexpr unsigned rank_users = 32, rank_items = side;  // of a tile of scores
-constexpr unsigned rank_threads = 128;  // four warps, each with a quarter [16, 32] of it
+constexpr unsigned rank_threads = 64;  // two warps, each with a half [32, 32] of it
 constexpr unsigned users_of_warp = rank_users / (rank_threads / warp);  // whose lists it sorts
 constexpr unsigned most_best = 64;                     // longest list of best items, after which
 constexpr unsigned list_size = most_best + 2 * rank_items;  // candidates wait: two tiles' at most
@@ -27,6 +27,10 @@ struct alignas(2 * sizeof(T)) Entry {  // read and written at once
   T score;
   int32_t item;
 };
+template <class T>
+__device__ Entry<T> nothing() {
+  return {-infinity<T>, -1};
+}
 /// Better first; equal scores by the lower number: the order of any lists of the same entries.
 struct Better {
   template <class T>
@@ -47,34 +51,22 @@ struct Ranking {
   int32_t n_users;
   Entry<T>* lists;  // [blocks, rank_users, list_size]
 
-  /// Returns whether a user has this item in the graph, whose rows are ascending.
-  __device__ bool trained(int64_t user, int32_t i) const {
-    int64_t low = begin[user], high = begin[user + 1];
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      const int32_t there = neighbour[middle] - n_users;
-      if (there == i) return true;
-      if (there < i)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    return false;
-  }
   /// Sorts a user's list with its `waiting` candidates, without what the user has in the graph,
   /// and keeps the best; a warp's. Returns the score to beat.
   __device__ T sort(Entry<T>* list, unsigned waiting, int64_t user,
                     typename Sort<T>::TempStorage& memory) const {
     const unsigned lane = threadIdx.x % warp;
     Entry<T> mine[entries_of_lane];
+#pragma unroll
     for (unsigned i = 0; i < entries_of_lane; ++i) {
       const unsigned place = lane * entries_of_lane + i;
-      Entry<T> entry{-infinity<T>, -1};
-      if (place < most_best + waiting) entry = list[place];
-      if (place >= most_best && entry.item >= 0 && trained(user, entry.item))
-        entry = {-infinity<T>, -1};
-      mine[i] = entry;
+      mine[i] = place < most_best + waiting ? list[place] : nothing<T>();
     }
+#pragma unroll 4
+    for (int64_t e = begin[user]; e < begin[user + 1]; ++e)
+#pragma unroll
+      for (Entry<T>& entry : mine)
+        if (entry.item == neighbour[e] - n_users) entry = nothing<T>();
     Sort<T>(memory).Sort(mine, Better());
     for (unsigned i = 0; i < entries_of_lane; ++i)
       if (const unsigned place = lane * entries_of_lane + i; place < most_best)
@@ -87,7 +79,7 @@ struct Ranking {
 /// A block ranks for `rank_users` users at a time, over tiles of items in ascending order: a score
 /// must beat the K-th best of earlier tiles, not equal it.
 template <class T, int width>
-__global__ void __launch_bounds__(rank_threads, 5) rank_kernel(Ranking<T> all) {
+__global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
   using A = Operand<T, true, rank_users, depth<T>, rank_threads, width>;
   using B = Operand<T, true, rank_items, depth<T>, rank_threads, width>;
   alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
@@ -95,9 +87,9 @@ __global__ void __launch_bounds__(rank_threads, 5) rank_kernel(Ranking<T> all) {
   __shared__ T to_beat[rank_users];
   __shared__ unsigned waiting[rank_users];
   const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
-  const unsigned part_user = own / 2 * 16, part_item = own % 2 * 32;
+  const unsigned part_item = own * 32;
   const size_t n_users = all.item.rows, n_items = all.h_i.rows;
-  const size_t steps = (all.h_u.cols + depth<T> - 1) / depth<T>;
+  const auto steps = static_cast<unsigned>((all.h_u.cols + depth<T> - 1) / depth<T>);  // of a tile
   const size_t all_steps = (n_items + rank_items - 1) / rank_items * steps;
   Entry<T>* const lists = all.lists + size_t{blockIdx.x} * rank_users * list_size;
   A a(all.h_u, {all.users.at, n_users});
@@ -107,11 +99,27 @@ __global__ void __launch_bounds__(rank_threads, 5) rank_kernel(Ranking<T> all) {
        first += size_t{gridDim.x} * rank_users) {
     for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
       for (unsigned k = lane; k < most_best; k += warp)
-        lists[u * list_size + k] = {-infinity<T>, -1};
+        lists[u * list_size + k] = nothing<T>();
       if (lane != 0) continue;
       waiting[u] = 0;
       to_beat[u] = first + u < n_users ? -infinity<T> : infinity<T>;  // takes all, or none
     }
+    /// Keeps the scores of items i0 .. that beat a user's, and begins anew.
+    const auto take = [&](Sums<T, 2, 4>& sums, size_t i0) {
+      T beat[4];  // by row
+#pragma unroll
+      for (int k = 0; k < 4; ++k) beat[k] = to_beat[sums.row(k / 2, k % 2 * 2)];
+      const auto left = static_cast<unsigned>(n_items > i0 ? min(n_items - i0, size_t{side}) : 0);
+#pragma unroll
+      for (int k = 0; k < 32; ++k) {
+        const int i = k / 16, j = k / 4 % 4, e = k % 4;
+        const T score = sums.of[i][j][e];
+        sums.of[i][j][e] = 0;
+        if (!(score > beat[2 * i + e / 2]) || sums.column(j, e) >= left) continue;
+        const unsigned u = sums.row(i, e), place = most_best + atomicAdd(waiting + u, 1u);
+        lists[u * list_size + place] = {score, static_cast<int32_t>(i0 + sums.column(j, e))};
+      }
+    };
     const auto sort_longer_than = [&](unsigned n) {
       for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
         if (waiting[u] <= n || first + u >= n_users) continue;
@@ -125,38 +133,38 @@ __global__ void __launch_bounds__(rank_threads, 5) rank_kernel(Ranking<T> all) {
       }
     };
 
-    Sums<T, 1, 4> sums{};
+    Sums<T, 2, 4> sums{};
+    a.begin(first);
+    size_t item = 0, scored = 0;      // first items of the tiles that are read, and scored
+    unsigned parts = 0, done = 0;     // of these tiles, so far
     for (size_t step = 0; step <= all_steps; ++step) {
+      const bool reads_users = step < 2 || steps > 2;  // else both parts of their rows are there
       if (step < all_steps) {
-        a.read(first, step % steps * depth<T>);
-        b.read(step / steps * rank_items, step % steps * depth<T>);
+        if (parts == 0) b.begin(item);
+        if (reads_users) a.read(parts * depth<T>);
+        b.read(parts * depth<T>);
+        if (++parts == steps) {
+          parts = 0;
+          item += rank_items;
+        }
       }
-      const bool is_whole = step > 0 && step % steps == 0;  // scores are
       if (step > 0) {
         const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
         add_product(
-            sums, depth<T>, [&](unsigned r, unsigned k) { return A::at(at_A, part_user + r, k); },
+            sums, all.h_u.cols - done * depth<T>,
+            [&](unsigned r, unsigned k) { return A::at(at_A, r, k); },
             [&](unsigned c, unsigned k) { return B::at(at_B, part_item + c, k); });
+        ++done;
       }
-      if (is_whole) {
-        const size_t i0 = (step / steps - 1) * rank_items + part_item;
-        for (int j = 0; j < 4; ++j)
-          for (int e = 0; e < 4; ++e) {
-            const unsigned u = part_user + sums.row(0, e);
-            const size_t i = i0 + sums.column(j, e);
-            const T score = sums.of[0][j][e];
-            sums.of[0][j][e] = 0;
-            if (!(score > to_beat[u]) || i >= n_items) continue;
-            const unsigned place = most_best + atomicAdd(waiting + u, 1u);
-            lists[u * list_size + place] = {score, static_cast<int32_t>(i)};
-          }
-      }
+      if (done == steps) take(sums, scored + part_item);
       if (step < all_steps) {
-        a.write(tile_A[step % 2]);
+        if (reads_users) a.write(tile_A[step % 2]);
         b.write(tile_B[step % 2]);
       }
       __syncthreads();
-      if (!is_whole) continue;
+      if (done < steps) continue;
+      done = 0;
+      scored += rank_items;
       sort_longer_than(rank_items);
       __syncthreads();
     }
