@@ -101,6 +101,22 @@ TEST(CudaTf32, RoundsTheFactors) {
   EXPECT_LE(errors_of(*ops), 2 * in_tf32);
 }
 
+/// cuBLAS has the stream from its handle: its product comes after the cosine that waits there.
+TEST(CudaTf32, ProductsComeAfterWhatWaits) {
+  std::string why;
+  if (!cuda_works(why)) GTEST_SKIP() << why;
+  const auto ops = make_cuda_ops<float>(true);
+  const Array<float> a(*ops, {1, 0}), h(*ops, {0, 1}), W(*ops, {1, 1});
+  const Array<uint8_t> mask(*ops, {1, 1});
+  const Array<int32_t> begin(*ops, {0, 1});
+  Array<float> d_a(*ops, 2), y(*ops, 1);
+  Array<double> loss(*ops, 1);
+  ops->cosine_loss(loss.data(), d_a.matrix(1, 2), a.matrix(1, 2),
+                   View<float>{h.matrix(1, 2), mask.data(), 1}, {1, begin.data()}, 1, 1);
+  ops->linear_forward(y.matrix(1, 1), d_a.matrix(1, 2), {nullptr, 1}, W.matrix(2, 1), {});
+  EXPECT_EQ(y.host(), std::vector<float>{-1});  // -h W: a and h are at right angles
+}
+
 /// The streams' sums and products share no working memory, call by call and in a record.
 TYPED_TEST(CudaTest, BothShareNoWorkingMemory) {
   using T = typename TypeParam::Real;

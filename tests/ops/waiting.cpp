@@ -40,11 +40,12 @@ class Calls {
         [&] { cosine(1, d_y, d_x, x, mask); },  // reads what others write
         [&] { cosine(1, d_x, x, d_y, other); },
         [&] { cosine(0, y, d_x, x, mask); },
-        [&] { cosine(0, x, d_y, y, mask); },                // writes what others read
+        [&] { cosine(0, x, d_y, y, mask); },
         [&] { cosine(1, d_x, y, y, mask); },                // the same d_a, another a
         [&] { cosine(1, d_x, y, y, mask, false, n - 7); },  // part of d_a
         [&] { draw(mask, 0, 0.2); },                        // what the last one read
-        [&] { cosine(0, d_x, x, x, mask); }};
+        [&] { cosine(0, d_x, x, x, mask); },
+        [&] { cosine(1, x, d_y, y, mask); }};  // writes what the last one read
     size_t called = 0;
     for (const auto& call : calls) {
       call();
@@ -85,10 +86,10 @@ std::vector<std::function<void(Calls<T>&)>> events() {
       [](C& c) { c.ops.zero(c.d_x.data(), C::n * sizeof(T)); },
       [](C& c) { c.losses.upload({1, 2}); },
       [](C& c) { c.losses.upload(std::vector<double>(2, c.losses.host()[0])); },
-      [](C& c) { c.ops.add(c.d_y.matrix(1, 50), 1, c.d_x.matrix(1, 50), 1); },
+      [](C& c) { c.ops.add(c.d_y.matrix(1, 500), 1, c.d_x.matrix(1, 500), 1); },
       [](C& c) {  // a library's work
-        c.ops.linear_forward(c.d_y.matrix(1, 1), c.d_x.matrix(1, 3), {nullptr, 1},
-                             c.x.matrix(3, 1), c.y.matrix(1, 1));
+        c.ops.linear_forward(c.y.matrix(C::n, 1), c.d_x.matrix(C::n, C::d), {nullptr, C::n},
+                             c.x.matrix(C::d, 1), {});
       },
       [=](C& c) { c.ops.seconds_of([&] { loss(c); }); },
       [=](C& c) { c.ops.both([&] { loss(c); }, [&] { other(c); }); },
