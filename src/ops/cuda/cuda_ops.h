@@ -65,6 +65,7 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
                      ConstMatrix<T> x, Rows rows, ConstMatrix<T> W);
   /// See sum_over_grid.
   double* partial_sums() { return own_lane().sums.template room<double>(0); }
+  cuda::Workspace& parts() { return own_lane().parts; }
 
   /// What operations need beyond their arguments; each stream has its own.
   struct Lane {
