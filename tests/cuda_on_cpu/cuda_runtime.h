@@ -82,6 +82,7 @@ T __ldcg(const T* at) {
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 long long clock64();
+using std::max;
 using std::min;
 
 // ------------------------------------------------------------------------------------- runtime

@@ -11,7 +11,7 @@ namespace {
 using namespace cuda;
 
 constexpr unsigned product_threads = 128;  // four warps, each with a quarter [32, 32] of a tile
-constexpr size_t wanted_blocks = 396;      // what fills a large GPU
+constexpr size_t wanted_blocks = 528;      // what fills a large GPU
 constexpr size_t most_parts = 64;          // of the inner size
 
 /// C [M, N] = A B + rows that lie `distance` apart; and perhaps sums [N], of B's inner size.
@@ -36,7 +36,7 @@ struct Product {
 };
 
 template <class T, int width, bool A_by_columns, bool B_by_columns>
-__global__ void __launch_bounds__(product_threads) product_kernel(Calls<Product<T>> all) {
+__global__ void __launch_bounds__(product_threads, 4) product_kernel(Calls<Product<T>> all) {
   using A = Operand<T, A_by_columns, side, depth<T>, product_threads, width>;
   using B = Operand<T, B_by_columns, side, depth<T>, product_threads, width>;
   alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];

@@ -13,8 +13,9 @@ using namespace cuda;
 constexpr unsigned rank_users = 32, rank_items = side;  // of a tile of scores
 constexpr unsigned rank_threads = 64;  // two warps, each with a half [32, 32] of it
 constexpr unsigned users_of_warp = rank_users / (rank_threads / warp);  // whose lists it sorts
-constexpr unsigned most_best = 2 * warp;  // longest list of best items, after which candidates
-constexpr unsigned list_size = most_best + 2 * rank_items;  // wait: two tiles' at most
+constexpr unsigned most_best = 2 * warp;                    // longest list of best items
+constexpr unsigned list_size = most_best + 2 * rank_items;  // and with candidates: of two tiles
+constexpr unsigned entries_of_lane = list_size / warp;
 constexpr size_t rank_blocks = 1024;  // the most that have lists at a time
 
 template <class T>
@@ -38,6 +39,26 @@ template <class T>
 __device__ Entry<T> of_lane(const Entry<T>& mine, unsigned other) {  // that is lane ^ other
   return {__shfl_xor_sync(full_warp, mine.score, other),
           __shfl_xor_sync(full_warp, mine.item, other)};
+}
+
+/// A whole number that orders as scores do; 0 and -0 have one.
+template <class T>
+using Key = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+template <class T>
+constexpr Key<T> sign = Key<T>(1) << (8 * sizeof(T) - 1);
+template <class T>
+__device__ Key<T> key_of(T score) {
+  score += T(0);
+  Key<T> bits;
+  memcpy(&bits, &score, sizeof bits);
+  return bits & sign<T> ? ~bits : bits | sign<T>;
+}
+template <class T>
+__device__ T score_of(Key<T> key) {
+  const Key<T> bits = key & sign<T> ? key ^ sign<T> : ~key;
+  T score;
+  memcpy(&score, &bits, sizeof score);
+  return score;
 }
 
 /// 64 entries of a warp: the one in place 32 i + lane is x[i].
@@ -98,30 +119,81 @@ struct Ranking {
   int32_t n_users;
   Entry<T>* lists;  // [blocks, rank_users, list_size]
 
-  /// Sorts into a user's list what waits after it, without what the user has in the graph; a
-  /// warp's. Returns the score to beat.
-  __device__ T sort(Entry<T>* list, unsigned waiting, int64_t user) const {
-    const unsigned lane = threadIdx.x % warp;
-    Entries<T> best{{list[lane], list[warp + lane]}};
-    for (unsigned first = 0; first < waiting; first += most_best) {
-      Entries<T> more;
+  /// Reads n of a list's entries from place `first` on, 32 i + lane to x[i]: nothing beyond its
+  /// length, and in place of what the user has in the graph.
+  template <unsigned n>
+  __device__ void read(Entry<T> (&x)[n], const Entry<T>* list, unsigned first, unsigned length,
+                       int64_t user) const {
 #pragma unroll
-      for (unsigned i = 0; i < 2; ++i) {
-        const unsigned place = first + warp * i + lane;
-        more.x[i] = place < waiting ? list[most_best + place] : nothing<T>();
-      }
+    for (unsigned i = 0; i < n; ++i) {
+      const unsigned place = first + warp * i + threadIdx.x % warp;
+      x[i] = place < length ? list[place] : nothing<T>();
+    }
 #pragma unroll 4
-      for (int64_t e = begin[user]; e < begin[user + 1]; ++e)
+    for (int64_t e = begin[user]; e < begin[user + 1]; ++e)
 #pragma unroll
-        for (Entry<T>& entry : more.x)
-          if (entry.item == neighbour[e] - n_users) entry = nothing<T>();
+      for (Entry<T>& entry : x)
+        if (entry.item == neighbour[e] - n_users) entry = nothing<T>();
+  }
+  /// Sorts a list and keeps its best 64; a warp's. Returns the K-th best score.
+  __device__ T sort(Entry<T>* list, unsigned length, int64_t user) const {
+    Entries<T> best;
+    read(best.x, list, 0, length, user);
+    best.sort();
+    for (unsigned first = most_best; first < length; first += most_best) {
+      Entries<T> more;
+      read(more.x, list, first, length, user);
       more.sort();
       best.take_best(more);
     }
+    __syncwarp();
 #pragma unroll
-    for (unsigned i = 0; i < 2; ++i) list[warp * i + lane] = best.x[i];
+    for (unsigned i = 0; i < 2; ++i) list[warp * i + threadIdx.x % warp] = best.x[i];
     __syncwarp();
     return list[item.cols - 1].score;
+  }
+  /// Shortens a list to between K and 64 entries, the K best among them; a warp's. Returns its
+  /// length, and sets the score to beat: K entries have no less. Finds it by halving the range of
+  /// scores; where equal ones leave none, sorts.
+  __device__ unsigned cut(T& to_beat, Entry<T>* list, unsigned length, int64_t user) const {
+    Entry<T> mine[entries_of_lane];
+    read(mine, list, 0, length, user);
+    const auto count = [&](Key<T> least) {
+      unsigned n = 0;
+#pragma unroll
+      for (const Entry<T>& entry : mine)
+        n += __popc(__ballot_sync(full_warp, entry.item >= 0 && key_of(entry.score) >= least));
+      return n;
+    };
+    Key<T> low = key_of(to_beat), high = low, least = low;
+    for (const Entry<T>& entry : mine) high = max(high, key_of(entry.score));
+    for (unsigned other = warp / 2; other > 0; other /= 2)
+      high = max(high, __shfl_xor_sync(full_warp, high, other));
+    ++high;
+    for (unsigned n = count(low); n > most_best || n < item.cols; n = count(least)) {
+      if (n > most_best)
+        low = least;
+      else if (least == low)
+        break;  // fewer than K are left: all are kept
+      else
+        high = least;
+      if (high - low <= 1) {
+        to_beat = sort(list, length, user);
+        return most_best;
+      }
+      least = low + (high - low) / 2;
+    }
+    unsigned kept = 0;
+#pragma unroll
+    for (const Entry<T>& entry : mine) {
+      const bool keeps = entry.item >= 0 && key_of(entry.score) >= least;
+      const unsigned those = __ballot_sync(full_warp, keeps);
+      if (keeps) list[kept + __popc(those & ((1u << threadIdx.x % warp) - 1))] = entry;
+      kept += __popc(those);
+    }
+    __syncwarp();
+    to_beat = score_of<T>(least);
+    return kept;
   }
 };
 
@@ -133,12 +205,13 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
   using B = Operand<T, true, rank_items, depth<T>, rank_threads, width>;
   alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
   __shared__ T to_beat[rank_users];
-  __shared__ unsigned waiting[rank_users];
+  __shared__ unsigned length[rank_users];  // of the users' lists
   const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
   const unsigned part_item = own * 32;
-  const size_t n_users = all.item.rows, n_items = all.h_i.rows;
+  const size_t n_users = all.item.rows;
+  const auto n_items = static_cast<unsigned>(all.h_i.rows);
   const auto steps = static_cast<unsigned>((all.h_u.cols + depth<T> - 1) / depth<T>);  // of a tile
-  const size_t all_steps = (n_items + rank_items - 1) / rank_items * steps;
+  const unsigned all_steps = (n_items + rank_items - 1) / rank_items * steps;
   Entry<T>* const lists = all.lists + size_t{blockIdx.x} * rank_users * list_size;
   A a(all.h_u, {all.users.at, n_users});
   B b(all.h_i, {nullptr, n_items});
@@ -146,45 +219,47 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
   for (size_t first = size_t{blockIdx.x} * rank_users; first < n_users;
        first += size_t{gridDim.x} * rank_users) {
     for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
-      for (unsigned k = lane; k < most_best; k += warp)
-        lists[u * list_size + k] = nothing<T>();
       if (lane != 0) continue;
-      waiting[u] = 0;
+      length[u] = 0;
       to_beat[u] = first + u < n_users ? -infinity<T> : infinity<T>;  // takes all, or none
     }
     /// Keeps the scores of items i0 .. that beat a user's, and begins anew.
-    const auto take = [&](Sums<T, 2, 4>& sums, size_t i0) {
+    const auto take = [&](Sums<T, 2, 4>& sums, unsigned i0) {
       T beat[4];  // by row
 #pragma unroll
       for (int k = 0; k < 4; ++k) beat[k] = to_beat[sums.row(k / 2, k % 2 * 2)];
-      const auto left = static_cast<unsigned>(n_items > i0 ? min(n_items - i0, size_t{side}) : 0);
+      const unsigned left = n_items > i0 ? n_items - i0 : 0;
 #pragma unroll
       for (int k = 0; k < 32; ++k) {
         const int i = k / 16, j = k / 4 % 4, e = k % 4;
         const T score = sums.of[i][j][e];
         sums.of[i][j][e] = 0;
         if (!(score > beat[2 * i + e / 2]) || sums.column(j, e) >= left) continue;
-        const unsigned u = sums.row(i, e), place = most_best + atomicAdd(waiting + u, 1u);
-        lists[u * list_size + place] = {score, static_cast<int32_t>(i0 + sums.column(j, e))};
+        const unsigned u = sums.row(i, e);
+        lists[u * list_size + atomicAdd(length + u, 1u)] = {score, static_cast<int32_t>(i0 + sums.column(j, e))};
       }
     };
-    const auto sort_longer_than = [&](unsigned n) {
-      for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
-        if (waiting[u] <= n || first + u >= n_users) continue;
-        const T score = all.sort(lists + u * list_size, waiting[u], all.users[first + u]);
-        if (lane == 0) {
-          waiting[u] = 0;
-          to_beat[u] = score;
-        }
-        __syncwarp();
+    const auto for_each_list = [&](const auto& body) {
+      for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp && first + u < n_users;
+           ++u)
+        body(u, lists + u * list_size, all.users[first + u]);
+    };
+    const auto cut = [&](unsigned u, Entry<T>* list, int64_t user) {
+      if (length[u] <= list_size - rank_items) return;
+      T beat = to_beat[u];
+      const unsigned left = all.cut(beat, list, length[u], user);
+      __syncwarp();
+      if (lane == 0) {
+        length[u] = left;
+        to_beat[u] = beat;
       }
     };
 
     Sums<T, 2, 4> sums{};
     a.begin(first);
-    size_t item = 0, scored = 0;      // first items of the tiles that are read, and scored
+    unsigned item = 0, scored = 0;    // first items of the tiles that are read, and scored
     unsigned parts = 0, done = 0;     // of these tiles, so far
-    for (size_t step = 0; step <= all_steps; ++step) {
+    for (unsigned step = 0; step <= all_steps; ++step) {
       const bool reads_users = step < 2 || steps > 2;  // else both parts of their rows are there
       if (step < all_steps) {
         if (parts == 0) b.begin(item);
@@ -212,13 +287,14 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
       if (done < steps) continue;
       done = 0;
       scored += rank_items;
-      sort_longer_than(rank_items);
+      for_each_list(cut);
       __syncthreads();
     }
-    sort_longer_than(0);
-    for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u)
-      for (size_t k = lane; first + u < n_users && k < all.item.cols; k += warp)
-        all.item.row(first + u)[k] = lists[u * list_size + k].item;
+    for_each_list([&](unsigned u, Entry<T>* list, int64_t user) {
+      all.sort(list, length[u], user);
+      for (size_t k = lane; k < all.item.cols; k += warp)
+        all.item.row(first + u)[k] = list[k].item;
+    });
     __syncthreads();  // the next users' lists begin in the same memory
   }
 }
