@@ -11,7 +11,7 @@ namespace {
 using namespace cuda;
 
 constexpr unsigned product_threads = 128;  // four warps, each with a quarter [32, 32] of a tile
-constexpr size_t wanted_blocks = 528;      // what fills a large GPU
+constexpr size_t wanted_blocks = 396;      // what fills a large GPU
 constexpr size_t most_parts = 64;          // of the inner size
 
 /// C [M, N] = A B + rows that lie `distance` apart; and perhaps sums [N], of B's inner size.
@@ -20,50 +20,39 @@ struct Product {
   Matrix<T> C;
   Matrix<const T> A, B;
   Rows rows_A, rows_B;
-  size_t inner = 0;
+  size_t inner;
   const T* rows = nullptr;
   size_t distance = 0;
   T* sums = nullptr;
-  Workspace* memory = nullptr;  // for:
   T* partial = nullptr;  // [parts, M + 1, N], where the inner size is in parts: C and below it sums
-  unsigned parts = 1;
-  Blocks blocks{}, adding{};  // that multiply: a tile and a part each; and that add up parts
-
-  size_t tiles() const { return size_t{blocks_of(C.rows, side)} * blocks_of(C.cols, side); }
-  size_t steps() const { return blocks_of(inner, depth<T>); }
-  /// The size of C and, below it, sums.
-  BM3_HD size_t size() const { return (C.rows + (sums ? 1 : 0)) * C.cols; }
 };
 
+/// A block a tile (x, y) of C and a part (z) of the inner size.
 template <class T, int width, bool A_by_columns, bool B_by_columns>
-__global__ void __launch_bounds__(product_threads, 4) product_kernel(Calls<Product<T>> all) {
+__global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) {
   using A = Operand<T, A_by_columns, side, depth<T>, product_threads, width>;
   using B = Operand<T, B_by_columns, side, depth<T>, product_threads, width>;
   alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
-  unsigned of = 0;
-  while (!all.at[of].blocks.has(blockIdx.x)) ++of;
-  const Product<T>& p = all.at[of];
-  const auto block = blockIdx.x - p.blocks.first, per_part = p.blocks.n / p.parts;
-  const auto down = static_cast<unsigned>((p.C.rows + side - 1) / side), part = block / per_part;
-  const size_t row = block % per_part % down * side, column = block % per_part / down * side;
+  const unsigned row = blockIdx.x * side, column = blockIdx.y * side;
   const unsigned own = threadIdx.x / warp, part_row = own / 2 * 32, part_column = own % 2 * 32;
   const size_t steps = (p.inner + depth<T> - 1) / depth<T>;
-  const size_t first = steps * part / p.parts, end = steps * (part + 1) / p.parts;
-  const bool sums_B = !B_by_columns && p.sums && row == 0 && threadIdx.x < side;
+  const auto first = static_cast<unsigned>(steps * blockIdx.z / gridDim.z);
+  const auto end = static_cast<unsigned>(steps * (blockIdx.z + 1) / gridDim.z);
+  const bool sums_B = !B_by_columns && p.sums && blockIdx.x == 0 && threadIdx.x < side;
   A a(p.A, p.rows_A);
   B b(p.B, p.rows_B);
   a.begin(row);
   b.begin(column);
   Sums<T, 2, 4> sums{};
   T sum_B = 0;
-  for (size_t step = first; step <= end && first < end; ++step) {
+  for (unsigned step = first; step <= end && first < end; ++step) {
     if (step < end) {
       a.read(step * depth<T>);
       b.read(step * depth<T>);
     }
     if (step > first) {
       const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
-      add_product(
+      add_product<true>(
           sums, p.inner - (step - 1) * depth<T>,
           [&](unsigned r, unsigned k) { return A::at(at_A, part_row + r, k); },
           [&](unsigned c, unsigned k) { return B::at(at_B, part_column + c, k); });
@@ -76,7 +65,9 @@ __global__ void __launch_bounds__(product_threads, 4) product_kernel(Calls<Produ
     __syncthreads();
   }
 
-  const Matrix<T> to{p.partial ? p.partial + part * p.size() : p.C.at, p.C.rows, p.C.cols};
+  const size_t height = p.C.rows + 1;
+  const Matrix<T> to =
+      p.partial ? Matrix<T>{p.partial + blockIdx.z * height * p.C.cols, height, p.C.cols} : p.C;
   const auto for_each_sum = [&](const auto& body) {
 #pragma unroll
     for (int i = 0; i < 2; ++i)
@@ -84,88 +75,46 @@ __global__ void __launch_bounds__(product_threads, 4) product_kernel(Calls<Produ
       for (int j = 0; j < 4; ++j)
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const size_t r = row + part_row + sums.row(i, e);
-          const size_t c = column + part_column + sums.column(j, e);
+          const unsigned r = row + part_row + sums.row(i, e);
+          const unsigned c = column + part_column + sums.column(j, e);
           if (r < p.C.rows && c < p.C.cols) body(r, c, sums.of[i][j][e]);
         }
   };
   if (p.rows && !p.partial)  // all loads are under way before the first store
     for_each_sum([&](size_t r, size_t c, T& sum) { sum += p.rows[r * p.distance + c]; });
   for_each_sum([&](size_t r, size_t c, T sum) { to.row(r)[c] = sum; });
-  if (const size_t c = column + threadIdx.x; sums_B && c < p.C.cols)
+  if (const unsigned c = column + threadIdx.x; sums_B && c < p.C.cols)
     (p.partial ? to.row(p.C.rows) : p.sums)[c] = sum_B;
 }
 
-/// Adds up parts in their order, a thread a number.
+/// Adds up the parts in their order.
 template <class T>
-__global__ void add_parts_kernel(Calls<Product<T>> all) {
-  unsigned of = 0;
-  while (!all.at[of].adding.has(blockIdx.x)) ++of;
-  const Product<T>& p = all.at[of];
-  const size_t i = size_t{blockIdx.x - p.adding.first} * block_threads + threadIdx.x;
-  const size_t size = p.size(), in_C = p.C.size();
-  if (i >= size) return;
-  T sum = p.rows && i < in_C ? p.rows[i / p.C.cols * p.distance + i % p.C.cols] : T(0);
+void add_parts(cudaStream_t stream, const Product<T>& p, size_t parts) {
+  const size_t rows = p.C.rows + (p.sums ? 1 : 0), size = (p.C.rows + 1) * p.C.cols;
+  for_each_entry(stream, rows, p.C.cols, [=] __device__(size_t r, size_t c) {
+    T sum = p.rows && r < p.C.rows ? p.rows[r * p.distance + c] : T(0);
+    const T* const from = p.partial + r * p.C.cols + c;
 #pragma unroll 16
-  for (unsigned k = 0; k < p.parts; ++k) sum += p.partial[k * size + i];
-  (i < in_C ? p.C.at + i : p.sums + (i - in_C))[0] = sum;
+    for (size_t k = 0; k < parts; ++k) sum += from[k * size];
+    (r < p.C.rows ? p.C.row(r) : p.sums)[c] = sum;
+  });
 }
 
-/// Products that are asked for one after another become one launch, and one that adds up parts.
-template <class T, int width, bool A_by_columns, bool B_by_columns>
-class WaitingProducts final : public Waiting {
- public:
-  bool takes(const Product<T>& call) const {
-    for (unsigned k = 0; k < all_.n; ++k)
-      if (writes_for(call, all_.at[k]) || writes_for(all_.at[k], call) ||
-          overlap(call.C, all_.at[k].C))
-        return false;
-    return all_.n < all_.most;
-  }
-  void add(const Product<T>& call) { all_.at[all_.n++] = call; }
-  /// Takes so many parts, by sizes alone, that the blocks fill a GPU and each has as many steps.
-  void launch(cudaStream_t stream) const override {
-    Calls<Product<T>> all = all_;
-    size_t work = 0, numbers = 0;
-    for (const Product<T>& p : all_.at) work += p.tiles() * p.steps();
-    unsigned adding = 0;
-    for (unsigned k = 0; k < all.n; ++k) {
-      Product<T>& p = all.at[k];
-      const size_t parts = wanted_blocks * p.steps() / std::max<size_t>(1, work);
-      p.parts = static_cast<unsigned>(
-          std::clamp<size_t>(std::min(parts, p.steps() / 2), 1, most_parts));
-      p.blocks = {all.blocks, blocks_of(p.tiles() * p.parts, 1)};
-      all.blocks += p.blocks.n;
-      if (p.parts == 1) continue;
-      p.adding = {adding, blocks_of(p.size(), block_threads)};
-      adding += p.adding.n;
-      numbers += p.parts * p.size();
-    }
-    if (T* partial = adding > 0 ? all.at[0].memory->template room<T>(numbers) : nullptr)
-      for (Product<T>& p : all.at)
-        if (p.parts > 1) p.partial = std::exchange(partial, partial + p.parts * p.size());
-    cuda::launch(stream, all.blocks, product_threads,
-                 product_kernel<T, width, A_by_columns, B_by_columns>, all);
-    cuda::launch(stream, adding, block_threads, add_parts_kernel<T>, all);
-  }
-
- private:
-  static bool writes_for(const Product<T>& x, const Product<T>& y) {
-    return overlap(x.C, y.A) || overlap(x.C, y.B) ||
-           overlap(Matrix<T>{x.sums, 1, x.sums ? x.C.cols : 0}, y.B) ||
-           overlap(x.C, Matrix<const T>{y.rows, 1, y.rows && !y.distance ? y.C.cols : 0});
-  }
-  Calls<Product<T>> all_;
-};
-
-/// Asks for a product.
+/// The parts depend on sizes alone.
 template <bool A_by_columns, bool B_by_columns, class T>
-void multiply(Runtime& runtime, Workspace& memory, Product<T> p) {
-  p.memory = &memory;
-  if ((p.A.cols | p.B.cols) % widest<T> == 0 && is_aligned(p.A.at) && is_aligned(p.B.at))
-    runtime.put_off<WaitingProducts<T, widest<T>, A_by_columns, B_by_columns>>(p);
-  else
-    runtime.put_off<WaitingProducts<T, 1, A_by_columns, B_by_columns>>(p);
+void multiply(cudaStream_t stream, Workspace& partial, Product<T> p) {
+  const dim3 tiles(blocks_of(p.C.rows, side), blocks_of(p.C.cols, side));
+  const size_t parts = std::clamp<size_t>(
+      std::min(wanted_blocks / std::max<size_t>(1, size_t{tiles.x} * tiles.y),
+               p.inner / depth<T> / 2),
+      1, most_parts);
+  if (parts > 1) p.partial = partial.room<T>(parts * (p.C.rows + 1) * p.C.cols);
+  const bool wide = (p.A.cols | p.B.cols) % widest<T> == 0 && is_aligned(p.A.at) &&
+                    is_aligned(p.B.at);
+  const auto kernel = wide ? product_kernel<T, widest<T>, A_by_columns, B_by_columns>
+                           : product_kernel<T, 1, A_by_columns, B_by_columns>;
+  launch(stream, dim3(tiles.x, tiles.y, static_cast<unsigned>(parts)), product_threads, kernel, p);
+  if (parts > 1) add_parts(stream, p, parts);
 }
 
 int as_int(size_t n) {
@@ -200,7 +149,7 @@ void CudaOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstM
   Product<T> p{y, x, W, {rows.at, y.rows}, all(W.rows), W.rows};
   p.rows = b.at ? b.at : y.at;
   p.distance = b.at ? 0 : y.cols;
-  multiply<true, false>(*this, parts(), p);
+  multiply<true, false>(stream(), lane().parts, p);
 }
 
 // y = x[rows] W + b:  d_x = d_y W^T;  d_W = x[rows]^T d_y;  d_b = column sums of d_y
@@ -211,13 +160,13 @@ void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Co
   if (tf32_) return blas_backward(d_x, d_W, d_b, d_y, x, rows, W);
   const size_t n = d_y.rows;
   const auto on_x = [&] {
-    multiply<true, true>(*this, parts(),
+    multiply<true, true>(stream(), lane().parts,
                          Product<T>{d_x, d_y, W, all(n), all(W.rows), W.cols});
   };
   const auto on_W = [&] {
     Product<T> p{d_W, x, d_y, {rows.at, n}, all(n), n};
     p.sums = d_b.at;
-    multiply<false, false>(*this, parts(), p);
+    multiply<false, false>(stream(), lane().parts, p);
   };
   if (!d_x.at) return on_W();
   both(on_x, on_W);

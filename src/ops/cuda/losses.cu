@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(block_threads, columns * sizeof(T) <= 8 ? 4 : 
   const unsigned lane = threadIdx.x % warp;
   unsigned first = 0;
   while (!all.at[first].blocks.has(blockIdx.x)) ++first;
-  const auto& of = all.at[first];
+  const Cosine<T> of = all.at[first];
   const size_t d = of.a.cols, warps = size_t{of.blocks.n} * warps_of_block;
   double sum = 0;  // in lane k: of call k
   for (size_t r = grid_warp() - size_t{of.blocks.first} * warps_of_block; r < of.pairs.n;
@@ -133,8 +133,8 @@ __global__ void __launch_bounds__(block_threads, columns * sizeof(T) <= 8 ? 4 : 
     load_columns(a_r, of.a.row(r), d);
     load_columns(d_a_r, of.d_a.row(r), d);
     for (unsigned k = first; k < all.n; ++k) {
-      const auto& call = all.at[k];
-      if (call.blocks.first != of.blocks.first) continue;
+      if (all.at[k].blocks.first != of.blocks.first) continue;
+      const Cosine<T> call = all.at[k];  // its parameters are read at once
       const double more = call.pairs.target ? add_cosines<columns, columns == 2 ? 4 : 1>(
                                                   d_a_r, a_r, call, r)
                                             : add_cosines<columns, 1>(d_a_r, a_r, call, r);

@@ -25,17 +25,18 @@ class Operand {
   static constexpr unsigned size = height * distance;
 
   __device__ Operand(Matrix<const T> x, Rows rows)
-      : x_(x.at), columns_(static_cast<unsigned>(x.cols)), rows_(rows) {}
+      : x_(x.at), columns_(static_cast<unsigned>(x.cols)), list_(rows.at),
+        n_(static_cast<unsigned>(rows.n)) {}
 
   /// Turns to the tiles that begin at this row of a result, or column.
-  __device__ void begin(size_t outer_first) {
+  __device__ void begin(unsigned outer_first) {
     first_ = outer_first;
     if constexpr (inner_is_columns) find(outer_first);
   }
   /// Reads the tile that begins there, without a wait for it.
-  __device__ void read(size_t inner_first) {
+  __device__ void read(unsigned inner_first) {
     if constexpr (!inner_is_columns) find(inner_first);
-    const unsigned c = static_cast<unsigned>(inner_is_columns ? inner_first : first_) + column();
+    const unsigned c = (inner_is_columns ? inner_first : first_) + column();
 #pragma unroll
     for (unsigned k = 0; k < pieces; ++k)
       piece_[k] = row_[k] >= 0 && c < columns_
@@ -62,19 +63,19 @@ class Operand {
   __device__ static unsigned column() { return threadIdx.x % across * width; }
 
   /// Finds the pieces' rows in a tile that begins at this row; -1 where there is none.
-  __device__ void find(size_t first) {
+  __device__ void find(unsigned first) {
 #pragma unroll
     for (unsigned k = 0; k < pieces; ++k) {
-      const size_t r = first + row(k);
-      row_[k] = r < rows_.n ? static_cast<int32_t>(r) : -1;
-      if (rows_.at && r < rows_.n) row_[k] = rows_.at[r];
+      const unsigned r = first + row(k);
+      row_[k] = r < n_ ? static_cast<int32_t>(r) : -1;
+      if (list_ && r < n_) row_[k] = list_[r];
     }
   }
 
   const T* x_;
   unsigned columns_;
-  Rows rows_;
-  size_t first_ = 0;
+  const int32_t* list_;
+  unsigned n_, first_ = 0;
   int32_t row_[pieces];
   Vector<T, width> piece_[pieces];
 };
@@ -114,22 +115,28 @@ __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], const uin
 
 /// sums += a b over 8 of the inner size, on tensor cores. With a = A + a' and b = B + b', big and
 /// small, a b = A B + A b' + a' B but for a' b', at most 2^-22 of it: about float32's rounding, from
-/// three products in TF32.
-template <int m, int n, class A, class B>
+/// three products in TF32. An estimate is one product of what tensor cores read of a and b.
+template <bool exact, int m, int n, class A, class B>
 __device__ void add_eighth(Sums<float, m, n>& sums, unsigned k, const A& a, const B& b) {
   const unsigned g = threadIdx.x % warp / 4, t = threadIdx.x % 4;
   uint32_t a_of[2][m][4], b_of[2][n][2];  // big, small
+  const auto put = [](uint32_t& big, uint32_t& small, float x) {
+    if (exact)
+      split(big, small, x);
+    else
+      big = __float_as_uint(x);
+  };
 #pragma unroll
   for (int i = 0; i < m; ++i)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      split(a_of[0][i][e], a_of[1][i][e], a(16 * i + g + 8 * (e % 2), k + t + 4 * (e / 2)));
+      put(a_of[0][i][e], a_of[1][i][e], a(16 * i + g + 8 * (e % 2), k + t + 4 * (e / 2)));
 #pragma unroll
   for (int j = 0; j < n; ++j)
 #pragma unroll
-    for (int e = 0; e < 2; ++e) split(b_of[0][j][e], b_of[1][j][e], b(8 * j + g, k + t + 4 * e));
+    for (int e = 0; e < 2; ++e) put(b_of[0][j][e], b_of[1][j][e], b(8 * j + g, k + t + 4 * e));
 #pragma unroll
-  for (int product = 0; product < 3; ++product)  // the small ones first; none waits for the last
+  for (int product = exact ? 0 : 2; product < 3; ++product)  // none waits for the one before
 #pragma unroll
     for (int i = 0; i < m; ++i)
 #pragma unroll
@@ -139,22 +146,43 @@ __device__ void add_eighth(Sums<float, m, n>& sums, unsigned k, const A& a, cons
 #else
 template <class T>
 constexpr bool on_tensor_cores = false;
+template <bool exact, int m, int n, class A, class B>
+__device__ void add_eighth(Sums<float, m, n>& sums, unsigned k, const A& a, const B& b);
 #endif
 
-/// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part; beyond `inner`, up to
-/// depth<T>, both are 0.
-template <int m, int n, class T, class A, class B>
+/// What an estimate is off by at most, as a part of |a| |b|: TF32's truncation leaves out less than
+/// 2^-10 of each number.
+constexpr double estimate_error = 1.0 / 256;
+/// What an estimate reads of a number.
+template <class T>
+__device__ T truncated(T x) {
+  if constexpr (sizeof(T) == 4) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= 0xffffe000u;
+    memcpy(&x, &bits, sizeof bits);
+  }
+  return x;
+}
+
+/// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part, or an estimate;
+/// beyond `inner`, up to depth<T>, both are 0.
+template <bool exact, int m, int n, class T, class A, class B>
 __device__ void add_product(Sums<T, m, n>& sums, size_t inner, const A& a, const B& b) {
-  if constexpr (on_tensor_cores<T>) {
+  if constexpr (on_tensor_cores<T> && exact) {
     Sums<T, m, n> part{};  // tensor cores do not round to nearest: their chains are kept short
 #pragma unroll
-    for (unsigned k = 0; k < depth<T>; k += 8) add_eighth(part, k, a, b);
+    for (unsigned k = 0; k < depth<T>; k += 8) add_eighth<exact>(part, k, a, b);
 #pragma unroll
     for (int i = 0; i < m; ++i)
 #pragma unroll
       for (int j = 0; j < n; ++j)
         for (int e = 0; e < 4; ++e) sums.of[i][j][e] += part.of[i][j][e];
+  } else if constexpr (on_tensor_cores<T>) {
+#pragma unroll
+    for (unsigned k = 0; k < depth<T>; k += 8) add_eighth<exact>(sums, k, a, b);
   } else {
+    const auto read = [](T x) { return exact ? x : truncated(x); };
     for (unsigned k = 0; k < inner && k < depth<T>; ++k)
 #pragma unroll
       for (int i = 0; i < m; ++i)
@@ -162,7 +190,7 @@ __device__ void add_product(Sums<T, m, n>& sums, size_t inner, const A& a, const
         for (int j = 0; j < n; ++j)
 #pragma unroll
           for (int e = 0; e < 4; ++e)
-            sums.of[i][j][e] += a(sums.row(i, e), k) * b(sums.column(j, e), k);
+            sums.of[i][j][e] += read(a(sums.row(i, e), k)) * read(b(sums.column(j, e), k));
   }
 }
 

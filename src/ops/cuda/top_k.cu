@@ -117,47 +117,70 @@ struct Ranking {
   const int64_t* begin;  // the graph's
   const int32_t* neighbour;
   int32_t n_users;
-  Entry<T>* lists;  // [blocks, rank_users, list_size]
+  const T *norm_u, *norm_i;  // of h_u[users] and of h_i
+  Entry<T>* lists;           // [blocks, rank_users, list_size]
 
-  /// Reads n of a list's entries from place `first` on, 32 i + lane to x[i]: nothing beyond its
-  /// length, and in place of what the user has in the graph.
-  template <unsigned n>
-  __device__ void read(Entry<T> (&x)[n], const Entry<T>* list, unsigned first, unsigned length,
-                       int64_t user) const {
+  /// A user's list, of estimates after the first `exact` entries.
+  struct List {
+    Entry<T>* at;
+    unsigned length, exact;
+    int64_t user;
+  };
+
+  /// Returns h_u . h_i.
+  template <int width>
+  __device__ T score(int64_t user, int32_t i) const {
+    const T *u = h_u.row(static_cast<size_t>(user)), *v = h_i.row(static_cast<size_t>(i));
+    T sum = 0;
+#pragma unroll 4
+    for (size_t c = 0; c < h_u.cols; c += width) {
+      const Vector<T, width> u_c = vector_at<width>(u + c), v_c = vector_at<width>(v + c);
+      for (int k = 0; k < width; ++k) sum += u_c.x[k] * v_c.x[k];
+    }
+    return sum;
+  }
+  /// Reads n of a list's entries from place `first` on, 32 i + lane to x[i], with exact scores:
+  /// nothing beyond its length, and in place of what the user has in the graph.
+  template <int width, unsigned n>
+  __device__ void read(Entry<T> (&x)[n], const List& list, unsigned first) const {
 #pragma unroll
     for (unsigned i = 0; i < n; ++i) {
       const unsigned place = first + warp * i + threadIdx.x % warp;
-      x[i] = place < length ? list[place] : nothing<T>();
+      x[i] = place < list.length ? list.at[place] : nothing<T>();
+      if (place >= list.exact && place < list.length)
+        x[i].score = score<width>(list.user, x[i].item);
     }
 #pragma unroll 4
-    for (int64_t e = begin[user]; e < begin[user + 1]; ++e)
+    for (int64_t e = begin[list.user]; e < begin[list.user + 1]; ++e)
 #pragma unroll
       for (Entry<T>& entry : x)
         if (entry.item == neighbour[e] - n_users) entry = nothing<T>();
   }
   /// Sorts a list and keeps its best 64; a warp's. Returns the K-th best score.
-  __device__ T sort(Entry<T>* list, unsigned length, int64_t user) const {
+  template <int width>
+  __device__ T sort(const List& list) const {
     Entries<T> best;
-    read(best.x, list, 0, length, user);
+    read<width>(best.x, list, 0);
     best.sort();
-    for (unsigned first = most_best; first < length; first += most_best) {
+    for (unsigned first = most_best; first < list.length; first += most_best) {
       Entries<T> more;
-      read(more.x, list, first, length, user);
+      read<width>(more.x, list, first);
       more.sort();
       best.take_best(more);
     }
     __syncwarp();
 #pragma unroll
-    for (unsigned i = 0; i < 2; ++i) list[warp * i + threadIdx.x % warp] = best.x[i];
+    for (unsigned i = 0; i < 2; ++i) list.at[warp * i + threadIdx.x % warp] = best.x[i];
     __syncwarp();
-    return list[item.cols - 1].score;
+    return list.at[item.cols - 1].score;
   }
   /// Shortens a list to between K and 64 entries, the K best among them; a warp's. Returns its
   /// length, and sets the score to beat: K entries have no less. Finds it by halving the range of
   /// scores; where equal ones leave none, sorts.
-  __device__ unsigned cut(T& to_beat, Entry<T>* list, unsigned length, int64_t user) const {
+  template <int width>
+  __device__ unsigned cut(T& to_beat, const List& list) const {
     Entry<T> mine[entries_of_lane];
-    read(mine, list, 0, length, user);
+    read<width>(mine, list, 0);
     const auto count = [&](Key<T> least) {
       unsigned n = 0;
 #pragma unroll
@@ -178,7 +201,7 @@ struct Ranking {
       else
         high = least;
       if (high - low <= 1) {
-        to_beat = sort(list, length, user);
+        to_beat = sort<width>(list);
         return most_best;
       }
       least = low + (high - low) / 2;
@@ -188,7 +211,7 @@ struct Ranking {
     for (const Entry<T>& entry : mine) {
       const bool keeps = entry.item >= 0 && key_of(entry.score) >= least;
       const unsigned those = __ballot_sync(full_warp, keeps);
-      if (keeps) list[kept + __popc(those & ((1u << threadIdx.x % warp) - 1))] = entry;
+      if (keeps) list.at[kept + __popc(those & ((1u << threadIdx.x % warp) - 1))] = entry;
       kept += __popc(those);
     }
     __syncwarp();
@@ -198,14 +221,15 @@ struct Ranking {
 };
 
 /// A block ranks for `rank_users` users at a time, over tiles of items in ascending order: a score
-/// must beat the K-th best of earlier tiles, not equal it.
+/// must beat the K-th best of earlier tiles, not equal it. Estimates of all scores, in TF32, leave
+/// out most items: only those that could beat it are scored in full.
 template <class T, int width>
 __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
   using A = Operand<T, true, rank_users, depth<T>, rank_threads, width>;
   using B = Operand<T, true, rank_items, depth<T>, rank_threads, width>;
   alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
   __shared__ T to_beat[rank_users];
-  __shared__ unsigned length[rank_users];  // of the users' lists
+  __shared__ unsigned length[rank_users], exact[rank_users];  // of the users' lists
   const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
   const unsigned part_item = own * 32;
   const size_t n_users = all.item.rows;
@@ -220,43 +244,57 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
        first += size_t{gridDim.x} * rank_users) {
     for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
       if (lane != 0) continue;
-      length[u] = 0;
+      length[u] = exact[u] = 0;
       to_beat[u] = first + u < n_users ? -infinity<T> : infinity<T>;  // takes all, or none
     }
-    /// Keeps the scores of items i0 .. that beat a user's, and begins anew.
+    /// Keeps the items i0 .. that may beat a user's, and begins anew.
     const auto take = [&](Sums<T, 2, 4>& sums, unsigned i0) {
-      T beat[4];  // by row
+      T beat[4], off_u[4], off_i[8];  // by row and by column: an estimate may be off by off_u off_i
 #pragma unroll
-      for (int k = 0; k < 4; ++k) beat[k] = to_beat[sums.row(k / 2, k % 2 * 2)];
-      const unsigned left = n_items > i0 ? n_items - i0 : 0;
+      for (int k = 0; k < 4; ++k) {
+        const unsigned u = sums.row(k / 2, k % 2 * 2);
+        beat[k] = to_beat[u];
+        off_u[k] = first + u < n_users ? all.norm_u[first + u] * T(estimate_error) : T(0);
+      }
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        const unsigned i = i0 + sums.column(k / 2, k % 2);
+        off_i[k] = i < n_items ? all.norm_i[i] : -infinity<T>;  // takes none of those beyond
+      }
 #pragma unroll
       for (int k = 0; k < 32; ++k) {
-        const int i = k / 16, j = k / 4 % 4, e = k % 4;
+        const int i = k / 16, j = k / 4 % 4, e = k % 4, row = 2 * i + e / 2, column = 2 * j + e % 2;
         const T score = sums.of[i][j][e];
         sums.of[i][j][e] = 0;
-        if (!(score > beat[2 * i + e / 2]) || sums.column(j, e) >= left) continue;
+        if (!(score + off_u[row] * off_i[column] > beat[row])) continue;
         const unsigned u = sums.row(i, e);
-        lists[u * list_size + atomicAdd(length + u, 1u)] = {score, static_cast<int32_t>(i0 + sums.column(j, e))};
+        lists[u * list_size + atomicAdd(length + u, 1u)] =
+            {score, static_cast<int32_t>(i0 + sums.column(j, e))};
       }
     };
-    const auto for_each_list = [&](const auto& body) {
-      for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp && first + u < n_users;
-           ++u)
-        body(u, lists + u * list_size, all.users[first + u]);
+    const auto list_of = [&](unsigned u) {
+      return typename Ranking<T>::List{lists + u * list_size, length[u], exact[u],
+                                       all.users[first + u]};
     };
-    const auto cut = [&](unsigned u, Entry<T>* list, int64_t user) {
-      if (length[u] <= list_size - rank_items) return;
-      T beat = to_beat[u];
-      const unsigned left = all.cut(beat, list, length[u], user);
-      __syncwarp();
-      if (lane == 0) {
-        length[u] = left;
-        to_beat[u] = beat;
+    /// Makes room for a tile's items in the warp's lists.
+    const auto make_room = [&] {
+      const unsigned mine = own * users_of_warp + lane % users_of_warp;
+      unsigned full = __ballot_sync(
+          full_warp, lane < users_of_warp && length[mine] > list_size - rank_items);
+      for (; full != 0; full &= full - 1) {
+        const unsigned u = own * users_of_warp + (__ffs(static_cast<int>(full)) - 1);
+        T beat = to_beat[u];
+        const unsigned left = all.template cut<width>(beat, list_of(u));
+        __syncwarp();
+        if (lane == 0) {
+          length[u] = exact[u] = left;
+          to_beat[u] = beat;
+        }
       }
     };
 
     Sums<T, 2, 4> sums{};
-    a.begin(first);
+    a.begin(static_cast<unsigned>(first));
     unsigned item = 0, scored = 0;    // first items of the tiles that are read, and scored
     unsigned parts = 0, done = 0;     // of these tiles, so far
     for (unsigned step = 0; step <= all_steps; ++step) {
@@ -272,7 +310,7 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
       }
       if (step > 0) {
         const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
-        add_product(
+        add_product<false>(
             sums, all.h_u.cols - done * depth<T>,
             [&](unsigned r, unsigned k) { return A::at(at_A, r, k); },
             [&](unsigned c, unsigned k) { return B::at(at_B, part_item + c, k); });
@@ -287,14 +325,15 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
       if (done < steps) continue;
       done = 0;
       scored += rank_items;
-      for_each_list(cut);
+      make_room();
       __syncthreads();
     }
-    for_each_list([&](unsigned u, Entry<T>* list, int64_t user) {
-      all.sort(list, length[u], user);
+    for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp && first + u < n_users;
+         ++u) {
+      all.template sort<width>(list_of(u));
       for (size_t k = lane; k < all.item.cols; k += warp)
-        all.item.row(first + u)[k] = list[k].item;
-    });
+        all.item.row(first + u)[k] = lists[u * list_size + k].item;
+    }
     __syncthreads();  // the next users' lists begin in the same memory
   }
 }
@@ -311,8 +350,14 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
                 ": take a smaller K or --device cpu");
   if (item.size() == 0) return;
   const auto blocks = std::min<size_t>(rank_blocks, blocks_of(item.rows, rank_users));
+  T* const norms = lane().scores.template room<T>(item.rows + h_i.rows);
+  for_each_row(stream(), item.rows + h_i.rows, [=] __device__(size_t r, unsigned) {
+    const T* const x = r < item.rows ? h_u.row(static_cast<size_t>(users[r]))
+                                     : h_i.row(r - item.rows);
+    norms[r] = std::sqrt(dot_of_warp(x, x, h_i.cols));
+  });
   const Ranking<T> all{item, h_u, h_i, users, graph.begin.data(), graph.neighbour.data(),
-                       static_cast<int32_t>(graph.n_users),
+                       static_cast<int32_t>(graph.n_users), norms, norms + item.rows,
                        lane().lists.template room<Entry<T>>(blocks * rank_users * list_size)};
   const bool wide = h_i.cols % widest<T> == 0 && is_aligned(h_u.at) && is_aligned(h_i.at);
   const auto kernel = wide ? rank_kernel<T, widest<T>> : rank_kernel<T, 1>;
