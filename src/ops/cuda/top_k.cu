@@ -1,8 +1,7 @@
 // Ranking [Eq. 13] in one pass: scores stay in registers, and the few that beat a user's K-th best
 // so far wait in a short list.
-#include <limits>
-
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/entries.h"
 #include "ops/cuda/tile.h"
 
 namespace bm3 {
@@ -17,97 +16,6 @@ constexpr unsigned most_best = 2 * warp;                    // longest list of b
 constexpr unsigned list_size = most_best + 2 * rank_items;  // and with candidates: of two tiles
 constexpr unsigned entries_of_lane = list_size / warp;
 constexpr size_t rank_blocks = 1024;  // the most that have lists at a time
-
-template <class T>
-constexpr T infinity = std::numeric_limits<T>::infinity();
-
-template <class T>
-struct alignas(2 * sizeof(T)) Entry {  // read and written at once
-  T score;
-  int32_t item;
-};
-template <class T>
-__device__ Entry<T> nothing() {
-  return {-infinity<T>, -1};
-}
-/// Better first; equal scores by the lower number: the order of any lists of the same entries.
-template <class T>
-__device__ bool better(const Entry<T>& a, const Entry<T>& b) {
-  return a.score > b.score || (a.score == b.score && a.item < b.item);
-}
-template <class T>
-__device__ Entry<T> of_lane(const Entry<T>& mine, unsigned other) {  // that is lane ^ other
-  return {__shfl_xor_sync(full_warp, mine.score, other),
-          __shfl_xor_sync(full_warp, mine.item, other)};
-}
-
-/// A whole number that orders as scores do; 0 and -0 have one.
-template <class T>
-using Key = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-template <class T>
-constexpr Key<T> sign = Key<T>(1) << (8 * sizeof(T) - 1);
-template <class T>
-__device__ Key<T> key_of(T score) {
-  score += T(0);
-  Key<T> bits;
-  memcpy(&bits, &score, sizeof bits);
-  return bits & sign<T> ? ~bits : bits | sign<T>;
-}
-template <class T>
-__device__ T score_of(Key<T> key) {
-  const Key<T> bits = key & sign<T> ? key ^ sign<T> : ~key;
-  T score;
-  memcpy(&score, &bits, sizeof score);
-  return score;
-}
-
-/// 64 entries of a warp: the one in place 32 i + lane is x[i].
-template <class T>
-struct Entries {
-  Entry<T> x[2];
-
-  /// Puts each two in places that differ by `distance` alone in order, the better one first where
-  /// `place & size` is 0, else last.
-  __device__ void compare(unsigned size, unsigned distance) {
-    const unsigned lane = threadIdx.x % warp;
-    if (distance == warp) {  // size is 64: the better one first
-      if (better(x[1], x[0])) {
-        const Entry<T> first = x[1];
-        x[1] = x[0];
-        x[0] = first;
-      }
-      return;
-    }
-#pragma unroll
-    for (unsigned i = 0; i < 2; ++i) {
-      const unsigned place = warp * i + lane;
-      const Entry<T> other = of_lane(x[i], distance);
-      const bool wants_better = ((place & size) == 0) == ((place & distance) == 0);
-      if (better(other, x[i]) == wants_better) x[i] = other;
-    }
-  }
-  /// Sorts what is in ascending and then descending order, the best first.
-  __device__ void merge() {
-#pragma unroll
-    for (unsigned distance = warp; distance > 0; distance /= 2) compare(2 * warp, distance);
-  }
-  /// Sorts, the best first (Batcher's bitonic sort, 1968).
-  __device__ void sort() {
-#pragma unroll
-    for (unsigned size = 2; size <= 2 * warp; size *= 2)
-#pragma unroll
-      for (unsigned distance = size / 2; distance > 0; distance /= 2) compare(size, distance);
-  }
-  /// Keeps the best 64 of these and others, both sorted.
-  __device__ void take_best(const Entries& others) {
-#pragma unroll
-    for (unsigned i = 0; i < 2; ++i) {
-      const Entry<T> last = of_lane(others.x[1 - i], warp - 1);  // in place 63 - (32 i + lane)
-      if (better(last, x[i])) x[i] = last;
-    }
-    merge();
-  }
-};
 
 template <class T>
 struct Ranking {
@@ -220,6 +128,84 @@ struct Ranking {
   }
 };
 
+/// Of the lists of a block's users, in shared memory.
+template <class T>
+struct Lists {
+  T to_beat[rank_users];
+  unsigned length[rank_users], exact[rank_users];
+};
+
+/// A block's users, `first` and those after it, of whose lists each warp keeps its own.
+template <class T, int width>
+struct Users {
+  const Ranking<T>& all;
+  Lists<T>& lists;
+  Entry<T>* entries;  // [rank_users, list_size]
+  size_t first;
+
+  __device__ bool has(unsigned u) const { return first + u < all.item.rows; }
+  /// Number of the warp's first user.
+  __device__ static unsigned own() { return threadIdx.x / warp * users_of_warp; }
+  __device__ typename Ranking<T>::List list(unsigned u) const {
+    return {entries + u * list_size, lists.length[u], lists.exact[u], all.users[first + u]};
+  }
+
+  /// Empties the lists.
+  __device__ void begin() const {
+    const unsigned u = own() + threadIdx.x % warp;
+    if (u >= own() + users_of_warp) return;
+    lists.length[u] = lists.exact[u] = 0;
+    lists.to_beat[u] = has(u) ? -infinity<T> : infinity<T>;  // takes all, or none
+  }
+  /// Keeps the items i0 .. that may beat a user's, by estimates, and begins new sums.
+  __device__ void take(Sums<T, 2, 4>& sums, unsigned i0) const {
+    T beat[4], off_u[4], off_i[8];  // by row and by column: an estimate may be off by off_u off_i
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const unsigned u = sums.row(k / 2, k % 2 * 2);
+      beat[k] = lists.to_beat[u];
+      off_u[k] = has(u) ? all.norm_u[first + u] * T(estimate_error) : T(0);
+    }
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      const unsigned i = i0 + sums.column(k / 2, k % 2);
+      off_i[k] = i < all.h_i.rows ? all.norm_i[i] : -infinity<T>;  // takes none beyond
+    }
+#pragma unroll
+    for (int k = 0; k < 32; ++k) {
+      const int i = k / 16, j = k / 4 % 4, e = k % 4, row = 2 * i + e / 2, column = 2 * j + e % 2;
+      const T score = sums.of[i][j][e];
+      sums.of[i][j][e] = 0;
+      if (!(score + off_u[row] * off_i[column] > beat[row])) continue;
+      const unsigned u = sums.row(i, e), place = atomicAdd(lists.length + u, 1u);
+      entries[u * list_size + place] = {score, static_cast<int32_t>(i0 + sums.column(j, e))};
+    }
+  }
+  /// Makes room for a tile's items in the warp's lists.
+  __device__ void make_room() const {
+    const unsigned lane = threadIdx.x % warp;
+    unsigned full = __ballot_sync(
+        full_warp, lane < users_of_warp &&
+                       lists.length[own() + lane % users_of_warp] > list_size - rank_items);
+    for (; full != 0; full &= full - 1) {
+      const unsigned u = own() + (__ffs(static_cast<int>(full)) - 1);
+      T to_beat = lists.to_beat[u];
+      const unsigned left = all.template cut<width>(to_beat, list(u));
+      if (lane != 0) continue;
+      lists.length[u] = lists.exact[u] = left;
+      lists.to_beat[u] = to_beat;
+    }
+  }
+  /// Writes the warp's users' items.
+  __device__ void write() const {
+    for (unsigned u = own(); u < own() + users_of_warp && has(u); ++u) {
+      all.template sort<width>(list(u));
+      for (size_t k = threadIdx.x % warp; k < all.item.cols; k += warp)
+        all.item.row(first + u)[k] = entries[u * list_size + k].item;
+    }
+  }
+};
+
 /// A block ranks for `rank_users` users at a time, over tiles of items in ascending order: a score
 /// must beat the K-th best of earlier tiles, not equal it. Estimates of all scores, in TF32, leave
 /// out most items: only those that could beat it are scored in full.
@@ -228,75 +214,21 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
   using A = Operand<T, true, rank_users, depth<T>, rank_threads, width>;
   using B = Operand<T, true, rank_items, depth<T>, rank_threads, width>;
   alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
-  __shared__ T to_beat[rank_users];
-  __shared__ unsigned length[rank_users], exact[rank_users];  // of the users' lists
-  const unsigned own = threadIdx.x / warp, lane = threadIdx.x % warp;
-  const unsigned part_item = own * 32;
-  const size_t n_users = all.item.rows;
+  __shared__ Lists<T> lists;
+  const unsigned part_item = threadIdx.x / warp * 32;
   const auto n_items = static_cast<unsigned>(all.h_i.rows);
   const auto steps = static_cast<unsigned>((all.h_u.cols + depth<T> - 1) / depth<T>);  // of a tile
   const unsigned all_steps = (n_items + rank_items - 1) / rank_items * steps;
-  Entry<T>* const lists = all.lists + size_t{blockIdx.x} * rank_users * list_size;
-  A a(all.h_u, {all.users.at, n_users});
+  A a(all.h_u, {all.users.at, all.item.rows});
   B b(all.h_i, {nullptr, n_items});
-
-  for (size_t first = size_t{blockIdx.x} * rank_users; first < n_users;
-       first += size_t{gridDim.x} * rank_users) {
-    for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp; ++u) {
-      if (lane != 0) continue;
-      length[u] = exact[u] = 0;
-      to_beat[u] = first + u < n_users ? -infinity<T> : infinity<T>;  // takes all, or none
-    }
-    /// Keeps the items i0 .. that may beat a user's, and begins anew.
-    const auto take = [&](Sums<T, 2, 4>& sums, unsigned i0) {
-      T beat[4], off_u[4], off_i[8];  // by row and by column: an estimate may be off by off_u off_i
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const unsigned u = sums.row(k / 2, k % 2 * 2);
-        beat[k] = to_beat[u];
-        off_u[k] = first + u < n_users ? all.norm_u[first + u] * T(estimate_error) : T(0);
-      }
-#pragma unroll
-      for (int k = 0; k < 8; ++k) {
-        const unsigned i = i0 + sums.column(k / 2, k % 2);
-        off_i[k] = i < n_items ? all.norm_i[i] : -infinity<T>;  // takes none of those beyond
-      }
-#pragma unroll
-      for (int k = 0; k < 32; ++k) {
-        const int i = k / 16, j = k / 4 % 4, e = k % 4, row = 2 * i + e / 2, column = 2 * j + e % 2;
-        const T score = sums.of[i][j][e];
-        sums.of[i][j][e] = 0;
-        if (!(score + off_u[row] * off_i[column] > beat[row])) continue;
-        const unsigned u = sums.row(i, e);
-        lists[u * list_size + atomicAdd(length + u, 1u)] =
-            {score, static_cast<int32_t>(i0 + sums.column(j, e))};
-      }
-    };
-    const auto list_of = [&](unsigned u) {
-      return typename Ranking<T>::List{lists + u * list_size, length[u], exact[u],
-                                       all.users[first + u]};
-    };
-    /// Makes room for a tile's items in the warp's lists.
-    const auto make_room = [&] {
-      const unsigned mine = own * users_of_warp + lane % users_of_warp;
-      unsigned full = __ballot_sync(
-          full_warp, lane < users_of_warp && length[mine] > list_size - rank_items);
-      for (; full != 0; full &= full - 1) {
-        const unsigned u = own * users_of_warp + (__ffs(static_cast<int>(full)) - 1);
-        T beat = to_beat[u];
-        const unsigned left = all.template cut<width>(beat, list_of(u));
-        __syncwarp();
-        if (lane == 0) {
-          length[u] = exact[u] = left;
-          to_beat[u] = beat;
-        }
-      }
-    };
-
+  Users<T, width> users{all, lists, all.lists + size_t{blockIdx.x} * rank_users * list_size,
+                        size_t{blockIdx.x} * rank_users};
+  for (; users.has(0); users.first += size_t{gridDim.x} * rank_users) {
+    users.begin();
+    a.begin(static_cast<unsigned>(users.first));
     Sums<T, 2, 4> sums{};
-    a.begin(static_cast<unsigned>(first));
-    unsigned item = 0, scored = 0;    // first items of the tiles that are read, and scored
-    unsigned parts = 0, done = 0;     // of these tiles, so far
+    unsigned item = 0, scored = 0;  // first items of the tiles that are read, and scored
+    unsigned parts = 0, done = 0;   // of these tiles, so far
     for (unsigned step = 0; step <= all_steps; ++step) {
       const bool reads_users = step < 2 || steps > 2;  // else both parts of their rows are there
       if (step < all_steps) {
@@ -314,9 +246,8 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
             sums, all.h_u.cols - done * depth<T>,
             [&](unsigned r, unsigned k) { return A::at(at_A, r, k); },
             [&](unsigned c, unsigned k) { return B::at(at_B, part_item + c, k); });
-        ++done;
+        if (++done == steps) users.take(sums, scored + part_item);
       }
-      if (done == steps) take(sums, scored + part_item);
       if (step < all_steps) {
         if (reads_users) a.write(tile_A[step % 2]);
         b.write(tile_B[step % 2]);
@@ -325,15 +256,10 @@ __global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
       if (done < steps) continue;
       done = 0;
       scored += rank_items;
-      make_room();
+      users.make_room();
       __syncthreads();
     }
-    for (unsigned u = own * users_of_warp; u < (own + 1) * users_of_warp && first + u < n_users;
-         ++u) {
-      all.template sort<width>(list_of(u));
-      for (size_t k = lane; k < all.item.cols; k += warp)
-        all.item.row(first + u)[k] = lists[u * list_size + k].item;
-    }
+    users.write();
     __syncthreads();  // the next users' lists begin in the same memory
   }
 }
