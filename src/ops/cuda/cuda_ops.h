@@ -52,14 +52,14 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
   /// y [n, d] = x[rows], with this distance from row to row of x.
   void copy_rows(Matrix<T> y, const T* x, size_t distance, Rows rows);
   /// C [m, n] = op(A) op(B) + beta C, row-major, inner size k; `a`, `b`, `c` are the rows'
-  /// distances. cuBLAS's, in TF32.
+  /// distances. cuBLAS's.
   void gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A, size_t a,
             const T* B, size_t b, T beta, T* C, size_t c);
   /// sum [1, d] = column sums of x [n, d].
   void column_sums(Matrix<T> sum, ConstMatrix<T> x);
   /// Returns x[rows] in one piece, until the next call.
   ConstMatrix<T> in_one_piece(ConstMatrix<T> x, Rows rows);
-  /// Linear layers by `gemm`: the plain way.
+  /// Linear layers by `gemm`, the plain way, in TF32.
   void blas_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W, ConstMatrix<T> b);
   void blas_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                      ConstMatrix<T> x, Rows rows, ConstMatrix<T> W);

@@ -24,14 +24,6 @@ __device__ T warp_sum(T x) {
   return x;
 }
 
-/// Returns x . y of two rows, the same in every lane of the warp.
-template <class T>
-__device__ T dot_of_warp(const T* x, const T* y, size_t d) {
-  T sum = 0;
-  for (size_t c = threadIdx.x % warp; c < d; c += warp) sum += x[c] * y[c];
-  return warp_sum(sum);
-}
-
 /// Returns, in lane k, the sum over the warp's lanes of x[k % n], n a power of two; leaves x in
 /// pieces. All lanes take part.
 template <unsigned n, class T>

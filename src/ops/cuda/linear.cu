@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) 
     }
     if (step > first) {
       const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
-      add_product<true>(
+      add_product(
           sums, p.inner - (step - 1) * depth<T>,
           [&](unsigned r, unsigned k) { return A::at(at_A, part_row + r, k); },
           [&](unsigned c, unsigned k) { return B::at(at_B, part_column + c, k); });
@@ -172,7 +172,7 @@ void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Co
   both(on_x, on_W);
 }
 
-// --------------------------------------------------------------------------- by cuBLAS, in TF32
+// ------------------------------------------------------------------------------------ by cuBLAS
 
 template <class T>
 void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A,
@@ -180,13 +180,15 @@ void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, si
   if (m == 0 || n == 0) return;
   static_cast<void>(stream());  // what waits there comes first
   // cuBLAS counts along columns: to it, our matrices are transposed, and C^T = op(B)^T op(A)^T.
+  constexpr bool single = sizeof(T) == 4;
+  const cublasComputeType_t compute = !single ? CUBLAS_COMPUTE_64F
+                                      : tf32_ ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                              : CUBLAS_COMPUTE_32F;
   const T one = 1;
   BM3_CHECK(cublasGemmEx(lane().blas.get(), transpose_B ? CUBLAS_OP_T : CUBLAS_OP_N,
                          transpose_A ? CUBLAS_OP_T : CUBLAS_OP_N, as_int(n), as_int(m), as_int(k),
                          &one, B, real<T>, as_int(b), A, real<T>, as_int(a), &beta, C, real<T>,
-                         as_int(c),
-                         sizeof(T) == 4 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_64F,
-                         CUBLAS_GEMM_DEFAULT));
+                         as_int(c), compute, CUBLAS_GEMM_DEFAULT));
 }
 
 template <class T>

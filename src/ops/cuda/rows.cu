@@ -3,8 +3,18 @@
 
 namespace bm3 {
 namespace {
+
 using namespace cuda;
+
+/// Returns x . y of two rows, the same in every lane of the warp.
+template <class T>
+__device__ T dot_of_warp(const T* x, const T* y, size_t d) {
+  T sum = 0;
+  for (size_t c = threadIdx.x % warp; c < d; c += warp) sum += x[c] * y[c];
+  return warp_sum(sum);
 }
+
+}  // namespace
 
 template <class T>
 void CudaOps<T>::copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) {

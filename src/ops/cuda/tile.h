@@ -1,5 +1,5 @@
 #pragma once
-// Products of tiles in shared memory: what linear layers and rankings have in common.
+// Products of tiles in shared memory.
 #include "ops/cuda/kernel.h"
 
 namespace bm3::cuda {
@@ -114,29 +114,23 @@ __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], const uin
 }
 
 /// sums += a b over 8 of the inner size, on tensor cores. With a = A + a' and b = B + b', big and
-/// small, a b = A B + A b' + a' B but for a' b', at most 2^-22 of it: about float32's rounding, from
-/// three products in TF32. An estimate is one product of what tensor cores read of a and b.
-template <bool exact, int m, int n, class A, class B>
+/// small, a b = A B + A b' + a' B but for a' b', at most 2^-22 of it: float32's rounding, from three
+/// products in TF32.
+template <int m, int n, class A, class B>
 __device__ void add_eighth(Sums<float, m, n>& sums, unsigned k, const A& a, const B& b) {
   const unsigned g = threadIdx.x % warp / 4, t = threadIdx.x % 4;
   uint32_t a_of[2][m][4], b_of[2][n][2];  // big, small
-  const auto put = [](uint32_t& big, uint32_t& small, float x) {
-    if (exact)
-      split(big, small, x);
-    else
-      big = __float_as_uint(x);
-  };
 #pragma unroll
   for (int i = 0; i < m; ++i)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      put(a_of[0][i][e], a_of[1][i][e], a(16 * i + g + 8 * (e % 2), k + t + 4 * (e / 2)));
+      split(a_of[0][i][e], a_of[1][i][e], a(16 * i + g + 8 * (e % 2), k + t + 4 * (e / 2)));
 #pragma unroll
   for (int j = 0; j < n; ++j)
 #pragma unroll
-    for (int e = 0; e < 2; ++e) put(b_of[0][j][e], b_of[1][j][e], b(8 * j + g, k + t + 4 * e));
+    for (int e = 0; e < 2; ++e) split(b_of[0][j][e], b_of[1][j][e], b(8 * j + g, k + t + 4 * e));
 #pragma unroll
-  for (int product = exact ? 0 : 2; product < 3; ++product)  // none waits for the one before
+  for (int product = 0; product < 3; ++product)  // the small ones first; none waits for the last
 #pragma unroll
     for (int i = 0; i < m; ++i)
 #pragma unroll
@@ -146,43 +140,22 @@ __device__ void add_eighth(Sums<float, m, n>& sums, unsigned k, const A& a, cons
 #else
 template <class T>
 constexpr bool on_tensor_cores = false;
-template <bool exact, int m, int n, class A, class B>
-__device__ void add_eighth(Sums<float, m, n>& sums, unsigned k, const A& a, const B& b);
 #endif
 
-/// What an estimate is off by at most, as a part of |a| |b|: TF32's truncation leaves out less than
-/// 2^-10 of each number.
-constexpr double estimate_error = 1.0 / 256;
-/// What an estimate reads of a number.
-template <class T>
-__device__ T truncated(T x) {
-  if constexpr (sizeof(T) == 4) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits &= 0xffffe000u;
-    memcpy(&x, &bits, sizeof bits);
-  }
-  return x;
-}
-
-/// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part, or an estimate;
-/// beyond `inner`, up to depth<T>, both are 0.
-template <bool exact, int m, int n, class T, class A, class B>
+/// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part; beyond `inner`, up to
+/// depth<T>, both are 0.
+template <int m, int n, class T, class A, class B>
 __device__ void add_product(Sums<T, m, n>& sums, size_t inner, const A& a, const B& b) {
-  if constexpr (on_tensor_cores<T> && exact) {
+  if constexpr (on_tensor_cores<T>) {
     Sums<T, m, n> part{};  // tensor cores do not round to nearest: their chains are kept short
 #pragma unroll
-    for (unsigned k = 0; k < depth<T>; k += 8) add_eighth<exact>(part, k, a, b);
+    for (unsigned k = 0; k < depth<T>; k += 8) add_eighth(part, k, a, b);
 #pragma unroll
     for (int i = 0; i < m; ++i)
 #pragma unroll
       for (int j = 0; j < n; ++j)
         for (int e = 0; e < 4; ++e) sums.of[i][j][e] += part.of[i][j][e];
-  } else if constexpr (on_tensor_cores<T>) {
-#pragma unroll
-    for (unsigned k = 0; k < depth<T>; k += 8) add_eighth<exact>(sums, k, a, b);
   } else {
-    const auto read = [](T x) { return exact ? x : truncated(x); };
     for (unsigned k = 0; k < inner && k < depth<T>; ++k)
 #pragma unroll
       for (int i = 0; i < m; ++i)
@@ -190,7 +163,7 @@ __device__ void add_product(Sums<T, m, n>& sums, size_t inner, const A& a, const
         for (int j = 0; j < n; ++j)
 #pragma unroll
           for (int e = 0; e < 4; ++e)
-            sums.of[i][j][e] += read(a(sums.row(i, e), k)) * read(b(sums.column(j, e), k));
+            sums.of[i][j][e] += a(sums.row(i, e), k) * b(sums.column(j, e), k);
   }
 }
 

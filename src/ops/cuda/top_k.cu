@@ -1,267 +1,140 @@
-// Ranking [Eq. 13] in one pass: scores stay in registers, and the few that beat a user's K-th best
-// so far wait in a short list.
+// Ranking [Eq. 13]: scores block by block into bounded memory, and a running best list for each
+// user.
+#include <cub/warp/warp_merge_sort.cuh>
+#include <limits>
+
 #include "ops/cuda/cuda_ops.h"
-#include "ops/cuda/entries.h"
-#include "ops/cuda/tile.h"
 
 namespace bm3 {
 namespace {
 
 using namespace cuda;
 
-constexpr unsigned rank_users = 32, rank_items = side;  // of a tile of scores
-constexpr unsigned rank_threads = 64;  // two warps, each with a half [32, 32] of it
-constexpr unsigned users_of_warp = rank_users / (rank_threads / warp);  // whose lists it sorts
-constexpr unsigned most_best = 2 * warp;                    // longest list of best items
-constexpr unsigned list_size = most_best + 2 * rank_items;  // and with candidates: of two tiles
+constexpr size_t user_block = 2048;  // scores of a block: 16 MiB in float32, so that two stay
+constexpr size_t item_block = 2048;  // in the level-2 cache of a large GPU
+constexpr unsigned most_best = 64;   // longest list of best items,
+constexpr unsigned list_size = 128;  // and with the candidates that wait to be sorted in
 constexpr unsigned entries_of_lane = list_size / warp;
-constexpr size_t rank_blocks = 1024;  // the most that have lists at a time
+constexpr unsigned sort_threads = 128;  // of a block: each warp has its list in shared memory
+template <class T>
+constexpr T minus_infinity = -std::numeric_limits<T>::infinity();
 
 template <class T>
-struct Ranking {
-  Matrix<int32_t> item;
-  Matrix<const T> h_u, h_i;
-  Rows users;
-  const int64_t* begin;  // the graph's
-  const int32_t* neighbour;
-  int32_t n_users;
-  const T *norm_u, *norm_i;  // of h_u[users] and of h_i
-  Entry<T>* lists;           // [blocks, rank_users, list_size]
+struct alignas(2 * sizeof(T)) Entry {  // read and written at once
+  T score;
+  int32_t item;
+};
+template <class T>
+__device__ Entry<T> nothing() {
+  return {minus_infinity<T>, -1};
+}
+/// Better first; equal scores by the lower number.
+struct Better {
+  template <class T>
+  __device__ bool operator()(const Entry<T>& a, const Entry<T>& b) const {
+    return a.score > b.score || (a.score == b.score && a.item < b.item);
+  }
+};
 
-  /// A user's list, of estimates after the first `exact` entries.
-  struct List {
-    Entry<T>* at;
-    unsigned length, exact;
-    int64_t user;
+/// The best items of one user so far, best first, and after them candidates that wait to be sorted
+/// in: one warp's memory and methods, which all its lanes call together.
+template <class T>
+class BestList {
+ public:
+  using Sort = cub::WarpMergeSort<Entry<T>, entries_of_lane, warp>;
+  struct Memory {
+    Entry<T> list[list_size];
+    typename Sort::TempStorage sort;
   };
+  __device__ BestList(Memory& memory, unsigned k)
+      : memory_(memory), k_(k), lane_(threadIdx.x % warp) {}
 
-  /// Returns h_u . h_i.
-  template <int width>
-  __device__ T score(int64_t user, int32_t i) const {
-    const T *u = h_u.row(static_cast<size_t>(user)), *v = h_i.row(static_cast<size_t>(i));
-    T sum = 0;
-#pragma unroll 4
-    for (size_t c = 0; c < h_u.cols; c += width) {
-      const Vector<T, width> u_c = vector_at<width>(u + c), v_c = vector_at<width>(v + c);
-      for (int k = 0; k < width; ++k) sum += u_c.x[k] * v_c.x[k];
-    }
-    return sum;
-  }
-  /// Reads n of a list's entries from place `first` on, 32 i + lane to x[i], with exact scores:
-  /// nothing beyond its length, and in place of what the user has in the graph.
-  template <int width, unsigned n>
-  __device__ void read(Entry<T> (&x)[n], const List& list, unsigned first) const {
-#pragma unroll
-    for (unsigned i = 0; i < n; ++i) {
-      const unsigned place = first + warp * i + threadIdx.x % warp;
-      x[i] = place < list.length ? list.at[place] : nothing<T>();
-      if (place >= list.exact && place < list.length)
-        x[i].score = score<width>(list.user, x[i].item);
-    }
-#pragma unroll 4
-    for (int64_t e = begin[list.user]; e < begin[list.user + 1]; ++e)
-#pragma unroll
-      for (Entry<T>& entry : x)
-        if (entry.item == neighbour[e] - n_users) entry = nothing<T>();
-  }
-  /// Sorts a list and keeps its best 64; a warp's. Returns the K-th best score.
-  template <int width>
-  __device__ T sort(const List& list) const {
-    Entries<T> best;
-    read<width>(best.x, list, 0);
-    best.sort();
-    for (unsigned first = most_best; first < list.length; first += most_best) {
-      Entries<T> more;
-      read<width>(more.x, list, first);
-      more.sort();
-      best.take_best(more);
+  /// Starts from what `save` left in `from` [list_size], or from nothing.
+  __device__ void begin(const Entry<T>* from) {
+    for (unsigned i = lane_; i < list_size; i += warp) {
+      const Entry<T> entry = from ? from[i] : nothing<T>();
+      memory_.list[i] = entry;
+      waiting_ += __popc(__ballot_sync(full_warp, i >= most_best && entry.item >= 0));
     }
     __syncwarp();
-#pragma unroll
-    for (unsigned i = 0; i < 2; ++i) list.at[warp * i + threadIdx.x % warp] = best.x[i];
-    __syncwarp();
-    return list.at[item.cols - 1].score;
+    threshold_ = memory_.list[k_ - 1].score;
   }
-  /// Shortens a list to between K and 64 entries, the K best among them; a warp's. Returns its
-  /// length, and sets the score to beat: K entries have no less. Finds it by halving the range of
-  /// scores; where equal ones leave none, sorts.
-  template <int width>
-  __device__ unsigned cut(T& to_beat, const List& list) const {
+  /// The list with what waits, unsorted: between blocks of items a sort would cost more.
+  __device__ void save(Entry<T>* to) const {
+    for (unsigned i = lane_; i < list_size; i += warp) to[i] = memory_.list[i];
+  }
+  /// Takes each lane's item with its score; -infinity marks one to leave out. Items come in
+  /// ascending order from call to call, so they must beat the k-th, not equal it.
+  __device__ void push(T score, int32_t item) {
+    unsigned takers = __ballot_sync(full_warp, score > threshold_);
+    if (takers == 0) return;
+    if (waiting_ + __popc(takers) > list_size - most_best) {
+      sort();
+      takers = __ballot_sync(full_warp, score > threshold_);
+    }
+    const unsigned before = __popc(takers & ((1u << lane_) - 1));
+    if (score > threshold_) memory_.list[most_best + waiting_ + before] = {score, item};
+    waiting_ += __popc(takers);
+    __syncwarp();
+  }
+  /// Sorts in what waits. Returns the list.
+  __device__ const Entry<T>* sort() {
     Entry<T> mine[entries_of_lane];
-    read<width>(mine, list, 0);
-    const auto count = [&](Key<T> least) {
-      unsigned n = 0;
-#pragma unroll
-      for (const Entry<T>& entry : mine)
-        n += __popc(__ballot_sync(full_warp, entry.item >= 0 && key_of(entry.score) >= least));
-      return n;
-    };
-    Key<T> low = key_of(to_beat), high = low, least = low;
-    for (const Entry<T>& entry : mine) high = max(high, key_of(entry.score));
-    for (unsigned other = warp / 2; other > 0; other /= 2)
-      high = max(high, __shfl_xor_sync(full_warp, high, other));
-    ++high;
-    for (unsigned n = count(low); n > most_best || n < item.cols; n = count(least)) {
-      if (n > most_best)
-        low = least;
-      else if (least == low)
-        break;  // fewer than K are left: all are kept
-      else
-        high = least;
-      if (high - low <= 1) {
-        to_beat = sort<width>(list);
-        return most_best;
-      }
-      least = low + (high - low) / 2;
-    }
-    unsigned kept = 0;
-#pragma unroll
-    for (const Entry<T>& entry : mine) {
-      const bool keeps = entry.item >= 0 && key_of(entry.score) >= least;
-      const unsigned those = __ballot_sync(full_warp, keeps);
-      if (keeps) list.at[kept + __popc(those & ((1u << threadIdx.x % warp) - 1))] = entry;
-      kept += __popc(those);
+    for (unsigned i = 0; i < entries_of_lane; ++i)
+      mine[i] = memory_.list[lane_ * entries_of_lane + i];
+    Sort(memory_.sort).Sort(mine, Better());
+    for (unsigned i = 0; i < entries_of_lane; ++i) {
+      const unsigned place = lane_ * entries_of_lane + i;
+      memory_.list[place] = place < most_best ? mine[i] : nothing<T>();
     }
     __syncwarp();
-    to_beat = score_of<T>(least);
-    return kept;
+    threshold_ = memory_.list[k_ - 1].score;
+    waiting_ = 0;
+    return memory_.list;
   }
+
+ private:
+  Memory& memory_;
+  unsigned k_, lane_;
+  unsigned waiting_ = 0;  // candidates
+  T threshold_{};         // the k-th best score at the last sort
 };
 
-/// Of the lists of a block's users, in shared memory.
+/// What the scores [n, item_block] of the items first .. first + width do to the lists
+/// [n, list_size] of the users first_user ..; item [n, k] is written after the last of n_items. A
+/// warp a user.
 template <class T>
-struct Lists {
-  T to_beat[rank_users];
-  unsigned length[rank_users], exact[rank_users];
-};
-
-/// A block's users, `first` and those after it, of whose lists each warp keeps its own.
-template <class T, int width>
-struct Users {
-  const Ranking<T>& all;
-  Lists<T>& lists;
-  Entry<T>* entries;  // [rank_users, list_size]
-  size_t first;
-
-  __device__ bool has(unsigned u) const { return first + u < all.item.rows; }
-  /// Number of the warp's first user.
-  __device__ static unsigned own() { return threadIdx.x / warp * users_of_warp; }
-  __device__ typename Ranking<T>::List list(unsigned u) const {
-    return {entries + u * list_size, lists.length[u], lists.exact[u], all.users[first + u]};
-  }
-
-  /// Empties the lists.
-  __device__ void begin() const {
-    const unsigned u = own() + threadIdx.x % warp;
-    if (u >= own() + users_of_warp) return;
-    lists.length[u] = lists.exact[u] = 0;
-    lists.to_beat[u] = has(u) ? -infinity<T> : infinity<T>;  // takes all, or none
-  }
-  /// Keeps the items i0 .. that may beat a user's, by estimates, and begins new sums.
-  __device__ void take(Sums<T, 2, 4>& sums, unsigned i0) const {
-    T beat[4], off_u[4], off_i[8];  // by row and by column: an estimate may be off by off_u off_i
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const unsigned u = sums.row(k / 2, k % 2 * 2);
-      beat[k] = lists.to_beat[u];
-      off_u[k] = has(u) ? all.norm_u[first + u] * T(estimate_error) : T(0);
+__global__ void __launch_bounds__(sort_threads)
+    select_kernel(Matrix<int32_t> item, T* scores, Entry<T>* lists, Rows users, size_t first_user,
+                  const int64_t* begin, const int32_t* neighbour, size_t n_users, size_t first,
+                  size_t width, size_t n_items) {
+  using List = BestList<T>;
+  __shared__ typename List::Memory memory[sort_threads / warp];
+  const unsigned lane = threadIdx.x % warp, own = threadIdx.x / warp;
+  const size_t r = static_cast<size_t>(blockIdx.x) * (sort_threads / warp) + own;
+  if (r >= item.rows) return;  // the whole warp
+  scores += r * item_block;
+  lists += r * list_size;
+  const int64_t user = users[first_user + r];  // whose items in training score -infinity
+  for (int64_t e = begin[user] + lane; e < begin[user + 1]; e += warp)
+    if (const size_t i = static_cast<size_t>(neighbour[e]) - n_users; i - first < width)
+      scores[i - first] = minus_infinity<T>;
+  __syncwarp();  // the lanes read each other's marks
+  List list(memory[own], static_cast<unsigned>(item.cols));
+  list.begin(first == 0 ? nullptr : lists);
+  constexpr unsigned strips = 4;  // loads that are under way at once
+  for (size_t i0 = 0; i0 < width; i0 += strips * warp) {
+    T strip[strips];
+    for (unsigned j = 0; j < strips; ++j) {
+      const size_t i = i0 + j * warp + lane;
+      strip[j] = i < width ? scores[i] : minus_infinity<T>;
     }
-#pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      const unsigned i = i0 + sums.column(k / 2, k % 2);
-      off_i[k] = i < all.h_i.rows ? all.norm_i[i] : -infinity<T>;  // takes none beyond
-    }
-#pragma unroll
-    for (int k = 0; k < 32; ++k) {
-      const int i = k / 16, j = k / 4 % 4, e = k % 4, row = 2 * i + e / 2, column = 2 * j + e % 2;
-      const T score = sums.of[i][j][e];
-      sums.of[i][j][e] = 0;
-      if (!(score + off_u[row] * off_i[column] > beat[row])) continue;
-      const unsigned u = sums.row(i, e), place = atomicAdd(lists.length + u, 1u);
-      entries[u * list_size + place] = {score, static_cast<int32_t>(i0 + sums.column(j, e))};
-    }
+    for (unsigned j = 0; j < strips; ++j)
+      list.push(strip[j], static_cast<int32_t>(first + i0 + j * warp + lane));
   }
-  /// Makes room for a tile's items in the warp's lists.
-  __device__ void make_room() const {
-    const unsigned lane = threadIdx.x % warp;
-    unsigned full = __ballot_sync(
-        full_warp, lane < users_of_warp &&
-                       lists.length[own() + lane % users_of_warp] > list_size - rank_items);
-    for (; full != 0; full &= full - 1) {
-      const unsigned u = own() + (__ffs(static_cast<int>(full)) - 1);
-      T to_beat = lists.to_beat[u];
-      const unsigned left = all.template cut<width>(to_beat, list(u));
-      if (lane != 0) continue;
-      lists.length[u] = lists.exact[u] = left;
-      lists.to_beat[u] = to_beat;
-    }
-  }
-  /// Writes the warp's users' items.
-  __device__ void write() const {
-    for (unsigned u = own(); u < own() + users_of_warp && has(u); ++u) {
-      all.template sort<width>(list(u));
-      for (size_t k = threadIdx.x % warp; k < all.item.cols; k += warp)
-        all.item.row(first + u)[k] = entries[u * list_size + k].item;
-    }
-  }
-};
-
-/// A block ranks for `rank_users` users at a time, over tiles of items in ascending order: a score
-/// must beat the K-th best of earlier tiles, not equal it. Estimates of all scores, in TF32, leave
-/// out most items: only those that could beat it are scored in full.
-template <class T, int width>
-__global__ void __launch_bounds__(rank_threads, 6) rank_kernel(Ranking<T> all) {
-  using A = Operand<T, true, rank_users, depth<T>, rank_threads, width>;
-  using B = Operand<T, true, rank_items, depth<T>, rank_threads, width>;
-  alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
-  __shared__ Lists<T> lists;
-  const unsigned part_item = threadIdx.x / warp * 32;
-  const auto n_items = static_cast<unsigned>(all.h_i.rows);
-  const auto steps = static_cast<unsigned>((all.h_u.cols + depth<T> - 1) / depth<T>);  // of a tile
-  const unsigned all_steps = (n_items + rank_items - 1) / rank_items * steps;
-  A a(all.h_u, {all.users.at, all.item.rows});
-  B b(all.h_i, {nullptr, n_items});
-  Users<T, width> users{all, lists, all.lists + size_t{blockIdx.x} * rank_users * list_size,
-                        size_t{blockIdx.x} * rank_users};
-  for (; users.has(0); users.first += size_t{gridDim.x} * rank_users) {
-    users.begin();
-    a.begin(static_cast<unsigned>(users.first));
-    Sums<T, 2, 4> sums{};
-    unsigned item = 0, scored = 0;  // first items of the tiles that are read, and scored
-    unsigned parts = 0, done = 0;   // of these tiles, so far
-    for (unsigned step = 0; step <= all_steps; ++step) {
-      const bool reads_users = step < 2 || steps > 2;  // else both parts of their rows are there
-      if (step < all_steps) {
-        if (parts == 0) b.begin(item);
-        if (reads_users) a.read(parts * depth<T>);
-        b.read(parts * depth<T>);
-        if (++parts == steps) {
-          parts = 0;
-          item += rank_items;
-        }
-      }
-      if (step > 0) {
-        const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
-        add_product<false>(
-            sums, all.h_u.cols - done * depth<T>,
-            [&](unsigned r, unsigned k) { return A::at(at_A, r, k); },
-            [&](unsigned c, unsigned k) { return B::at(at_B, part_item + c, k); });
-        if (++done == steps) users.take(sums, scored + part_item);
-      }
-      if (step < all_steps) {
-        if (reads_users) a.write(tile_A[step % 2]);
-        b.write(tile_B[step % 2]);
-      }
-      __syncthreads();
-      if (done < steps) continue;
-      done = 0;
-      scored += rank_items;
-      users.make_room();
-      __syncthreads();
-    }
-    users.write();
-    __syncthreads();  // the next users' lists begin in the same memory
-  }
+  if (first + width < n_items) return list.save(lists);
+  const Entry<T>* best = list.sort();
+  for (size_t j = lane; j < item.cols; j += warp) item.row(r)[j] = best[j].item;
 }
 
 }  // namespace
@@ -270,24 +143,32 @@ template <class T>
 void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
                        const Graph<T>& graph) {
   shapes::top_k(item, h_u, h_i, users, graph);
-  if (item.cols > most_best)
-    throw Error("the " + std::to_string(item.cols) +
-                " best items were asked for; a GPU ranks up to " + std::to_string(most_best) +
-                ": take a smaller K or --device cpu");
-  if (item.size() == 0) return;
-  const auto blocks = std::min<size_t>(rank_blocks, blocks_of(item.rows, rank_users));
-  T* const norms = lane().scores.template room<T>(item.rows + h_i.rows);
-  for_each_row(stream(), item.rows + h_i.rows, [=] __device__(size_t r, unsigned) {
-    const T* const x = r < item.rows ? h_u.row(static_cast<size_t>(users[r]))
-                                     : h_i.row(r - item.rows);
-    norms[r] = std::sqrt(dot_of_warp(x, x, h_i.cols));
-  });
-  const Ranking<T> all{item, h_u, h_i, users, graph.begin.data(), graph.neighbour.data(),
-                       static_cast<int32_t>(graph.n_users), norms, norms + item.rows,
-                       lane().lists.template room<Entry<T>>(blocks * rank_users * list_size)};
-  const bool wide = h_i.cols % widest<T> == 0 && is_aligned(h_u.at) && is_aligned(h_i.at);
-  const auto kernel = wide ? rank_kernel<T, widest<T>> : rank_kernel<T, 1>;
-  launch(stream(), static_cast<unsigned>(blocks), rank_threads, kernel, all);
+  const size_t n = item.rows, k = item.cols, d = h_i.cols, n_items = h_i.rows;
+  if (k > most_best)
+    throw Error("the " + std::to_string(k) + " best items were asked for; a GPU ranks up to " +
+                std::to_string(most_best) + ": take a smaller K or --device cpu");
+  if (n == 0 || k == 0) return;
+  const auto rank_block = [&](size_t u0) {
+    const size_t block = std::min(user_block, n - u0);
+    T* const scores = lane().scores.template room<T>(user_block * (item_block + d));
+    auto* const lists = lane().lists.template room<Entry<T>>(user_block * list_size);
+    const Matrix<T> h{scores + user_block * item_block, user_block, d};
+    copy_rows(h.slice(0, block), users.at ? h_u.at : h_u.row(u0), d,
+              {users.at ? users.at + u0 : nullptr, block});
+    // Always a product of the same size: a user's scores do not depend on who else is ranked.
+    zero(h.row(block), (user_block - block) * d * sizeof(T));
+    for (size_t i0 = 0; i0 < std::max<size_t>(n_items, 1); i0 += item_block) {
+      const size_t width = std::min(item_block, n_items - i0);
+      gemm(false, true, user_block, width, d, h.at, d, h_i.row(i0), d, T(0), scores, item_block);
+      launch(stream(), blocks_of(block, sort_threads / warp), sort_threads, select_kernel<T>,
+             item.slice(u0, block), scores, lists, users, u0, graph.begin.data(),
+             graph.neighbour.data(), graph.n_users, i0, width, n_items);
+    }
+  };
+  for (size_t u0 = 0; u0 < n; u0 += 2 * user_block) {
+    const size_t next = u0 + user_block;  // one's products run while the other's are compared
+    both([&] { if (next < n) rank_block(next); }, [&] { rank_block(u0); });
+  }
 }
 
 template class CudaOps<float>;
