@@ -128,7 +128,7 @@ void CudaOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, c
   shapes::weighted<T>(w, y, x, pairs);
   const WeightedSums<T> of{y.at, y.at, w.at, x.at, pairs, static_cast<T>(scale),
                            static_cast<int64_t>(pairs.n), y.cols};
-  sum_rows(stream(), of, x.rows, {y.at, x.at});
+  sum_rows(stream(), of, {y.at, x.at});
 }
 
 // y = sum of w_e x:  d_w_e += scale * d_y . x

@@ -100,7 +100,7 @@ void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a,
   const Propagation<T> p{y.at, x.at, z.at, by_cusparse ? T(0) : a, b_user, b_item,
                          graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
                          static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), y.cols};
-  sum_rows(stream(), p, x.rows, {y.at, x.at, z.at});
+  sum_rows(stream(), p, {y.at, x.at, z.at});
   if (!by_cusparse) return;
   const auto [product, is_new] = lane().products.try_emplace(
       {graph.begin.data(), y.cols}, *this, lane().sparse.get(), graph, y.cols);

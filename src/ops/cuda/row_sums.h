@@ -8,9 +8,6 @@ constexpr unsigned row_lanes = 16;  // a group, which shares a row: 16 bytes eac
 constexpr int at_once = 8;          // entries whose rows a group loads together
 constexpr unsigned row_blocks = 4;  // of a multiprocessor: the most that every architecture takes
 constexpr int64_t long_row = 64;    // rows with more entries are shared by a block's groups
-/// Larger tables are read by half as many lanes: all rows in a slice of the columns first, which
-/// the level-2 cache holds, then the next slice.
-constexpr size_t cached_bytes = 24'000'000;
 
 /// Calls alone(r, first, last) once in every lane, for the entries of its group's row, and then
 /// shared(r, first, last) for each of the block's long rows, for the group's part of the entries;
@@ -116,19 +113,13 @@ __global__ void __launch_bounds__(block_threads, row_blocks) row_sums_kernel(Of 
       });
 }
 
-/// Starts row_sums_kernel for `of`, which reads a table of so many rows at of.x; the tile of
-/// columns is the slowest index of a block.
+/// Starts row_sums_kernel for `of`; a block's y is its tile of columns.
 template <class Of, class T = typename Of::Real>
-void sum_rows(cudaStream_t stream, const Of& of, size_t table, std::initializer_list<const T*> at) {
+void sum_rows(cudaStream_t stream, const Of& of, std::initializer_list<const T*> at) {
   by_width<T>(of.d, row_lanes, at, [&](auto width) {
-    const auto start = [&](auto lanes) {
-      const dim3 blocks(blocks_of(static_cast<size_t>(of.n_rows), block_threads / lanes),
-                        blocks_of(of.d, lanes * width));
-      launch(stream, blocks, block_threads, row_sums_kernel<lanes, width, Of>, of);
-    };
-    if (table * of.d * sizeof(T) > cached_bytes)
-      return start(std::integral_constant<unsigned, row_lanes / 2>());
-    start(std::integral_constant<unsigned, row_lanes>());
+    const dim3 blocks(blocks_of(static_cast<size_t>(of.n_rows), block_threads / row_lanes),
+                      blocks_of(of.d, row_lanes * width));
+    launch(stream, blocks, block_threads, row_sums_kernel<row_lanes, width, Of>, of);
   });
 }
 
