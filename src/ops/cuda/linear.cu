@@ -10,9 +10,8 @@ namespace {
 
 using namespace cuda;
 
-constexpr unsigned product_threads = 128;  // four warps, each with a quarter [32, 32] of a tile
-constexpr size_t wanted_blocks = 396;      // what fills a large GPU
-constexpr size_t most_parts = 64;          // of the inner size
+constexpr size_t wanted_blocks = 396;  // what fills a large GPU
+constexpr size_t most_parts = 64;      // of the inner size
 
 /// C [M, N] = A B + rows that lie `distance` apart; and perhaps sums [N], of B's inner size.
 template <class T>
@@ -27,11 +26,25 @@ struct Product {
   T* partial = nullptr;  // [parts, M + 1, N], where the inner size is in parts: C and below it sums
 };
 
+/// Writes a warp's sums, which begin at this row and column, as C or as the block's part of it.
+template <class T>
+__device__ void write(const Product<T>& p, Sums<T>& sums, unsigned row, unsigned column) {
+  T* const to = p.partial ? p.partial + blockIdx.z * (p.C.rows + 1) * p.C.cols : p.C.at;
+  const auto for_each = [&](const auto& body) {
+    sums.for_each([&](size_t r, size_t c, T& sum) {
+      if (row + r < p.C.rows && column + c < p.C.cols) body(row + r, column + c, sum);
+    });
+  };
+  if (p.rows && !p.partial)  // all loads are under way before the first store
+    for_each([&](size_t r, size_t c, T& sum) { sum += p.rows[r * p.distance + c]; });
+  for_each([&](size_t r, size_t c, T sum) { to[r * p.C.cols + c] = sum; });
+}
+
 /// A block a tile (x, y) of C and a part (z) of the inner size.
 template <class T, int width, bool A_by_columns, bool B_by_columns>
 __global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) {
-  using A = Operand<T, A_by_columns, side, depth<T>, product_threads, width>;
-  using B = Operand<T, B_by_columns, side, depth<T>, product_threads, width>;
+  using A = Operand<T, A_by_columns, width>;
+  using B = Operand<T, B_by_columns, width>;
   alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
   const unsigned row = blockIdx.x * side, column = blockIdx.y * side;
   const unsigned own = threadIdx.x / warp, part_row = own / 2 * 32, part_column = own % 2 * 32;
@@ -43,7 +56,7 @@ __global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) 
   B b(p.B, p.rows_B);
   a.begin(row);
   b.begin(column);
-  Sums<T, 2, 4> sums{};
+  Sums<T> sums{};
   T sum_B = 0;
   for (unsigned step = first; step <= end && first < end; ++step) {
     if (step < end) {
@@ -64,27 +77,11 @@ __global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) 
     }
     __syncthreads();
   }
-
-  const size_t height = p.C.rows + 1;
-  const Matrix<T> to =
-      p.partial ? Matrix<T>{p.partial + blockIdx.z * height * p.C.cols, height, p.C.cols} : p.C;
-  const auto for_each_sum = [&](const auto& body) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i)
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const unsigned r = row + part_row + sums.row(i, e);
-          const unsigned c = column + part_column + sums.column(j, e);
-          if (r < p.C.rows && c < p.C.cols) body(r, c, sums.of[i][j][e]);
-        }
-  };
-  if (p.rows && !p.partial)  // all loads are under way before the first store
-    for_each_sum([&](size_t r, size_t c, T& sum) { sum += p.rows[r * p.distance + c]; });
-  for_each_sum([&](size_t r, size_t c, T sum) { to.row(r)[c] = sum; });
-  if (const unsigned c = column + threadIdx.x; sums_B && c < p.C.cols)
-    (p.partial ? to.row(p.C.rows) : p.sums)[c] = sum_B;
+  write(p, sums, row + part_row, column + part_column);
+  if (const unsigned c = column + threadIdx.x; sums_B && c < p.C.cols) {
+    const size_t height = p.C.rows + 1;
+    (p.partial ? p.partial + (blockIdx.z * height + p.C.rows) * p.C.cols : p.sums)[c] = sum_B;
+  }
 }
 
 /// Adds up the parts in their order.
@@ -100,7 +97,7 @@ void add_parts(cudaStream_t stream, const Product<T>& p, size_t parts) {
   });
 }
 
-/// The parts depend on sizes alone.
+/// Launches p's kernels. The parts depend on sizes alone.
 template <bool A_by_columns, bool B_by_columns, class T>
 void multiply(cudaStream_t stream, Workspace& partial, Product<T> p) {
   const dim3 tiles(blocks_of(p.C.rows, side), blocks_of(p.C.cols, side));

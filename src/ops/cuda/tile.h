@@ -1,26 +1,26 @@
 #pragma once
-// Products of tiles in shared memory.
+// A block's product of two tiles in shared memory, on tensor cores where there are some.
 #include "ops/cuda/kernel.h"
 
 namespace bm3::cuda {
 
 // ------------------------------------------------------------------------------------ operands
 
-constexpr unsigned side = 64;  // rows, and columns, of a result's tile
+constexpr unsigned side = 64;              // rows, and columns, of a result's tile
+constexpr unsigned product_threads = 128;  // four warps, each with a quarter [32, 32] of it
 /// How much of the inner size is multiplied at once: 128 bytes of a row.
 template <class T>
 constexpr unsigned depth = 128 / sizeof(T);
 
-/// An operand x[rows] of a product, read tile by tile by a block of `threads` threads: its inner
-/// size runs along its columns, or its rows. A tile of `outer` by `inner` numbers lies in shared
-/// memory as it lies in x; what is beyond x, and padding, is 0. The distance between a tile's rows
-/// is such that a warp's reads of 8 by 4 numbers meet no memory bank twice.
-template <class T, bool inner_is_columns, unsigned outer, unsigned inner, unsigned threads,
-          int width>
+/// An operand x[rows] of a product, read by a block tile by tile: its inner size runs along its
+/// columns, or its rows. A tile of `side` by `depth` numbers lies in shared memory as it lies in x;
+/// what is beyond x, and padding, is 0. The distance between a tile's rows is such that a warp's
+/// reads of 8 by 4 numbers meet no memory bank twice.
+template <class T, bool inner_is_columns, int width>
 class Operand {
  public:
-  static constexpr unsigned height = inner_is_columns ? outer : inner;
-  static constexpr unsigned breadth = inner_is_columns ? inner : outer;
+  static constexpr unsigned height = inner_is_columns ? side : depth<T>;
+  static constexpr unsigned breadth = inner_is_columns ? depth<T> : side;
   static constexpr unsigned distance = breadth + (inner_is_columns ? 4 : 8);
   static constexpr unsigned size = height * distance;
 
@@ -55,9 +55,9 @@ class Operand {
   }
 
  private:
-  static constexpr unsigned across = breadth / width, at_once = threads / across;
+  static constexpr unsigned across = breadth / width, at_once = product_threads / across;
   static constexpr unsigned pieces = height / at_once;
-  static_assert(at_once * across == threads && pieces * at_once == height);
+  static_assert(at_once * across == product_threads && pieces * at_once == height);
   /// Row and column of this thread's pieces in a tile.
   __device__ static unsigned row(unsigned k) { return threadIdx.x / across + k * at_once; }
   __device__ static unsigned column() { return threadIdx.x % across * width; }
@@ -82,16 +82,28 @@ class Operand {
 
 // ------------------------------------------------------------------------------------ products
 
-/// What a lane has of a warp's part [16 m, 8 n] of a result: of each [16, 8], rows g and g + 8 and
-/// columns 2t and 2t + 1, with g = lane / 4 and t = lane % 4, as the tensor cores want it (PTX ISA,
-/// mma.m16n8k8).
-template <class T, int m, int n>
+/// What a lane has of a warp's part [32, 32] of a result, which is 2 by 4 pieces [16, 8]: of each,
+/// rows g and g + 8 and columns 2t and 2t + 1, with g = lane / 4 and t = lane % 4, as the tensor
+/// cores want it (PTX ISA, mma.m16n8k8).
+template <class T>
 struct Sums {
+  static constexpr int m = 2, n = 4;
   T of[m][n][4];
+  /// Row and column in the part of element e of piece (i, j).
   __device__ static unsigned row(int i, int e) {
     return 16 * i + threadIdx.x % warp / 4 + 8 * (e / 2);
   }
   __device__ static unsigned column(int j, int e) { return 8 * j + threadIdx.x % 4 * 2 + e % 2; }
+  /// Calls body(row, column, sum) for each.
+  template <class Body>
+  __device__ void for_each(const Body& body) {
+#pragma unroll
+    for (int i = 0; i < m; ++i)
+#pragma unroll
+      for (int j = 0; j < n; ++j)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) body(row(i, e), column(j, e), of[i][j][e]);
+  }
 };
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
@@ -116,8 +128,9 @@ __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], const uin
 /// sums += a b over 8 of the inner size, on tensor cores. With a = A + a' and b = B + b', big and
 /// small, a b = A B + A b' + a' B but for a' b', at most 2^-22 of it: float32's rounding, from three
 /// products in TF32.
-template <int m, int n, class A, class B>
-__device__ void add_eighth(Sums<float, m, n>& sums, unsigned k, const A& a, const B& b) {
+template <class A, class B>
+__device__ void add_eighth(Sums<float>& sums, unsigned k, const A& a, const B& b) {
+  constexpr int m = Sums<float>::m, n = Sums<float>::n;
   const unsigned g = threadIdx.x % warp / 4, t = threadIdx.x % 4;
   uint32_t a_of[2][m][4], b_of[2][n][2];  // big, small
 #pragma unroll
@@ -144,26 +157,20 @@ constexpr bool on_tensor_cores = false;
 
 /// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part; beyond `inner`, up to
 /// depth<T>, both are 0.
-template <int m, int n, class T, class A, class B>
-__device__ void add_product(Sums<T, m, n>& sums, size_t inner, const A& a, const B& b) {
+template <class T, class A, class B>
+__device__ void add_product(Sums<T>& sums, size_t inner, const A& a, const B& b) {
   if constexpr (on_tensor_cores<T>) {
-    Sums<T, m, n> part{};  // tensor cores do not round to nearest: their chains are kept short
+    Sums<T> part{};  // tensor cores do not round to nearest: their chains are kept short
 #pragma unroll
     for (unsigned k = 0; k < depth<T>; k += 8) add_eighth(part, k, a, b);
 #pragma unroll
-    for (int i = 0; i < m; ++i)
+    for (int i = 0; i < Sums<T>::m; ++i)
 #pragma unroll
-      for (int j = 0; j < n; ++j)
+      for (int j = 0; j < Sums<T>::n; ++j)
         for (int e = 0; e < 4; ++e) sums.of[i][j][e] += part.of[i][j][e];
   } else {
     for (unsigned k = 0; k < inner && k < depth<T>; ++k)
-#pragma unroll
-      for (int i = 0; i < m; ++i)
-#pragma unroll
-        for (int j = 0; j < n; ++j)
-#pragma unroll
-          for (int e = 0; e < 4; ++e)
-            sums.of[i][j][e] += a(sums.row(i, e), k) * b(sums.column(j, e), k);
+      sums.for_each([&](unsigned r, unsigned c, T& sum) { sum += a(r, k) * b(c, k); });
   }
 }
 
