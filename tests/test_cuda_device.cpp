@@ -152,7 +152,7 @@ TEST(CudaTf32, ProductsComeAfterWhatWaits) {
 TYPED_TEST(CudaTest, BothShareNoWorkingMemory) {
   using T = typename TypeParam::Real;
   Random random(4);
-  const size_t n = 300, d = 64;
+  const size_t n = 100, d = 128;  // deep enough for products in parts
   const auto rows = this->device(random.distinct_rows(n, n));
   const auto W = this->device(random.numbers<T>(d * d)), b = this->device(random.numbers<T>(d));
   auto x = this->garbage(n * d), of_f = this->garbage(n * d), of_g = this->garbage(n * d);
