@@ -106,9 +106,9 @@ void multiply(cudaStream_t stream, Workspace& partial, Product<T> p) {
                p.inner / depth<T> / 2),
       1, most_parts);
   if (parts > 1) p.partial = partial.room<T>(parts * (p.C.rows + 1) * p.C.cols);
-  const bool wide = (p.A.cols | p.B.cols) % widest<T> == 0 && is_aligned(p.A.at) &&
-                    is_aligned(p.B.at);
-  const auto kernel = wide ? product_kernel<T, widest<T>, A_by_columns, B_by_columns>
+  constexpr int width = sizeof(T) == 4 ? widest<T> : 1;  // double is for proofs
+  const bool wide = (p.A.cols | p.B.cols) % width == 0 && is_aligned(p.A.at) && is_aligned(p.B.at);
+  const auto kernel = wide ? product_kernel<T, width, A_by_columns, B_by_columns>
                            : product_kernel<T, 1, A_by_columns, B_by_columns>;
   launch(stream, dim3(tiles.x, tiles.y, static_cast<unsigned>(parts)), product_threads, kernel, p);
   if (parts > 1) add_parts(stream, p, parts);
