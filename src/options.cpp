@@ -149,7 +149,7 @@ void add_device(CLI::App& app, DeviceChoice& choice) {
   add(app, {"device", word_of(devices), choice.device, words}, to(choice.device));
   add(app, {"threads", whole_from_to(0, 1024), "0",
             "threads on the CPU; 0: one for each processor"}, to(choice.threads));
-  app.add_flag("--tf32", choice.tf32, "linear layers on the GPU by cuBLAS in TF32, less exact [off]");
+  app.add_flag("--tf32", choice.tf32, "products on the GPU by cuBLAS in TF32, less exact [off]");
 }
 
 void add_train(CLI::App& app, TrainOptions& options) {

@@ -1,5 +1,5 @@
 // What the operations' own tests do not see of the CUDA backend: replayed steps, work on two
-// streams, gathered rows that are used again, refused sizes, TF32 and cuSPARSE.
+// streams, refused sizes, TF32 and cuSPARSE.
 #include <regex>
 
 #include "backends.h"
@@ -101,6 +101,37 @@ TEST(CudaTf32, RoundsTheFactors) {
   EXPECT_LE(errors_of(*ops), 2 * in_tf32);
 }
 
+/// By cuBLAS, too, layers gather their rows, add the bias and sum its gradient: the numbers are
+/// small and whole, so that TF32 rounds none.
+TEST(CudaTf32, LayersAreTheOthers) {
+  std::string why;
+  if (!cuda_works(why)) GTEST_SKIP() << why;
+  const auto tf32 = make_cuda_ops<float>(true), own = make_cuda_ops<float>(false);
+  Random random(9);
+  for (size_t n : {0, 1, 70}) {
+    constexpr size_t height = 40, in = 33, out = 300;
+    const auto whole = [&](size_t size) {
+      std::vector<float> numbers(size);
+      for (float& x : numbers) x = static_cast<float>(random.below(9)) - 4;
+      return numbers;
+    };
+    const auto x = whole(height * in), W = whole(in * out), b = whole(out), y = whole(n * out);
+    const auto rows = random.padded_rows(n, height);
+    const auto results = [&](Ops<float>& of) {
+      const Array<float> on_x(of, x), on_W(of, W), on_b(of, b), d_y(of, y);
+      const Array<int32_t> on_rows(of, rows);
+      const auto X = on_x.matrix(height, in), to_W = on_W.matrix(in, out);
+      Array<float> with(of, n * out), added(of, y), d_x(of, n * in), d_W(of, W), d_b(of, b);
+      of.linear_forward(with.matrix(n, out), X, on_rows.rows(), to_W, on_b.matrix(1, out));
+      of.linear_forward(added.matrix(n, out), X, on_rows.rows(), to_W, {});
+      of.linear_backward(d_x.matrix(n, in), d_W.matrix(in, out), d_b.matrix(1, out),
+                         d_y.matrix(n, out), X, on_rows.rows(), to_W);
+      return std::tuple(with.host(), added.host(), d_x.host(), d_W.host(), d_b.host());
+    };
+    EXPECT_TRUE(results(*tf32) == results(*own)) << n;
+  }
+}
+
 /// cuBLAS has the stream from its handle: its product comes after the cosine that waits there.
 TEST(CudaTf32, ProductsComeAfterWhatWaits) {
   std::string why;
@@ -121,7 +152,7 @@ TEST(CudaTf32, ProductsComeAfterWhatWaits) {
 TYPED_TEST(CudaTest, BothShareNoWorkingMemory) {
   using T = typename TypeParam::Real;
   Random random(4);
-  const size_t n = 300, d = 64;
+  const size_t n = 100, d = 128;  // deep enough for products in parts
   const auto rows = this->device(random.distinct_rows(n, n));
   const auto W = this->device(random.numbers<T>(d * d)), b = this->device(random.numbers<T>(d));
   auto x = this->garbage(n * d), of_f = this->garbage(n * d), of_g = this->garbage(n * d);

@@ -91,8 +91,9 @@ TYPED_TEST(LinearTest, BackwardIsThreePlainSums) {
           const Matrix<const T> x = on_x.matrix(from.height, in), W = on_W.matrix(in, out);
           auto to_x = this->garbage(n * in), to_W = this->garbage(in * out);
           auto to_b = this->garbage(out);
-          this->ops->linear_backward(with_d_x ? to_x.matrix(n, in) : Matrix<T>{}, to_W.matrix(in, out),
-                                     to_b.matrix(1, out), on_d_y.matrix(n, out), x, rows, W);
+          this->ops->linear_backward(with_d_x ? to_x.matrix(n, in) : Matrix<T>{},
+                                     to_W.matrix(in, out), to_b.matrix(1, out),
+                                     on_d_y.matrix(n, out), x, rows, W);
           return std::tuple(to_x.host(), to_W.host(), to_b.host());
         });
         if (with_d_x) EXPECT_SUMS(got_x, d_x, out);

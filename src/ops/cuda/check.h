@@ -63,7 +63,7 @@ void check(Status status, const char* call, const char* file, int line) {
 // ------------------------------------------------------------------------------------ launches
 
 constexpr unsigned warp = 32;            // threads that run together
-constexpr unsigned block_threads = 256;  // threads of a block, in every kernel
+constexpr unsigned block_threads = 256;  // threads of a block, where none is said
 constexpr unsigned warps_of_block = block_threads / warp;
 constexpr size_t most_blocks = 2147483647;  // in a grid's x direction
 constexpr unsigned sum_blocks = 1024;       // most blocks of a kernel that sums

@@ -30,9 +30,10 @@ struct SparseProduct {
 }  // namespace cuda
 
 /// The operations of operations.inc with cuBLAS, cuSPARSE, cuRAND and kernels.
-/// Sums are added without atomics, in an order that depends on sizes alone. Nothing waits for the
-/// GPU but `download`, `synchronize`, `seconds_of`, `upload` while the ring of pinned memory is
-/// full, and the release of memory or of a record.
+/// Sums are added without atomics, in an order that depends on sizes and, since aligned rows are
+/// read in wider pieces, on alignment. Nothing waits for the GPU but `download`, `synchronize`,
+/// `seconds_of`, `upload` while the ring of pinned memory is full, and the release of memory or of
+/// a record.
 template <class T>
 class CudaOps final : public Ops<T>, public cuda::Runtime {
  public:

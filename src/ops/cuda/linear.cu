@@ -175,7 +175,6 @@ template <class T>
 void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A,
                       size_t a, const T* B, size_t b, T beta, T* C, size_t c) {
   if (m == 0 || n == 0) return;
-  static_cast<void>(stream());  // what waits there comes first
   // cuBLAS counts along columns: to it, our matrices are transposed, and C^T = op(B)^T op(A)^T.
   constexpr bool single = sizeof(T) == 4;
   const cublasComputeType_t compute = !single ? CUBLAS_COMPUTE_64F

@@ -126,8 +126,8 @@ __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], const uin
 }
 
 /// sums += a b over 8 of the inner size, on tensor cores. With a = A + a' and b = B + b', big and
-/// small, a b = A B + A b' + a' B but for a' b', at most 2^-22 of it: float32's rounding, from three
-/// products in TF32.
+/// small, a b = A B + A b' + a' B but for a' b', at most 2^-22 of it: float32's rounding, from
+/// three products in TF32. Numbers from about 2^115 on, whose split overflows, become NaN.
 template <class A, class B>
 __device__ void add_eighth(Sums<float>& sums, unsigned k, const A& a, const B& b) {
   constexpr int m = Sums<float>::m, n = Sums<float>::n;
@@ -155,8 +155,8 @@ template <class T>
 constexpr bool on_tensor_cores = false;
 #endif
 
-/// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part; beyond `inner`, up to
-/// depth<T>, both are 0.
+/// sums += sum over k < inner of a(row, k) b(column, k), both of a warp's part; beyond `inner`, up
+/// to depth<T>, both are 0.
 template <class T, class A, class B>
 __device__ void add_product(Sums<T>& sums, size_t inner, const A& a, const B& b) {
   if constexpr (on_tensor_cores<T>) {
