@@ -30,7 +30,7 @@ DeviceChoice choose_device(DeviceChoice choice) {
 }
 
 std::string product_kernels(const DeviceChoice& chosen) {
-  if (chosen.device == "cuda") return chosen.tf32 ? "cuBLAS, in TF32" : "own, of three in TF32";
+  if (chosen.device == "cuda") return chosen.tf32 ? "cuBLAS, in TF32" : "own";
   return "own, in vectors of " + std::to_string(8 * vector_bytes) + " bits";
 }
 
