@@ -26,16 +26,17 @@ namespace {
 void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   if (wanted == std::vector<std::string>{"all"}) return;
   std::vector<Modality> chosen;
-  std::vector<std::string> names;
-  for (const auto& m : data.modalities) {
+  std::vector<std::string> left = wanted, names;
+  for (auto& m : data.modalities) {
     names.push_back(m.name);
-    if (std::count(wanted.begin(), wanted.end(), m.name)) chosen.push_back(m);
+    const auto at = std::find(left.begin(), left.end(), m.name);
+    if (at == left.end()) continue;
+    left.erase(at);
+    chosen.push_back(std::move(m));
   }
-  if (wanted != std::vector<std::string>{"none"})
-    for (const auto& name : wanted)
-      if (!std::count(names.begin(), names.end(), name))
-        throw Error("--modalities names " + in_quotes(name) + ": expected all, none or some of " +
-                    (names.empty() ? "none (the data set has no features)" : join(names, ",")));
+  if (!left.empty() && wanted != std::vector<std::string>{"none"})
+    throw Error("--modalities names " + in_quotes(left[0]) + ": expected all, none or some of " +
+                (names.empty() ? "none (the data set has no features)" : join(names, ",")));
   data.modalities = std::move(chosen);
 }
 
@@ -85,18 +86,6 @@ fs::path default_run_folder(const TrainOptions& options) {
                                  "-");
 }
 
-/// Prints figures, and what cannot be had for want of a split.
-void print_figures(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
-                   const ModelKind& model) {
-  const auto missing = std::stable_partition(
-      rows.begin(), rows.end(), [](const auto& row) { return row.second.n_users > 0; });
-  const std::vector<std::pair<std::string, Metrics>> none(missing, rows.end());
-  rows.erase(missing, rows.end());
-  print_results(rows, data, model);
-  for (const auto& row : none)
-    std::printf("%-34s none, the data have no such split\n", row.first.c_str());
-}
-
 /// Throws if standard output could not be flushed; `also` is appended.
 void flush_output(const std::string& also = "") {
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
@@ -132,7 +121,7 @@ TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const Trai
 void report(const TrainOptions& options, const Dataset& data, const TrainResult& result,
             const Ops<float>& ops) {
   print_end(result, options.settings, ops);
-  print_figures({{"validation", result.valid},
+  print_results({{"validation", result.valid},
                  {"test", result.test},
                  {"by popularity, test", result.by_popularity}},
                 data, *options.model);
@@ -316,7 +305,7 @@ void run(const EvalOptions& options) {
   if (options.each_user)
     print_users(tested.of_each_user(lists.host()));
   else
-    print_figures({{"validation", valid}, {"test", test}}, data, *past.options.model);
+    print_results({{"validation", valid}, {"test", test}}, data, *past.options.model);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());
   std::FILE* const to = options.each_user ? stderr : stdout;
   if (past.checksum != checksum(x)) {

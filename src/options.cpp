@@ -139,6 +139,20 @@ CLI::Option* add_folder(CLI::App& app, const std::string& name, std::filesystem:
       ->option_text(name[0] == '-' ? "DIR" : " ");
 }
 
+CLI::Option* add_name(CLI::App& app, std::string& name, const std::string& words) {
+  const auto take = [&name](const std::string& text) {
+    check_name(text);
+    name = text;
+  };
+  return app.add_option_function<std::string>("NAME", take, words)->option_text(" ");
+}
+
+void add_list(CLI::App& app, const std::string& name, const std::string& form,
+              const std::string& words,
+              const std::function<void(const std::vector<std::string>&)>& take) {
+  app.add_option_function(name, take, words)->option_text(form);
+}
+
 void add_device(CLI::App& app, DeviceChoice& choice) {
   std::vector<std::string> devices = {"auto", "cpu", "cuda"};
   std::string words = "where to compute; auto: on the GPU when one works";
@@ -156,8 +170,7 @@ void add_train(CLI::App& app, TrainOptions& options) {
   const ModelKind& model = *options.model;
   std::vector<std::string> models;
   for (const ModelKind& kind : all_models()) models.push_back(kind.name);
-  app.add_option("NAME", options.name, "name of the data set, a folder in the data folder")
-      ->option_text(" ");
+  add_name(app, options.name, "name of the data set, a folder in the data folder");
   add(app, {"model", word_of(models), models[0], "which model to train"},
       [](const std::string&) {});  // named_model has read it
   add_folder(app, "--data", options.data, "the data folder [data]");
@@ -184,8 +197,10 @@ void add_train(CLI::App& app, TrainOptions& options) {
       })->group(group);
 }
 
-void add_sweep(CLI::App& app, SweepOptions& options) {
-  app.add_option("NAME", options.name, "name of the data set")->option_text(" ")->required();
+void add_sweep(CLI::App& bm3, SweepOptions& options) {
+  CLI::App& app = *bm3.add_subcommand(
+      "sweep", "Train with every combination of several values, and compare");
+  add_name(app, options.name, "name of the data set")->required();
   add_folder(app, "--data", options.data, "the data folder [data]");
   add_folder(app, "--out", options.out, "folder for the runs' folders [runs/NAME-sweep]");
   app.add_flag("--dry-run", options.dry_run, "print the runs' command lines, and run nothing");
@@ -197,9 +212,10 @@ void add_sweep(CLI::App& app, SweepOptions& options) {
       "again: after an interruption the same line goes on.");
 }
 
-void add_synth(CLI::App& app, SynthOptions& options) {
+void add_synth(CLI::App& bm3, SynthOptions& options) {
+  CLI::App& app = *bm3.add_subcommand("synth", "Write a synthetic data set");
   SyntheticSpec& spec = options.spec;
-  app.add_option("NAME", options.name, "name of the new data set")->option_text(" ")->required();
+  add_name(app, options.name, "name of the new data set")->required();
   add_folder(app, "--data", options.data, "the data folder [data]");
   add(app, {"users", whole_from_to(1, most_rows), shortest(spec.n_users), "users"},
       to(spec.n_users));
@@ -210,33 +226,30 @@ void add_synth(CLI::App& app, SynthOptions& options) {
   std::string fallback;
   for (const auto& m : spec.modalities)
     fallback += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
-  app.add_option_function<std::vector<std::string>>(
-         "--modality", [&](const auto& texts) { spec.modalities = parse_modalities(texts); },
-         "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
-             "]")
-      ->option_text("NAME:DIM:NOISE ...");
+  add_list(app, "--modality", "NAME:DIM:NOISE ...",
+           "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
+               "]",
+           [&](const auto& texts) { spec.modalities = parse_modalities(texts); });
   add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed),
             "seed of every random number"}, to(spec.seed));
 }
 
-void add_import(CLI::App& app, ImportOptions& options) {
+void add_import(CLI::App& bm3, ImportOptions& options) {
+  CLI::App& app = *bm3.add_subcommand("import", "Make a data set of ratings and features");
   ImportSpec& spec = options.spec;
-  const auto add_list = [&](const char* name, const auto& take, const char* words,
-                            const char* form) {
-    app.add_option_function<std::vector<std::string>>(name, take, words)->option_text(form);
-  };
-  app.add_option("NAME", options.name, "name of the new data set")->option_text(" ")->required();
+  add_name(app, options.name, "name of the new data set")->required();
   add_folder(app, "--data", options.data, "the data folder [data]");
-  app.add_option_function<std::string>(
-         "--ratings", [&](const std::string& text) { spec.ratings = text; },
-         "who took what: CSV, TSV or JSON lines, or any of them as .gz [required]")
+  app.add_option("--ratings", spec.ratings,
+                 "who took what: CSV, TSV or JSON lines, or any of them as .gz [required]")
       ->option_text("FILE")->required();
-  add_list("--columns", [&](const auto& texts) { spec.columns = parse_columns(texts); },
+  add_list(app, "--columns", "user=C item=C time=C",
            "names of the columns or keys, or numbers from 1 where the file has no line of names "
-           "[usual names, or Amazon's order]", "user=C item=C time=C");
-  add_list("--features", [&](const auto& texts) { spec.features = parse_features(texts); },
+           "[usual names, or Amazon's order]",
+           [&](const auto& texts) { spec.columns = parse_columns(texts); });
+  add_list(app, "--features", "NAME=FILE ...",
            "features by original id: McAuley's .b, CSV or TSV of an id and numbers (these also as "
-           ".gz), or FILE.npy,IDS with a file of the rows' ids [none]", "NAME=FILE ...");
+           ".gz), or FILE.npy,IDS with a file of the rows' ids [none]",
+           [&](const auto& texts) { spec.features = parse_features(texts); });
   add(app, {"core", whole_from_to(1, most_rows), shortest(spec.core),
             "least interactions of a user and of an item"}, to(spec.core));
   add(app, {"split", word_of({"random", "time"}), "random",
@@ -244,6 +257,27 @@ void add_import(CLI::App& app, ImportOptions& options) {
       [&](const std::string& text) { spec.by_time = text == "time"; });
   add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed), "seed of a random split"},
       to(spec.seed));
+}
+
+void add_recommend(CLI::App& bm3, RecommendOptions& options) {
+  CLI::App& app = *bm3.add_subcommand("recommend", "Print a user's best items by a run's lists");
+  add_folder(app, "RUN", options.run, "folder that a training run left")->required();
+  app.add_option("--user", options.user,
+                 "the user's number, or original id where the data has maps [required]")
+      ->option_text("ID")->required();
+  add(app, {"k", whole_from_to(1, longest_list), "10", "how many items"}, to(options.k));
+}
+
+void add_eval(CLI::App& bm3, EvalOptions& options) {
+  CLI::App& app =
+      *bm3.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
+  add_folder(app, "RUN", options.run, "folder that a training run left")->required();
+  add_folder(app, "--data", options.data,
+             "the data folder, or a data set with other interactions of the run's users and items "
+             "[where the run found it]");
+  add_device(app, options.device);
+  app.add_flag("--each-user", options.each_user,
+               "print every test metric of each user instead of the table [off]");
 }
 
 // ------------------------------------------------------------------------------------ checks
@@ -279,30 +313,12 @@ Command parse_command_line(int argc, const char* const* argv) {
   EvalOptions eval;
   SweepOptions sweep;
   add_train(app, train);
-  auto& of_sweep = *app.add_subcommand(
-      "sweep", "Train with every combination of several values, and compare");
-  add_sweep(of_sweep, sweep);
+  add_sweep(app, sweep);
   app.set_version_flag("--version", "bm3 " BM3_VERSION, "Print the version and exit");
-  auto& of_synth = *app.add_subcommand("synth", "Write a synthetic data set");
-  auto& of_import = *app.add_subcommand("import", "Make a data set of ratings and features");
-  auto& of_recommend =
-      *app.add_subcommand("recommend", "Print a user's best items by a run's lists");
-  auto& of_eval = *app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
-  add_synth(of_synth, synth);
-  add_import(of_import, import);
-  add_folder(of_recommend, "RUN", recommend.run, "folder that a training run left")->required();
-  of_recommend.add_option("--user", recommend.user,
-                          "the user's number, or original id where the data has maps [required]")
-      ->option_text("ID")->required();
-  add(of_recommend, {"k", whole_from_to(1, longest_list), "10", "how many items"},
-      to(recommend.k));
-  add_folder(of_eval, "RUN", eval.run, "folder that a training run left")->required();
-  add_folder(of_eval, "--data", eval.data,
-             "the data folder, or a data set with other interactions of the run's users and items "
-             "[where the run found it]");
-  add_device(of_eval, eval.device);
-  of_eval.add_flag("--each-user", eval.each_user,
-                   "print every test metric of each user instead of the table [off]");
+  add_synth(app, synth);
+  add_import(app, import);
+  add_recommend(app, recommend);
+  add_eval(app, eval);
   // After the commands, which would copy it.
   app.footer("\nbm3 --model NAME --help lists another model's settings, bm3 COMMAND --help a "
              "command's options.");
@@ -310,24 +326,20 @@ Command parse_command_line(int argc, const char* const* argv) {
   const std::string help = parse_words(app, argc, argv);
   if (!help.empty()) return Help{help};
   for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
-  if (of_sweep) {
-    check_name(sweep.name);
-    sweep.words = of_sweep.remaining();
-    if (sweep.out.empty()) sweep.out = "runs/" + sweep.name + "-sweep";
-    return sweep;
-  }
-  if (of_recommend) return recommend;
-  if (of_eval) return eval;
-  train.resume = !of_synth && !of_import && app.count("--resume") > 0;
+  sweep.words = app.get_subcommand("sweep")->remaining();
+  if (sweep.out.empty()) sweep.out = "runs/" + sweep.name + "-sweep";
+  if (app.got_subcommand("sweep")) return sweep;
+  if (app.got_subcommand("synth")) return synth;
+  if (app.got_subcommand("import")) return import;
+  if (app.got_subcommand("recommend")) return recommend;
+  if (app.got_subcommand("eval")) return eval;
+  train.resume = app.count("--resume") > 0;
   if (train.resume) {
     check_resume(app);
     return train;
   }
-  if (!of_synth && !of_import && train.name.empty())
+  if (train.name.empty())
     throw Error("no data set: expected its NAME, as in `bm3 " + example_of(train.data) + "`");
-  check_name(of_synth ? synth.name : of_import ? import.name : train.name);
-  if (of_synth) return synth;
-  if (of_import) return import;
   check_distinct("--modalities", train.modalities);
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;

@@ -198,11 +198,14 @@ void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Data
                    const ModelKind& model) {
   if (const Published* p = published_figures(data, model))
     rows.push_back({"the paper's " + model.name + ", test",
-                    {{0, p->recall10, p->recall20}, {0, p->ndcg10, p->ndcg20}}});
+                    {{0, p->recall10, p->recall20}, {0, p->ndcg10, p->ndcg20}, {}, {}, 1}});
   std::printf("%-34s %7s %7s %7s %7s\n", data.name.c_str(), "R@10", "R@20", "N@10", "N@20");
   for (const auto& [words, m] : rows)
-    std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), m.recall[at10], m.recall[at20],
-                m.ndcg[at10], m.ndcg[at20]);
+    if (m.n_users > 0)
+      std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), m.recall[at10],
+                  m.recall[at20], m.ndcg[at10], m.ndcg[at20]);
+    else
+      std::printf("%-34s none, the data have no such split\n", words.c_str());
   if (data.synthetic) print_made_up(stdout, data.name);
 }
 

@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* feature_ending = "_feat.npy";
+constexpr const char *user_map = "user_ids.tsv", *item_map = "item_ids.tsv";
 constexpr const char* mark_name = "MADE_UP.txt";  // the file that tells made-up data from real data
 
 Modality open_modality(const fs::path& path, const std::string& name, int64_t n_items) {
@@ -43,8 +44,8 @@ void load_ids(Dataset& data, const fs::path& folder) {
     return fs::exists(folder / ours) || !fs::exists(folder / mmrec) ? folder / ours
                                                                     : folder / mmrec;
   };
-  const fs::path users = path_of("user_ids.tsv", "u_id_mapping.csv"),
-                 items = path_of("item_ids.tsv", "i_id_mapping.csv");
+  const fs::path users = path_of(user_map, "u_id_mapping.csv"),
+                 items = path_of(item_map, "i_id_mapping.csv");
   if (!fs::exists(users) && !fs::exists(items)) return;
   data.user_ids = read_id_map(users, data.interactions.n_users);
   data.item_ids = read_id_map(items, data.interactions.n_items);
@@ -118,11 +119,18 @@ Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name) {
 
 void write_dataset(const SyntheticSpec& spec, const std::string& name, const fs::path& folder) {
   PartFolder{folder / name};  // a trial: what could not be written need not be made
-  const Dataset data = synthetic_dataset(spec, name);
-  PartFolder part(folder / name);
-  part.append(mark_name, mark_text(spec, name));
-  part.append(name + ".inter", inter_text(data.interactions));
-  for (const auto& m : data.modalities) write_features(part, m, spec.n_items);
+  write_dataset(synthetic_dataset(spec, name), folder, mark_text(spec, name));
+}
+
+void write_dataset(const Dataset& data, const fs::path& folder, const std::string& mark) {
+  PartFolder part(folder / data.name);
+  if (!mark.empty()) part.append(mark_name, mark);
+  part.append(data.name + ".inter", inter_text(data.interactions));
+  for (const auto& m : data.modalities) write_features(part, m, data.interactions.n_items);
+  if (!data.user_ids.empty()) {
+    part.append(user_map, id_map_text("user_id", "userID", data.user_ids));
+    part.append(item_map, id_map_text("item_id", "itemID", data.item_ids));
+  }
   part.rename_to_target();
 }
 

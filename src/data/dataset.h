@@ -43,9 +43,12 @@ Dataset load_dataset(const std::filesystem::path& folder, const std::string& nam
 /// Makes the data set that `spec` describes in memory.
 Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name);
 
-/// Writes the same to the new or empty folder/name in the layout that `load_dataset` reads, with a
-/// mark that says that it is made up. Throws when it cannot be written; then, and when interrupted,
-/// no part of it is left.
+/// Writes a data set to the new or empty folder/NAME in the layout that `load_dataset` reads, with
+/// maps of original ids if it has them; `mark`, if any, says that it is made up. Throws when it
+/// cannot be written; then, and when interrupted, no part of it is left.
+void write_dataset(const Dataset& data, const std::filesystem::path& folder,
+                   const std::string& mark = "");
+/// Writes what `synthetic_dataset` makes.
 void write_dataset(const SyntheticSpec& spec, const std::string& name,
                    const std::filesystem::path& folder);
 

@@ -22,7 +22,7 @@ int32_t Ids::find(std::string_view text) const {
 }
 
 std::string id_map_text(const std::string& title, const std::string& number_title,
-                        const std::vector<std::string_view>& ids) {
+                        const std::vector<std::string>& ids) {
   std::string text = title + '\t' + number_title + '\n';
   for (size_t k = 0; k < ids.size(); ++k)
     text += tsv_field(ids[k]) + '\t' + std::to_string(k) + '\n';

@@ -31,7 +31,7 @@ class Ids {
 
 /// Returns the text of a map of ids: a header of the two titles, and a line for each id.
 std::string id_map_text(const std::string& title, const std::string& number_title,
-                        const std::vector<std::string_view>& ids);
+                        const std::vector<std::string>& ids);
 
 /// Reads a map: a header, and records of an original id and its number, separated as
 /// `RecordReader` says. Returns the ids of the numbers 0 .. n - 1; others are ignored. Throws where

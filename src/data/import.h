@@ -26,13 +26,6 @@ using Round = std::function<void(size_t users, size_t items, size_t left)>;
 /// had fewer when it began.
 void keep_core(Ratings& ratings, int64_t core, const Round& tell);
 
-/// Splits 8:1:1 by user: of a user's n ratings, in the order of their times (of the file where they
-/// are equal) or in one drawn from the seed, the last n / 5 (rounded down) are held out, half of
-/// them (rounded down) for validation and then the rest for test; one each where n < 10, none where
-/// n < 3. Within a part, the order of the file stays.
-Interactions split_ratings(const std::vector<Rating>& rows, int64_t n_users, int64_t n_items,
-                           bool by_time, uint64_t seed);
-
 /// Reads what `spec` names and writes the new or empty folder/name in the layout that
 /// `load_dataset` reads, with maps of the original ids; users and items are numbered in the order
 /// in which they come. Passes `tell` a line for each thing done. Throws as the readers do, where no

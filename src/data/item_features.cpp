@@ -111,10 +111,6 @@ void read_records(const fs::path& path, Rows& rows) {
       throw Error(records.where() + ": expected an id and numbers between commas or tabs");
     if (first) rows.set_dim(fields.size() - 1);
     if (first && !read_number(fields[1], ignored)) continue;
-    if (fields.size() != rows.dim() + 1)
-      throw Error(records.where() + ": has " + std::to_string(fields.size()) +
-                  " fields: expected " + std::to_string(rows.dim() + 1) +
-                  ", as in the first line");
     float* const row = rows.row(fields[0]);
     for (size_t c = 0; row && c < rows.dim(); ++c)
       if (!read_number(fields[c + 1], row[c]))

@@ -66,15 +66,16 @@ bool RecordReader::next(Fields& fields) {
     record_.clear();
     if (!lines_.append(record_)) return false;
   } while (record_.empty() || record_ == "\r");
-  if (separator_ != 0) {
-    divide(fields);
-    return true;
-  }
+  const bool first = count_ == 0;
   for (const char c : {'\t', ',', ';'}) {
-    separator_ = c;
+    if (first) separator_ = c;
     divide(fields);
-    if (fields.size() > 1) break;
+    if (!first || fields.size() > 1) break;
   }
+  if (first) count_ = fields.size();
+  if (fields.size() != count_)
+    throw Error(where() + ": has " + std::to_string(fields.size()) + " fields: expected " +
+                std::to_string(count_) + ", as in the first line");
   return true;
 }
 

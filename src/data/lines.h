@@ -54,7 +54,7 @@ class RecordReader {
   RecordReader(const std::filesystem::path& path, const std::string& expected)
       : lines_(path, expected) {}
   /// fields = the next record's, valid until the next call; false at the end. Throws where
-  /// quotation marks do not close.
+  /// quotation marks do not close, and where there are more or fewer fields than in the first.
   bool next(Fields& fields);
   /// Returns "FILE:LINE" of the last record's last line.
   std::string where() const { return lines_.where(); }
@@ -66,6 +66,7 @@ class RecordReader {
   LineReader lines_;
   std::string record_, unquoted_;  // a record's lines; its fields where some are quoted
   char separator_ = 0;
+  size_t count_ = 0;  // of the fields
 };
 
 /// Returns `text` as a field between tabs: in quotation marks where it could not be read else.

@@ -47,23 +47,18 @@ std::string list_of_names(const Words& names) { return in_quotes(join(names, " "
 
 /// Finds the role's column by its name; nowhere where nobody named it and there is no usual one.
 size_t place_by_name(const Role& role, const Words& names, const std::string& where) {
-  const auto is = [&](const std::string& wanted, bool usual) {
-    return [&wanted, usual](const std::string& name) {
-      return usual ? plain(bare(name)) == wanted : name == wanted || bare(name) == wanted;
+  const bool given = !role.wanted.empty();
+  for (const auto& wanted : given ? Words{role.wanted} : role.usual) {
+    const auto is_it = [&](const std::string& name) {
+      return given ? name == wanted || bare(name) == wanted : plain(bare(name)) == wanted;
     };
-  };
-  const auto begin = names.begin(), end = names.end();
-  if (!role.wanted.empty()) {
-    const auto n = std::count_if(begin, end, is(role.wanted, false));
-    if (n != 1)
+    const auto n = std::count_if(names.begin(), names.end(), is_it);
+    if (given && n != 1)
       throw Error(where + (n ? ": several columns are" : ": no column is") + " named " +
-                  in_quotes(role.wanted) + " in " + list_of_names(names) +
-                  ": expected one with the " + role.title + "s");
-    return static_cast<size_t>(std::find_if(begin, end, is(role.wanted, false)) - begin);
-  }
-  for (const auto& usual : role.usual) {
-    const auto at = std::find_if(begin, end, is(usual, true));
-    if (at != end) return static_cast<size_t>(at - begin);
+                  in_quotes(wanted) + " in " + list_of_names(names) + ": expected one with the " +
+                  role.title + "s");
+    const auto at = std::find_if(names.begin(), names.end(), is_it);
+    if (n > 0) return static_cast<size_t>(at - names.begin());
   }
   return nowhere;
 }
@@ -135,18 +130,13 @@ void add(Ratings& ratings, const Fields& fields, const std::function<std::string
 void read_records(RecordReader& records, const Roles& roles, Ratings& ratings) {
   Fields fields, chosen(roles.size());
   if (!records.next(fields)) return;
-  const size_t count = fields.size();
   bool has_names = false;
   const Places places =
       find_places(roles, {fields.begin(), fields.end()}, records.where(), has_names);
-  if (has_names && !records.next(fields)) return;
-  do {
-    if (fields.size() != count)
-      throw Error(records.where() + ": has " + std::to_string(fields.size()) +
-                  " fields: expected " + std::to_string(count) + ", as in the first line");
+  for (bool rating = !has_names || records.next(fields); rating; rating = records.next(fields)) {
     for (size_t k = 0; k < roles.size(); ++k) chosen[k] = fields[places[k]];
     add(ratings, chosen, [&] { return records.where(); });
-  } while (records.next(fields));
+  }
 }
 
 /// Returns a value as text: empty where there is none.

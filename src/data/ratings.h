@@ -25,8 +25,8 @@ struct Ratings {
 /// columns are those named userID, itemID, timestamp, reviewerID, asin, unixReviewTime or nearly so
 /// (and RecBole's, as user_id:token); or the file is Amazon's, without names: user, item, rating,
 /// time. Times are read where `with_time`.
-/// Throws, with the line: columns that are not there; a record with more or fewer fields than the
-/// first; what is no JSON object; a time that is no number. Throws for a file without ratings.
+/// Throws, with the line: columns that are not there; what is no JSON object; a time that is no
+/// number. Throws as RecordReader does, and for a file without ratings.
 Ratings read_ratings(const std::filesystem::path& path, const RatingColumns& columns,
                      bool with_time);
 
