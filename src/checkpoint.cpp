@@ -74,19 +74,18 @@ std::string difference(const Json& found, const Json& expected) {
 
 void write_checkpoint(const fs::path& path, const Json& about, const Position& position,
                       Device& device, const std::vector<SavedArray>& arrays) {
-  WholeFile file(path);
-  const std::string text = header_text(about, position, arrays);
-  const uint64_t length = text.size();
-  file.write(&length, sizeof length);
-  file.write(text.data(), text.size());
-  std::vector<char> bytes(piece);
-  for (const SavedArray& array : arrays)
-    for (size_t at = 0; at < array.bytes; at += piece) {
-      const size_t n = std::min(piece, array.bytes - at);
-      device.download(bytes.data(), static_cast<const char*>(array.at) + at, n);
-      file.write(bytes.data(), n);
-    }
-  file.finish();
+  write_whole(path, [&](std::ostream& file) {
+    const std::string text = header_text(about, position, arrays);
+    const uint64_t length = text.size();
+    file.write(reinterpret_cast<const char*>(&length), sizeof length) << text;
+    std::vector<char> bytes(piece);
+    for (const SavedArray& array : arrays)
+      for (size_t at = 0; at < array.bytes; at += piece) {
+        const size_t n = std::min(piece, array.bytes - at);
+        device.download(bytes.data(), static_cast<const char*>(array.at) + at, n);
+        file.write(bytes.data(), static_cast<std::streamsize>(n));
+      }
+  });
 }
 
 Checkpoint::Checkpoint(const fs::path& path)

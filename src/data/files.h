@@ -1,8 +1,8 @@
 #pragma once
 // Files to read; files and folders that appear under their name whole or not at all.
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -17,23 +17,11 @@ std::filesystem::path absolute_path(const std::filesystem::path& path);
 /// cannot be opened; `expected` ends the message.
 std::ifstream open_file(const std::filesystem::path& path, const std::string& expected);
 
-/// A file that takes its name when it is whole and on the disk; until then PATH.part, which is
-/// removed with this object. Everything throws where it fails.
-class WholeFile {
- public:
-  explicit WholeFile(const std::filesystem::path& path);
-  WholeFile(const WholeFile&) = delete;
-  WholeFile& operator=(const WholeFile&) = delete;
-  ~WholeFile();
-  void write(const void* bytes, size_t n);
-  void finish();
-
- private:
-  void check(bool right) const;
-  std::filesystem::path path_;
-  std::string part_;
-  std::FILE* file_;
-};
+/// Writes a file by `fill`. It takes its name when it is whole and on the disk; until then it is
+/// PATH.part, which goes where something fails. Throws when it cannot be written, and as `fill`
+/// does.
+void write_whole(const std::filesystem::path& path,
+                 const std::function<void(std::ostream&)>& fill);
 
 /// A folder beside `target`, which is filled and then takes its name, or is removed with this
 /// object. SIGINT, SIGTERM and SIGHUP wait as long. One at a time.
