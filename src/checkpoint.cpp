@@ -116,7 +116,7 @@ void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
     if (offsets.at(0) != begin || end < begin)
       throw Error(path_ + " is damaged: expected " + in_quotes(name) + " to begin at byte " +
                   std::to_string(begin) + " of the arrays");
-    entries_.push_back({name, entry.at("dtype"), shape.at(0), shape.at(1), end - begin});
+    entries_.push_back({name, entry.at("dtype"), shape.at(0), shape.at(1), end - begin, nullptr});
   }
   if (end != data_bytes)
     throw Error(path_ + " has " + std::to_string(data_bytes) + " bytes of arrays: expected " +
@@ -124,7 +124,7 @@ void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
 }
 
 void Checkpoint::load(Device& device, const std::vector<SavedArray>& arrays) {
-  const auto words = [](const auto& x) {
+  const auto words = [](const SavedArray& x) {
     return x.name + " " + x.type + " " + std::to_string(x.rows) + " x " + std::to_string(x.cols);
   };
   std::vector<char> bytes(piece);

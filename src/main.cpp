@@ -145,6 +145,7 @@ void run(TrainOptions options) {
   check_run_folder(options.out, options.resume);
   const auto ops = choose_ops(options.device);
   const TrainResult result = train_until_stopped(*ops, data, options);
+  const int signal = Interruption::signal();
   if (result.best_epoch > 0) report(options, data, result, *ops);
   if (result.ended == interrupted)
     std::fprintf(stderr, "interrupted in epoch %zu; to go on: bm3 --resume %s\n",
@@ -154,7 +155,7 @@ void run(TrainOptions options) {
   flush_output(" The results are in " + options.out.string());
   if (result.ended != interrupted && result.ended != complete)
     throw Error(result.ended + "; the results are of the best epoch before it");
-  if (Interruption::signal() != 0) std::raise(Interruption::signal());
+  if (signal != 0) std::raise(signal);
 }
 
 void run(const SweepOptions& options) { run_sweep(options, find_dataset); }
@@ -201,17 +202,6 @@ void run(const RecommendOptions& options) {
   }
 }
 
-/// Reads the data that a run was trained on, where they are now.
-Dataset own_data(const Run& past) {
-  const auto& [name, folder] = std::tie(past.options.name, past.options.data);
-  Dataset data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name)
-                                : find_dataset(past.options);
-  if (checksum(data.interactions) != past.checksum)
-    throw Error((folder / name).string() + " is not the data that the run was trained on: expected "
-                "it as it was, or --data");
-  return data;
-}
-
 /// Throws where a number below both sizes has two ids, of those that are known.
 void check_ids(const std::vector<std::string>& ids, const std::vector<std::string>& of_run,
                const std::string& what) {
@@ -222,21 +212,29 @@ void check_ids(const std::vector<std::string>& ids, const std::vector<std::strin
                   ": expected the same users and items by the same numbers");
 }
 
-/// Reads the data set that the folder holds under the run's name or is itself: the run's data, or
-/// other interactions of the same users and items.
-Dataset given_data(const Run& past, const fs::path& folder) {
-  const fs::path own = absolute_path(folder), other = own / own.filename();
-  const std::string& name = past.options.name;
+/// Reads the data that a run was trained on, where they are now; or the data set that a folder
+/// holds under their name or is itself: of the same users and items.
+Dataset data_of(const Run& past, const fs::path& given) {
+  const auto& [name, folder] = std::tie(past.options.name, past.options.data);
   const uint64_t seed = past.options.settings.whole("split-seed");
-  const bool holds = fs::exists(own / name);
-  if (!holds && !fs::exists(other.string() + ".inter"))
-    throw Error("no data set " + (folder / name).string() + ": expected --data to hold it, or "
-                "to be the folder of another");
-  Dataset data = holds ? load_dataset(folder, name, seed)
-                       : load_dataset(own.parent_path(), own.filename().string(), seed);
+  const fs::path own = given.empty() ? given : absolute_path(given),
+                 other = own / own.filename();
+  Dataset data;
+  if (given.empty())
+    data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name) : find_dataset(past.options);
+  else if (fs::exists(own / name))
+    data = load_dataset(given, name, seed);
+  else if (fs::exists(other.string() + ".inter"))
+    data = load_dataset(own.parent_path(), own.filename().string(), seed);
+  else
+    throw Error("no data set " + (given / name).string() + ": expected --data to hold it, or to "
+                "be the folder of another");
   Interactions& x = data.interactions;
+  if (given.empty() && checksum(x) != past.checksum)
+    throw Error((folder / name).string() + " is not the data that the run was trained on: expected "
+                "it as it was, or --data");
   if (x.n_users > past.n_users || x.n_items > past.n_items)
-    throw Error(folder.string() + " has " + std::to_string(x.n_users) + " users and " +
+    throw Error(given.string() + " has " + std::to_string(x.n_users) + " users and " +
                 std::to_string(x.n_items) + " items: expected those of the run, " +
                 std::to_string(past.n_users) + " and " + std::to_string(past.n_items));
   check_ids(data.user_ids, past.user_ids, "user");
@@ -287,7 +285,7 @@ double difference(const Metrics& now, const Metrics& past, const std::string& ti
 
 void run(const EvalOptions& options) {
   const Run past = read_run(options.run);
-  const Dataset data = options.data.empty() ? own_data(past) : given_data(past, options.data);
+  const Dataset data = data_of(past, options.data);
   DeviceChoice device = options.device;
   if (device.device == "run") {
     device.device = past.options.device.device == "cuda" ? "auto" : "cpu";

@@ -56,17 +56,13 @@ void parse_pairs(const std::string& option, const std::vector<std::string>& text
 
 /// --columns user=NAME ..
 RatingColumns parse_columns(const std::vector<std::string>& texts) {
-  RatingColumns columns;
+  std::map<std::string, std::string> columns;
   parse_pairs("--columns", texts, "user=COLUMN, item=COLUMN or time=COLUMN",
               [&](const std::string& name, const std::string& value) {
-                std::string* const column = name == "user"   ? &columns.user
-                                            : name == "item" ? &columns.item
-                                            : name == "time" ? &columns.time
-                                                             : nullptr;
-                if (column) *column = value;
-                return column != nullptr;
+                columns[name] = value;
+                return name == "user" || name == "item" || name == "time";
               });
-  return columns;
+  return {columns["user"], columns["item"], columns["time"]};
 }
 
 /// --features NAME=FILE .., FILE an .npy with a file of ids after a comma, or any other

@@ -8,13 +8,9 @@
 #include <csignal>
 #include <cstdio>
 
-#include "interrupt.h"
-
 namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
-
-volatile std::sig_atomic_t interrupt = 0;  // the signal that came, 0 for none
 
 /// Waits until what is written to a file or a folder is on the disk; false where that fails.
 bool reaches_disk(const fs::path& path) {
@@ -65,12 +61,7 @@ void write_whole(const fs::path& path, const std::function<void(std::ostream&)>&
   reaches_disk(path.parent_path());  // whether the name lasts is the system's affair
 }
 
-PartFolder::PartFolder() {
-  handle_signals([](int signal) { interrupt = signal; });
-}
-
-PartFolder::PartFolder(const fs::path& target) : PartFolder() {  // an Error now runs the destructor
-  target_ = absolute_path(target);
+PartFolder::PartFolder(const fs::path& target) : target_(absolute_path(target)) {
   if (rmdir(target_.c_str()) == 0)
     mkdir(target_.c_str(), 0777);  // a mount point would not have gone
   else if (errno != ENOENT)
@@ -88,12 +79,11 @@ PartFolder::PartFolder(const fs::path& target) : PartFolder() {  // an Error now
 PartFolder::~PartFolder() {
   std::error_code ignored;
   if (!path_.empty()) fs::remove_all(path_, ignored);
-  handle_signals(SIG_DFL);
-  if (interrupt) std::raise(interrupt);
+  if (Interruption::signal()) std::raise(Interruption::signal());  // the second one: it ends us
 }
 
 void PartFolder::append(const std::string& name, std::string_view bytes) const {
-  if (interrupt) throw Error("interrupted");  // the destructor raises the signal
+  if (Interruption::signal()) throw Error("interrupted");  // the destructor raises the signal
   std::ofstream file(path_ / name, std::ios::binary | std::ios::app);
   file << bytes;
   file.close();

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "error.h"
+#include "interrupt.h"
 
 namespace bm3 {
 
@@ -24,7 +25,7 @@ void write_whole(const std::filesystem::path& path,
                  const std::function<void(std::ostream&)>& fill);
 
 /// A folder beside `target`, which is filled and then takes its name, or is removed with this
-/// object. SIGINT, SIGTERM and SIGHUP wait as long. One at a time.
+/// object, which then raises the signal that has come meanwhile, if one has.
 class PartFolder {
  public:
   /// Makes the folder, and those above it. Throws when that fails, and unless `target` is free or
@@ -33,13 +34,13 @@ class PartFolder {
   PartFolder(const PartFolder&) = delete;
   PartFolder& operator=(const PartFolder&) = delete;
   ~PartFolder();
-  /// Appends to a file. Throws when that fails, or when one of the signals has come.
+  /// Appends to a file. Throws when that fails, or when a signal has come.
   void append(const std::string& name, std::string_view bytes) const;
   /// Throws when something has taken the name.
   void rename_to_target();
 
  private:
-  PartFolder();
+  Interruption noting_;
   std::filesystem::path target_, path_;
 };
 
