@@ -1,4 +1,4 @@
-#include "data/item_features.h"
+#include "data/import.h"
 
 #include <algorithm>
 #include <cmath>

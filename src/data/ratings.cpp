@@ -1,4 +1,4 @@
-#include "data/ratings.h"
+#include "data/import.h"
 
 #include <algorithm>
 #include <cmath>
