@@ -96,25 +96,25 @@ void run(const Help& help) { std::fputs(help.text.c_str(), stdout); }
 
 /// Trains, noting the signals that ask for an end.
 TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const TrainOptions& options) {
-  const auto print_start = [&](size_t n_parameters) {
+  EpochTable table(options.settings.whole("epochs"));
+  TrainHooks hooks;
+  hooks.on_ready = [&](size_t n_parameters) {
     check_threads(options.device);
     std::fprintf(stderr, "run          %s\n", options.out.c_str());
     print_data(data, *options.model);
     print_setup(options, n_parameters, ops);
   };
-  Survival survival;
-  survival.file = checkpoint_path(options.out);
-  survival.about = about_run(options, data);
-  survival.resume = options.resume;
-  survival.stop = [] { return Interruption::signal() != 0; };
-  survival.not_saved = [](const std::string& why) {
+  hooks.on_batch = print_progress;
+  hooks.on_epoch = [&](const Epoch& epoch) { table.print(epoch); };
+  hooks.file = checkpoint_path(options.out);
+  hooks.about = about_run(options, data);
+  hooks.resume = options.resume;
+  hooks.stop = [] { return Interruption::signal() != 0; };
+  hooks.not_saved = [](const std::string& why) {
     std::fprintf(stderr, "bm3: %s; the training goes on\n", one_line(why).c_str());
   };
   const Interruption noting;
-  EpochTable table(options.settings.whole("epochs"));
-  const auto print_epoch = [&](const Epoch& epoch) { table.print(epoch); };
-  return train(ops, data, *options.model, options.settings,
-               {print_start, print_progress, print_epoch}, survival);
+  return train(ops, data, *options.model, options.settings, hooks);
 }
 
 /// Prints a run's figures, and writes its folder: of the best epoch, or of the best so far.
