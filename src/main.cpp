@@ -173,17 +173,14 @@ void run(const ImportOptions& options) {
 
 /// Returns the number of a user: by original id, or by the number where the run has no such ids.
 size_t find_user(const Run& past, const std::string& user) {
-  const auto begin = past.user_ids.begin(), end = past.user_ids.end();
-  const auto at = std::find(begin, end, user);
-  if (at != end) return static_cast<size_t>(at - begin);
-  int64_t number = -1;
-  if (begin != end)
-    throw Error("--user is " + in_quotes(user) +
-                ": expected the original id of one of the run's users");
-  if (!parse(user, number) || number < 0 || number >= past.n_users)
-    throw Error("--user is " + in_quotes(user) + ": expected a number below " +
-                std::to_string(past.n_users));
-  return static_cast<size_t>(number);
+  const auto& ids = past.user_ids;
+  auto number = static_cast<size_t>(std::find(ids.begin(), ids.end(), user) - ids.begin());
+  if (ids.empty() ? parse(user, number) && number < static_cast<size_t>(past.n_users)
+                  : number < ids.size())
+    return number;
+  throw Error("--user is " + in_quotes(user) + ": expected " +
+              (ids.empty() ? "a number below " + std::to_string(past.n_users)
+                           : "the original id of one of the run's users"));
 }
 
 void run(const RecommendOptions& options) {

@@ -97,7 +97,7 @@ TEST(RatingsTest, RefuseAFile) {
        x + ":2: expected a JSON object, as in the first line"},
       {"{'user': 1}\n", {}, false, x + ":1: expected a JSON object, as in the first line"},
       {"{\"user\": 1}\n", {}, false,
-       x + ":1: no users and items among the keys 'user': expected --columns user=KEY item=KEY"},
+       x + ":1: no columns of users and items in 'user': expected --columns user=NAME item=NAME"},
       {"{\"user\": [1], \"item\": 2}\n", {}, false,
        x + ":1: 'user' is '[1]': expected text or a number"}};
   for (const auto& [text, columns, with_time, words] : cases) {
