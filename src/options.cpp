@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <limits>
+#include <map>
 
 #include "command_words.h"
 #include "data/dataset.h"
@@ -18,35 +19,14 @@ constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // user
 
 // ------------------------------------------------------------------------------------ values
 
-/// --modality NAME:DIM:NOISE ...
-std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& texts) {
-  std::vector<SyntheticModality> out;
-  std::vector<std::string> names;
-  for (const auto& text : texts) {
-    const auto parts = split(text, ':');
-    if (parts.size() != 3 || parts[0].empty() || parts[0].find('/') != std::string::npos)
-      throw Error("--modality is " + in_quotes(text) +
-                  ": expected NAME:DIM:NOISE, as in image:4096:3");
-    SyntheticModality& m = out.emplace_back();
-    m.name = parts[0];
-    check_modality_name(m.name);
-    check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[1]);
-    check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[2]);
-    parse(parts[1], m.dim);
-    parse(parts[2], m.noise);
-    names.push_back(m.name);
-  }
-  check_distinct("--modality", names);
-  return out;
-}
-
-/// NAME=VALUE ..: passes each pair to `take`; `form` says in the message what was expected.
-void parse_pairs(const std::string& option, const std::vector<std::string>& texts,
+/// NAME=VALUE .., or with another separator: passes each pair to `take`; `form` says in the message
+/// what was expected.
+void parse_pairs(const std::string& option, const std::vector<std::string>& texts, char separator,
                  const std::string& form,
                  const std::function<bool(const std::string&, const std::string&)>& take) {
   std::vector<std::string> names;
   for (const auto& text : texts) {
-    const size_t at = text.find('=');
+    const size_t at = text.find(separator);
     if (at == text.npos || at + 1 == text.size() || !take(text.substr(0, at), text.substr(at + 1)))
       throw Error(option + " is " + in_quotes(text) + ": expected " + form);
     names.push_back(text.substr(0, at));
@@ -54,10 +34,26 @@ void parse_pairs(const std::string& option, const std::vector<std::string>& text
   check_distinct(option, names);
 }
 
+/// --modality NAME:DIM:NOISE ..
+std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& texts) {
+  std::vector<SyntheticModality> out;
+  parse_pairs("--modality", texts, ':', "NAME:DIM:NOISE, as in image:4096:3",
+              [&](const std::string& name, const std::string& value) {
+                const auto parts = split(value, ':');
+                if (parts.size() != 2 || name.empty() || name.find('/') != name.npos) return false;
+                check_modality_name(name);
+                check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[0]);
+                check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[1]);
+                out.push_back({name, 0, 0});
+                return parse(parts[0], out.back().dim) && parse(parts[1], out.back().noise);
+              });
+  return out;
+}
+
 /// --columns user=NAME ..
 RatingColumns parse_columns(const std::vector<std::string>& texts) {
   std::map<std::string, std::string> columns;
-  parse_pairs("--columns", texts, "user=COLUMN, item=COLUMN or time=COLUMN",
+  parse_pairs("--columns", texts, '=', "user=COLUMN, item=COLUMN or time=COLUMN",
               [&](const std::string& name, const std::string& value) {
                 columns[name] = value;
                 return name == "user" || name == "item" || name == "time";
@@ -68,7 +64,8 @@ RatingColumns parse_columns(const std::vector<std::string>& texts) {
 /// --features NAME=FILE .., FILE an .npy with a file of ids after a comma, or any other
 std::vector<FeatureSource> parse_features(const std::vector<std::string>& texts) {
   std::vector<FeatureSource> sources;
-  parse_pairs("--features", texts, "NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids",
+  parse_pairs("--features", texts, '=',
+              "NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids",
               [&](const std::string& name, const std::string& value) {
                 const size_t end = value.find(".npy,"), npy_ending = 4;
                 const bool matrix = end != value.npos;
