@@ -34,7 +34,9 @@ void read_mcauley(const fs::path& path, const RowOf& row_of) {
   constexpr size_t id_size = 10, dim = 4096, size = id_size + dim * sizeof(float);
   GzipFile file(path, "features of images");
   std::string record(size, '\0');
-  for (size_t k = 0, n; (n = file.read(record.data(), size)) > 0; ++k) {
+  for (size_t k = 0; file.peek() != EOF; ++k) {
+    file.read(record.data(), size);
+    const auto n = static_cast<size_t>(file.gcount());
     const std::string where = path.string() + ": record " + std::to_string(k);
     if (n < size)
       throw Error(where + " has " + std::to_string(n) + " bytes: expected " +
