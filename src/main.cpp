@@ -326,7 +326,7 @@ extern "C" int bm3_main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond a limit of size then fails, with a message
   try {
     std::visit([](const auto& command) { bm3::run(command); },
-               bm3::parse_command_line(argc, argv));
+               bm3::parse_command_line({argv + 1, argv + argc}));
     bm3::flush_output();
     return 0;
   } catch (const std::bad_alloc&) {

@@ -80,12 +80,11 @@ std::vector<FeatureSource> parse_features(const std::vector<std::string>& texts)
 }
 
 /// Returns the model that --model names: it decides what other options there are.
-const ModelKind& named_model(int argc, const char* const* argv) {
+const ModelKind& named_model(const std::vector<std::string>& words) {
   const std::string option = "--model";
-  for (int k = 1; k < argc; ++k) {
-    const std::string word = argv[k];
-    if (word == option && k + 1 < argc) return model_kind(argv[k + 1]);
-    if (word.rfind(option + "=", 0) == 0) return model_kind(word.substr(option.size() + 1));
+  for (size_t k = 0; k < words.size(); ++k) {
+    if (words[k] == option && k + 1 < words.size()) return model_kind(words[k + 1]);
+    if (words[k].rfind(option + "=", 0) == 0) return model_kind(words[k].substr(option.size() + 1));
   }
   return all_models().front();
 }
@@ -292,13 +291,14 @@ void check_resume(const CLI::App& app) {
 
 }  // namespace
 
-Command parse_command_line(int argc, const char* const* argv) {
+Command parse_command_line(const std::vector<std::string>& words) {
   CLI::App app{
       "Trains a recommender on the data set NAME, and leaves a folder of results. Without\n"
       "data/baby, `bm3 baby` trains on a built-in stand-in; data/README.md says how to get the\n"
-      "real data."};
+      "real data.",
+      "bm3"};
   app.get_formatter()->column_width(44);
-  const ModelKind& model = named_model(argc, argv);
+  const ModelKind& model = named_model(words);
   TrainOptions train{"", "", "", {"all"}, &model, all_settings(model), {}};
   SynthOptions synth;
   ImportOptions import;
@@ -316,7 +316,7 @@ Command parse_command_line(int argc, const char* const* argv) {
   app.footer("\nbm3 --model NAME --help lists another model's settings, bm3 COMMAND --help a "
              "command's options.");
 
-  const std::string help = parse_words(app, argc, argv);
+  const std::string help = parse_words(app, words);
   if (!help.empty()) return Help{help};
   for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
   sweep.words = app.get_subcommand("sweep")->remaining();
