@@ -9,7 +9,7 @@ namespace bm3 {
 namespace fs = std::filesystem;
 
 // The members that a checkpoint's JSON has, by their names.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Metrics, n_users, recall, ndcg, precision, map)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Metrics, values, n_users)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loss, name, weight, value)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Epoch, number, losses, valid, train_seconds, valid_seconds,
                                    allocated_mib, process_mib, best)

@@ -58,10 +58,8 @@ Metrics Evaluator<T>::metrics(Matrix<const int32_t> item) {
   Metrics mean;
   mean.n_users = n_users();
   const std::vector<double> sums = sums_.host();
-  size_t at = 0;
-  for (const auto& metric : named_metrics)
-    for (double& value : mean.*metric.values)
-      value = sums[at++] / static_cast<double>(n_users());
+  for (size_t m = 0; m < n_metrics; ++m)
+    mean.values[m] = sums[m] / static_cast<double>(n_users());
   return mean;
 }
 

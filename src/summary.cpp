@@ -152,8 +152,8 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
       throw Error(folder.string() + " is of another run, " + other + ", or another --out");
     const Metrics test = metrics_of(config.at("test")), valid = metrics_of(config.at("valid"));
     if (test.n_users > 0)
-      out = {test.recall[at10], test.recall[at20], test.ndcg[at10], test.ndcg[at20]};
-    out[valid_recall20] = valid.n_users > 0 ? valid.recall[at20] : unknown;
+      out = {test.recall(at10), test.recall(at20), test.ndcg(at10), test.ndcg(at20)};
+    out[valid_recall20] = valid.n_users > 0 ? valid.recall(at20) : unknown;
     read_timing(folder / "timing.csv", config.at("device").at("name") == "cuda", out);
   });
   return finished ? std::optional(out) : std::nullopt;

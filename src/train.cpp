@@ -120,7 +120,7 @@ class Protocol {
     epoch.valid = valid_.metrics(items());
     epoch.valid_seconds = seconds_since(start);
     epoch.best = result().best_epoch == 0 || valid_.n_users() == 0 ||
-                 epoch.valid.recall[at20] > result().valid.recall[at20];
+                 epoch.valid.recall(at20) > result().valid.recall(at20);
     epoch.since_best = epoch.best ? 0 : epoch.number - result().best_epoch;
     if (!epoch.best) return;
     result().best_epoch = epoch.number;

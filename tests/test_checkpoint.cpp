@@ -197,7 +197,7 @@ TEST_F(Refused, Damaged) {
   EXPECT_EQ(resume(edited("\\\"epoch\\\":2", "\\\"epoch\\\":9")),
             "the checkpoint is of epoch 9, batch 4: expected at most 6, 16");
   EXPECT_EQ(resume(edited("\\\"width\\\":16", "\\\"width\\\":15")).find("X is of another"), 0U);
-  EXPECT_EQ(resume(edited("\\\"recall\\\"", "\\\"recale\\\"")).find("X is damaged"), 0U);
+  EXPECT_EQ(resume(edited("\\\"values\\\"", "\\\"valuas\\\"")).find("X is damaged"), 0U);
 }
 
 TEST_F(Refused, OfAnotherTraining) {

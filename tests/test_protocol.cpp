@@ -250,14 +250,14 @@ TEST(Protocol, TheBestEpochIsTheFirstWithTheLargestValidationRecallAt20) {
   EXPECT_EQ(out.result.best_epoch, 3u);
   const bool best[] = {true, true, true, false, false};
   for (size_t k = 0; k < 5; ++k) EXPECT_EQ(out.epochs[k].best, best[k]) << k + 1;
-  EXPECT_EQ(out.result.valid.recall[at20], 0.8);
-  EXPECT_EQ(out.result.valid.recall[at10], 0);
-  EXPECT_GT(out.epochs[1].valid.ndcg[at20], out.result.valid.ndcg[at20]);
+  EXPECT_EQ(out.result.valid.recall(at20), 0.8);
+  EXPECT_EQ(out.result.valid.recall(at10), 0);
+  EXPECT_GT(out.epochs[1].valid.ndcg(at20), out.result.valid.ndcg(at20));
 }
 
 TEST(Protocol, TestFiguresAndVectorsAreThoseOfTheBestEpoch) {
   const Outcome out = run(story, {{"epochs", "5"}});
-  EXPECT_EQ(out.result.test.recall[at10], 0.8);  // rank 10 among the items not of the training
+  EXPECT_EQ(out.result.test.recall(at10), 0.8);  // rank 10 among the items not of the training
   EXPECT_EQ(out.result.test.n_users, n_users);
   EXPECT_EQ(out.result.item[40 * n_users], 100.0F - 19);
 }
@@ -279,8 +279,8 @@ TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   EXPECT_EQ(out.epochs.size(), 4u);
   EXPECT_EQ(out.result.best_epoch, 4u);
   EXPECT_EQ(out.result.valid.n_users, 0u);
-  EXPECT_EQ(out.result.test.recall[3], 1.0);
-  EXPECT_EQ(out.result.test.recall[at20], 0);
+  EXPECT_EQ(out.result.test.recall(3), 1.0);
+  EXPECT_EQ(out.result.test.recall(at20), 0);
   EXPECT_EQ(out.result.item[50 * n_users], 100.0F - 30);
   EXPECT_ERROR(run(story, {}, false, no_valid),
                "scripted has no validation split, which would end the training: expected --epochs "
@@ -315,7 +315,7 @@ TEST(Protocol, GoesOnWhereItWasStopped) {
   const Outcome first = run(story, words, false, data(), hooks);
   EXPECT_EQ(first.result.ended, interrupted);
   EXPECT_EQ(first.result.best_epoch, 2u);
-  EXPECT_EQ(first.result.valid.recall[at20], 0.6);
+  EXPECT_EQ(first.result.valid.recall(at20), 0.6);
   EXPECT_EQ(first.result.lists.size(), n_users * longest_list);
   EXPECT_EQ(script.batches, std::vector(batches.begin(), batches.begin() + 13));
   hooks.stop = [] { return false; };
