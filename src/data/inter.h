@@ -25,8 +25,9 @@ struct Interactions {
 /// itemID, blanks around them aside, in any order; others are ignored. x_label (0 train, 1
 /// validation, 2 test) is the split; without it `split_by_user` makes one by `seed`.
 /// Throws, with the line: a column missing, there twice, or nearly named as one of the three; what
-/// is no number, or negative; another x_label; a pair that occurs twice. Throws for a number of 1000 + 10 * (number of interactions) or more (a slip that would
-/// allocate that many rows), where nothing is left to train on, and as `check_node_count` does.
+/// is no number, or negative; another x_label; a pair that occurs twice. Throws for a number of
+/// 1000 + 10 * (number of interactions) or more (a slip that would allocate that many rows), where
+/// nothing is left to train on, and as RecordReader and `check_node_count` do.
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
 
 /// Returns the text of an .inter file with the three columns, part by part.
