@@ -70,6 +70,11 @@ inline unsigned atomicInc(unsigned* at, unsigned last) {
   *at = old >= last ? 0 : old + 1;
   return old;
 }
+inline unsigned atomicAdd(unsigned* at, unsigned more) {
+  const unsigned old = *at;
+  *at += more;
+  return old;
+}
 template <class T>
 T __ldcg(const T* at) {
   return *at;
@@ -77,6 +82,7 @@ T __ldcg(const T* at) {
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 long long clock64();
+using std::max;
 using std::min;
 
 // ------------------------------------------------------------------------------------- runtime

@@ -10,8 +10,8 @@ CudaOps<T>::CudaOps(bool tf32, bool cusparse)
 
 template <class T>
 CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse)
-    : sums(runtime), parts(runtime), scores(runtime), lists(runtime), gathered(runtime),
-      blas_memory(runtime) {
+    : sums(runtime), parts(runtime), strips(runtime), lists(runtime), listed(runtime),
+      scores(runtime), gathered(runtime), blas_memory(runtime) {
   BM3_CHECK(cublasCreate(cuda::Into(blas)));
   BM3_CHECK(cublasSetStream(blas.get(), stream));
   // Set after the stream, which takes it back; with memory of its own a product allocates nothing,

@@ -27,25 +27,32 @@ struct Product {
 };
 
 /// Writes a warp's sums, which begin at this row and column, as C or as the block's part of it.
-template <class T>
-__device__ void write(const Product<T>& p, Sums<T>& sums, unsigned row, unsigned column) {
+template <int width, class T>
+__device__ void write(const Product<T>& p, const Sums<T>& sums, unsigned row, unsigned column) {
+  const bool adds = p.rows && !p.partial;
   T* const to = p.partial ? p.partial + blockIdx.z * (p.C.rows + 1) * p.C.cols : p.C.at;
-  const auto for_each = [&](const auto& body) {
-    sums.for_each([&](size_t r, size_t c, T& sum) {
-      if (row + r < p.C.rows && column + c < p.C.cols) body(row + r, column + c, sum);
-    });
-  };
-  if (p.rows && !p.partial)  // all loads are under way before the first store
-    for_each([&](size_t r, size_t c, T& sum) { sum += p.rows[r * p.distance + c]; });
-  for_each([&](size_t r, size_t c, T sum) { to[r * p.C.cols + c] = sum; });
+#pragma unroll
+  for (unsigned i = 0; i < 4; ++i) {
+    const size_t r = row + sums.first_row() + i;
+#pragma unroll
+    for (unsigned j = 0; j < 8; j += width) {
+      const size_t c = column + sums.first_column() + j;
+      if (r >= p.C.rows || c >= p.C.cols) continue;
+      Vector<T, width> out{};
+      if (adds) out = vector_at<width>(p.rows + r * p.distance + c);
+      for (int k = 0; k < width; ++k) out.x[k] += sums.x[i][j + k];
+      vector_at<width>(to + r * p.C.cols + c) = out;
+    }
+  }
 }
 
 /// A block a tile (x, y) of C and a part (z) of the inner size.
 template <class T, int width, bool A_by_columns, bool B_by_columns>
-__global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) {
+__global__ void __launch_bounds__(product_threads, 3)
+    product_kernel(Product<T> p) {
   using A = Operand<T, A_by_columns, width>;
   using B = Operand<T, B_by_columns, width>;
-  alignas(16) __shared__ T tile_A[2][A::size], tile_B[2][B::size];
+  alignas(16) __shared__ Tiles<T> tiles;
   const unsigned row = blockIdx.x * side, column = blockIdx.y * side;
   const unsigned own = threadIdx.x / warp, part_row = own / 2 * 32, part_column = own % 2 * 32;
   const size_t steps = (p.inner + depth<T> - 1) / depth<T>;
@@ -54,46 +61,44 @@ __global__ void __launch_bounds__(product_threads) product_kernel(Product<T> p) 
   const bool sums_B = !B_by_columns && p.sums && blockIdx.x == 0 && threadIdx.x < side;
   A a(p.A, p.rows_A);
   B b(p.B, p.rows_B);
-  a.begin(row);
-  b.begin(column);
+  a.begin(row, first * depth<T>);
+  b.begin(column, first * depth<T>);
   Sums<T> sums{};
   T sum_B = 0;
-  for (unsigned step = first; step <= end && first < end; ++step) {
-    if (step < end) {
-      a.read(step * depth<T>);
-      b.read(step * depth<T>);
-    }
-    if (step > first) {
-      const T *const at_A = tile_A[step % 2 ^ 1], *const at_B = tile_B[step % 2 ^ 1];
-      add_product(
-          sums, p.inner - (step - 1) * depth<T>,
-          [&](unsigned r, unsigned k) { return A::at(at_A, part_row + r, k); },
-          [&](unsigned c, unsigned k) { return B::at(at_B, part_column + c, k); });
-      for (unsigned k = 0; k < depth<T> && sums_B; ++k) sum_B += B::at(at_B, threadIdx.x, k);
-    }
-    if (step < end) {
-      a.write(tile_A[step % 2]);
-      b.write(tile_B[step % 2]);
-    }
-    __syncthreads();
-  }
-  write(p, sums, row + part_row, column + part_column);
+  auto inner = static_cast<unsigned>(p.inner) - first * depth<T>;
+  for_tiles<T>(
+      tiles, end - first,
+      [&](T* of_A, T* of_B) {
+        a.read(of_A);
+        b.read(of_B);
+      },
+      [&](const T* of_A, const T* of_B) {
+        add_product<A, B>(sums, of_A, of_B, part_row, part_column, inner);
+        inner -= depth<T>;
+        for (unsigned k = 0; k < depth<T> && sums_B; ++k) sum_B += of_B[B::place(threadIdx.x, k)];
+      });
+  write<width>(p, sums, row + part_row, column + part_column);
   if (const unsigned c = column + threadIdx.x; sums_B && c < p.C.cols) {
     const size_t height = p.C.rows + 1;
     (p.partial ? p.partial + (blockIdx.z * height + p.C.rows) * p.C.cols : p.sums)[c] = sum_B;
   }
 }
 
-/// Adds up the parts in their order.
-template <class T>
+/// Adds up the parts in their order, a thread `width` columns.
+template <int width, class T>
 void add_parts(cudaStream_t stream, const Product<T>& p, size_t parts) {
   const size_t rows = p.C.rows + (p.sums ? 1 : 0), size = (p.C.rows + 1) * p.C.cols;
-  for_each_entry(stream, rows, p.C.cols, [=] __device__(size_t r, size_t c) {
-    T sum = p.rows && r < p.C.rows ? p.rows[r * p.distance + c] : T(0);
+  for_each_entry(stream, rows, p.C.cols / width, [=] __device__(size_t r, size_t c) {
+    c *= width;
+    Vector<T, width> sum{};
+    if (p.rows && r < p.C.rows) sum = vector_at<width>(p.rows + r * p.distance + c);
     const T* const from = p.partial + r * p.C.cols + c;
-#pragma unroll 16
-    for (size_t k = 0; k < parts; ++k) sum += from[k * size];
-    (r < p.C.rows ? p.C.row(r) : p.sums)[c] = sum;
+#pragma unroll 8
+    for (size_t k = 0; k < parts; ++k) {
+      const auto part = vector_at<width>(from + k * size);
+      for (int i = 0; i < width; ++i) sum.x[i] += part.x[i];
+    }
+    vector_at<width>((r < p.C.rows ? p.C.row(r) : p.sums) + c) = sum;
   });
 }
 
@@ -106,12 +111,17 @@ void multiply(cudaStream_t stream, Workspace& partial, Product<T> p) {
                p.inner / depth<T> / 2),
       1, most_parts);
   if (parts > 1) p.partial = partial.room<T>(parts * (p.C.rows + 1) * p.C.cols);
-  constexpr int width = sizeof(T) == 4 ? widest<T> : 1;  // double is for proofs
-  const bool wide = (p.A.cols | p.B.cols) % width == 0 && is_aligned(p.A.at) && is_aligned(p.B.at);
-  const auto kernel = wide ? product_kernel<T, width, A_by_columns, B_by_columns>
-                           : product_kernel<T, 1, A_by_columns, B_by_columns>;
-  launch(stream, dim3(tiles.x, tiles.y, static_cast<unsigned>(parts)), product_threads, kernel, p);
-  if (parts > 1) add_parts(stream, p, parts);
+  const bool wide = (p.A.cols | p.B.cols | p.C.cols) % widest<T> == 0 && is_aligned(p.A.at) &&
+                    is_aligned(p.B.at) && is_aligned(p.C.at) && is_aligned(p.rows) &&
+                    is_aligned(p.sums);
+  const auto go = [&](auto width) {
+    launch(stream, dim3(tiles.x, tiles.y, static_cast<unsigned>(parts)), product_threads,
+           product_kernel<T, width, A_by_columns, B_by_columns>, p);
+    if (parts > 1) add_parts<width>(stream, p, parts);
+  };
+  if constexpr (sizeof(T) == 4)  // double is for proofs
+    if (wide) return go(std::integral_constant<int, widest<T>>());
+  go(std::integral_constant<int, 1>());
 }
 
 int as_int(size_t n) {

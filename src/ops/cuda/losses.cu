@@ -24,6 +24,40 @@ __device__ void store_columns(E* row, const E (&from)[columns], size_t d) {
   }
 }
 
+constexpr unsigned row_lanes = 16;  // share a row of a cosine, four neighbouring columns each
+constexpr unsigned rows_of_block = block_threads / row_lanes;
+
+/// Returns the sum over the lanes that share a row, to the same bits in each of them.
+template <class T>
+__device__ T row_sum(T x) {
+  for (unsigned other = row_lanes / 2; other > 0; other /= 2)
+    x += __shfl_xor_sync(full_warp, x, other);
+  return x;
+}
+/// Calls body(i, c) for the first number i of each four neighbours that a lane has of a row of d,
+/// at the columns c.
+template <unsigned columns, class Body>
+__device__ void for_fours(size_t d, const Body& body) {
+#pragma unroll
+  for (unsigned i = 0; i < columns; i += 4)
+    if (const size_t c = i * row_lanes + threadIdx.x % row_lanes * 4; c < d) body(i, c);
+}
+/// The lane's columns of a row of d numbers, in vectors if `width` is 4; as they are beyond its end.
+template <int width, unsigned columns, class E>
+__device__ void load_fours(E (&to)[columns], const E* row, size_t d) {
+  for_fours<columns>(d, [&](unsigned i, size_t c) {
+    for (unsigned k = 0; k < 4; k += width)
+      if (width == 4 || c + k < d) vector_at<width>(to + i + k) = vector_at<width>(row + c + k);
+  });
+}
+template <int width, unsigned columns, class E>
+__device__ void store_fours(E* row, const E (&from)[columns], size_t d) {
+  for_fours<columns>(d, [&](unsigned i, size_t c) {
+    for (unsigned k = 0; k < 4; k += width)
+      if (width == 4 || c + k < d) vector_at<width>(row + c + k) = vector_at<width>(from + i + k);
+  });
+}
+
 /// A call of cosine_loss.
 template <class T>
 struct Cosine {
@@ -38,58 +72,53 @@ struct Cosine {
   Blocks blocks;  // calls on the same rows have the same
 };
 static_assert(Calls<Cosine<double>>::most == warps_of_block, "a warp adds up a call's sums");
+static_assert(Calls<Cosine<double>>::most <= row_lanes, "a lane has a call's sum");
 static_assert(warps_of_block * sum_blocks <= most_partial_sums);
 
-/// Adds the gradient of a row's pairs to d_a_r and returns the sum of their 1 + C, the same in all
-/// lanes: view, norms, dot product. A lane has `columns` of each row in registers. n pairs at a
-/// time, since a popular row has many: their loads are under way together, and lane k takes
-/// numbers of pair k % n.
-template <unsigned columns, unsigned n, class T>
+/// Adds the gradient of row r's pairs to d_a_r and returns the sum of their 1 + C, the same in the
+/// row's lanes: view, norms, dot product. `at_once` pairs are loaded together, since a popular row
+/// has many. All lanes of a warp take part; those without a row (r = -1) have no pairs.
+template <int width, unsigned columns, class T>
 __device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], const Cosine<T>& call,
-                              size_t r) {
+                              int64_t r) {
+  constexpr int32_t at_once = columns <= 4 ? 4 : 1;
   const size_t d = call.a.cols;
   const int32_t* const target = call.pairs.target;
+  const int32_t begin = r < 0 ? 0 : call.pairs.begin[r], all = r < 0 ? 0 : call.pairs.begin[r + 1];
   // Without targets the pairs of a row are all the same one: count it once, that many times.
-  const int32_t begin = call.pairs.begin[r], all = call.pairs.begin[r + 1];
   const int32_t end = target ? all : min(all, begin + 1);
   const T times = target ? T(1) : static_cast<T>(all - begin);
+  T aa = 0;
+  for (unsigned i = 0; i < columns; ++i) aa += a_r[i] * a_r[i];
+  aa = row_sum(aa);
   double sum = 0;
-  for (int32_t first = begin; first < end; first += n) {
-    int32_t row[n];  // past the end: of the last pair, with the weight 0
-    T b[n][columns], aa = 0, ab[n] = {}, bb[n] = {};
+  for (int32_t first = begin; __any_sync(full_warp, first < end); first += at_once) {
+    T b[at_once][columns] = {};
+    uint8_t mask[at_once][columns] = {};
 #pragma unroll
-    for (int32_t k = 0; k < int32_t{n}; ++k)
-      row[k] = target ? target[min(first + k, end - 1)] : static_cast<int32_t>(r);
-#pragma unroll
-    for (unsigned k = 0; k < n; ++k) {
-      const size_t at = static_cast<size_t>(row[k]) * d;
-      T h[columns];
-      uint8_t mask[columns];
-      load_columns(h, call.b.h.at + at, d);
-      load_columns(mask, call.b.mask + at, d);
-      for (unsigned i = 0; i < columns; ++i) b[k][i] = view_entry(h[i], mask[i], call.b.kept);
+    for (int32_t k = 0; k < at_once; ++k) {
+      if (first + k >= end) continue;
+      const size_t at = d * static_cast<size_t>(target ? target[first + k] : r);
+      load_fours<width>(b[k], call.b.h.at + at, d);
+      load_fours<width>(mask[k], call.b.mask + at, d);
     }
-    for (unsigned i = 0; i < columns; ++i) {
-      aa += a_r[i] * a_r[i];
-      for (unsigned k = 0; k < n; ++k) {
-        ab[k] += a_r[i] * b[k][i];
-        bb[k] += b[k][i] * b[k][i];
+#pragma unroll
+    for (int32_t k = 0; k < at_once; ++k) {
+      if (!__any_sync(full_warp, first + k < end)) break;
+      T ab = 0, bb = 0, on_b, on_a;
+      for (unsigned i = 0; i < columns; ++i) {
+        b[k][i] = view_entry(b[k][i], mask[k][i], call.b.kept);
+        ab += a_r[i] * b[k][i];
+        bb += b[k][i] * b[k][i];
       }
-    }
-    aa = warp_sum(aa);
-    const T ab_k = warp_sums(ab), bb_k = warp_sums(bb);
-    const T weight = first + static_cast<int32_t>(threadIdx.x % n) < end ? times : T(0);
-    const double loss =
-        static_cast<double>(weight) * (1.0 + static_cast<double>(cosine_forward(ab_k, aa, bb_k)));
-    T on_b, on_a;
-    cosine_backward(on_b, on_a, ab_k, aa, bb_k);
-    on_b *= weight * call.scale;
-    on_a *= weight * call.scale;
-#pragma unroll
-    for (unsigned k = 0; k < n; ++k) {
-      sum += __shfl_sync(full_warp, loss, k);
-      const T of_b = __shfl_sync(full_warp, on_b, k), of_a = __shfl_sync(full_warp, on_a, k);
-      for (unsigned i = 0; i < columns; ++i) d_a_r[i] += of_b * b[k][i] + of_a * a_r[i];
+      ab = row_sum(ab);
+      bb = row_sum(bb);
+      if (first + k >= end) continue;
+      sum += static_cast<double>(times) * (1.0 + static_cast<double>(cosine_forward(ab, aa, bb)));
+      cosine_backward(on_b, on_a, ab, aa, bb);
+      on_b *= times * call.scale;
+      on_a *= times * call.scale;
+      for (unsigned i = 0; i < columns; ++i) d_a_r[i] += on_b * b[k][i] + on_a * a_r[i];
     }
   }
   return sum;
@@ -116,33 +145,31 @@ __device__ void add_losses(const Calls<Cosine<T>>& all, const double* partial) {
   *loss = total;
 }
 
-/// A warp a row, which takes the calls on these rows one after the other; a_r and d_a_r stay in
+/// 16 lanes a row, which take the calls on these rows one after the other; a_r and d_a_r stay in
 /// registers.
-template <unsigned columns, class T>
-__global__ void __launch_bounds__(block_threads, columns * sizeof(T) <= 8 ? 4 : 1)
-    cosine_losses_kernel(Calls<Cosine<T>> all) {
-  const unsigned lane = threadIdx.x % warp;
+template <int width, unsigned columns, class T>
+__global__ void __launch_bounds__(block_threads) cosine_losses_kernel(Calls<Cosine<T>> all) {
+  const unsigned lane = threadIdx.x % row_lanes;
   unsigned first = 0;
   while (!all.at[first].blocks.has(blockIdx.x)) ++first;
   const Cosine<T> of = all.at[first];
-  const size_t d = of.a.cols, warps = size_t{of.blocks.n} * warps_of_block;
+  const size_t d = of.a.cols, rows = size_t{of.blocks.n} * rows_of_block;
+  size_t block_row = size_t{blockIdx.x - of.blocks.first} * rows_of_block;
   double sum = 0;  // in lane k: of call k
-  for (size_t r = grid_warp() - size_t{of.blocks.first} * warps_of_block; r < of.pairs.n;
-       r += warps) {
-    T a_r[columns], d_a_r[columns];
-    load_columns(a_r, of.a.row(r), d);
-    load_columns(d_a_r, of.d_a.row(r), d);
+  for (; block_row < of.pairs.n; block_row += rows) {
+    const size_t own = block_row + threadIdx.x / row_lanes;
+    const int64_t r = own < of.pairs.n ? static_cast<int64_t>(own) : -1;
+    T a_r[columns] = {}, d_a_r[columns] = {};
+    if (r >= 0) load_fours<width>(a_r, of.a.row(own), d);
+    if (r >= 0) load_fours<width>(d_a_r, of.d_a.row(own), d);
     for (unsigned k = first; k < all.n; ++k) {
       if (all.at[k].blocks.first != of.blocks.first) continue;
-      const Cosine<T> call = all.at[k];  // its parameters are read at once
-      const double more = call.pairs.target ? add_cosines<columns, columns == 2 ? 4 : 1>(
-                                                  d_a_r, a_r, call, r)
-                                            : add_cosines<columns, 1>(d_a_r, a_r, call, r);
+      const double more = add_cosines<width, columns>(d_a_r, a_r, all.at[k], r);
       if (lane == k) sum += more;
     }
-    store_columns(of.d_a.row(r), d_a_r, d);
+    if (r >= 0) store_fours<width>(of.d_a.row(own), d_a_r, d);
   }
-  sum = sum_of_block(sum, warps_of_block);
+  sum = sum_of_block(sum, row_lanes);
   const unsigned mine = threadIdx.x;
   if (mine < all.n && all.at[mine].blocks.has(blockIdx.x))
     of.partial[mine * sum_blocks + blockIdx.x - of.blocks.first] = sum;
@@ -298,15 +325,27 @@ class WaitingCosines final : public Waiting {
     return all_.n < all_.most && call.a.cols == all_.at[0].a.cols;
   }
   void add(Cosine<T> call) {
-    call.blocks = {all_.blocks, blocks_of_sum(call.pairs.n)};
+    call.blocks = {all_.blocks,
+                   std::clamp(blocks_of(call.pairs.n, rows_of_block), 1u, sum_blocks)};
     for (unsigned k = 0; k < all_.n; ++k)
       if (take_turns(call, all_.at[k])) call.blocks = all_.at[k].blocks;
     all_.blocks = std::max(all_.blocks, call.blocks.first + call.blocks.n);
     all_.at[all_.n++] = call;
   }
   void launch(cudaStream_t stream) const override {
-    by_columns(all_.at[0].a.cols, [&](auto columns) {
-      cuda::launch(stream, all_.blocks, block_threads, cosine_losses_kernel<columns, T>, all_);
+    const size_t d = all_.at[0].a.cols;
+    bool wide = d % 4 == 0;
+    for (unsigned k = 0; k < all_.n; ++k)
+      for (const void* at : {static_cast<const void*>(all_.at[k].d_a.at),
+                             static_cast<const void*>(all_.at[k].a.at),
+                             static_cast<const void*>(all_.at[k].b.h.at),
+                             static_cast<const void*>(all_.at[k].b.mask)})
+        wide = wide && is_aligned(at);
+    by_columns(d, [&](auto columns) {
+      constexpr unsigned of_lane = columns * warp / row_lanes;
+      cuda::launch(stream, all_.blocks, block_threads,
+                   wide ? cosine_losses_kernel<4, of_lane, T> : cosine_losses_kernel<1, of_lane, T>,
+                   all_);
     });
   }
 
