@@ -63,12 +63,14 @@ class Evaluator {
   size_t n_users() const { return user_.size(); }
   /// Returns the metrics of these users, perhaps none, in the lists item [all.n_users, k] on the
   /// device; blocks.
-  Metrics metrics(Matrix<const int32_t> item);
-  /// Returns each of these users' metrics in the lists item [all.n_users, longest_list] on the
-  /// host.
-  std::vector<UserMetrics> of_each_user(const std::vector<int32_t>& item) const;
+  Metrics metrics(Matrix<const int32_t> item) { return metrics(item, 0, n_users()); }
+  /// Returns each of these users' metrics.
+  std::vector<UserMetrics> of_each_user(Matrix<const int32_t> item);
 
  private:
+  /// Returns the metrics of n of the users, from the first-th on.
+  Metrics metrics(Matrix<const int32_t> item, size_t first, size_t n);
+
   Ops<T>& ops_;
   Array<int32_t> user_, item_;  // items of user_[t]: item_[begin_[t]] .. item_[begin_[t + 1]]
   Array<size_t> begin_;

@@ -297,7 +297,7 @@ void run(const EvalOptions& options) {
   Evaluator<float> tested(*ops, x.test, x);
   const Metrics test = tested.metrics(items);
   if (options.each_user)
-    print_users(tested.of_each_user(lists.host()));
+    print_users(tested.of_each_user(items));
   else
     print_results({{"validation", valid}, {"test", test}}, data, *past.options.model);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());

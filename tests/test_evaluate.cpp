@@ -138,7 +138,7 @@ TYPED_TEST(MetricsTest, OfEachUserAreMeansOverOne) {
     lists[k] = lists[3 * longest_list - 1 - k] = static_cast<int32_t>(k);
   const Array<int32_t> item(*this->ops, lists);
   using OfPart = Evaluator<typename TypeParam::Real>;
-  const auto each = OfPart(*this->ops, all.valid, all).of_each_user(lists);
+  const auto each = OfPart(*this->ops, all.valid, all).of_each_user(item.matrix(3, longest_list));
   ASSERT_EQ(each.size(), 2u);
   for (size_t t = 0; t < 2; ++t) {
     const int32_t user = t == 0 ? 0 : 2;
