@@ -164,6 +164,7 @@ void import_dataset(const ImportSpec& spec, const std::string& name, const fs::p
   Dataset data;
   data.name = name;
   data.interactions = split(ratings.rows, n_users, n_items, spec);
+  std::vector<Rating>().swap(ratings.rows);  // the largest part of the memory
   const Interactions& x = data.interactions;
   tell("split        " + std::to_string(n_users) + " users, " + std::to_string(n_items) +
        " items; " + std::to_string(x.train.size()) + " interactions for training, " +
