@@ -1,5 +1,6 @@
 // Records of text files, and maps of original ids.
-#include "data/ids.h"
+#include "data/dataset.h"
+#include "data/import.h"
 #include "data/lines.h"
 #include "gzip.h"
 #include "scratch.h"

@@ -4,9 +4,10 @@
 #include <memory>
 #include <regex>
 #include <set>
+#include <unordered_set>
 
 #include "data/files.h"
-#include "data/ids.h"
+#include "data/lines.h"
 #include "data/npy.h"
 #include "text.h"
 
@@ -83,6 +84,41 @@ void check_modality_name(const std::string& name, const std::string& where) {
       std::any_of(name.begin(), name.end(), bad))
     throw Error(where + "a modality is named " + in_quotes(name) +
                 ": expected neither all nor none nor a comma, which --modalities could not name");
+}
+
+std::string id_map_text(const std::string& title, const std::string& number_title,
+                        const std::vector<std::string>& ids) {
+  std::string text = title + '\t' + number_title + '\n';
+  for (size_t k = 0; k < ids.size(); ++k)
+    text += tsv_field(ids[k]) + '\t' + std::to_string(k) + '\n';
+  return text;
+}
+
+std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n) {
+  RecordReader records(path, "a map of original ids");
+  std::vector<std::string> ids(static_cast<size_t>(n));
+  std::unordered_set<std::string> seen;
+  Fields fields;
+  records.next(fields);  // the header
+  while (records.next(fields)) {
+    int64_t number = -1;
+    if (fields.size() != 2 || fields[0].empty() || !parse(fields[1], number) || number < 0)
+      throw Error(records.where() + ": expected an original id and its number");
+    if (!seen.emplace(fields[0]).second)
+      throw Error(records.where() + ": the id " + in_quotes(fields[0]) +
+                  " stands twice: expected it once");
+    if (number >= n) continue;
+    std::string& id = ids[static_cast<size_t>(number)];
+    if (!id.empty())
+      throw Error(records.where() + ": the number " + std::to_string(number) +
+                  " stands twice: expected it once");
+    id = fields[0];
+  }
+  for (size_t k = 0; k < ids.size(); ++k)
+    if (ids[k].empty())
+      throw Error(records.name() + " has no id of number " + std::to_string(k) +
+                  ": expected one for each number below " + std::to_string(n));
+  return ids;
 }
 
 Dataset load_dataset(const fs::path& folder, const std::string& name, uint64_t seed) {

@@ -115,6 +115,21 @@ Interactions split(const std::vector<Rating>& rows, int64_t n_users, int64_t n_i
 
 }  // namespace
 
+int32_t Ids::number(std::string_view text) {
+  if (const int32_t known = find(text); known >= 0) return known;
+  if (size() == INT32_MAX)
+    throw Error("there are more than " + std::to_string(INT32_MAX) +
+                " ids: expected as many as an int32 can number");
+  const auto number = static_cast<int32_t>(size());
+  numbers_.emplace(texts_.emplace_back(text), number);
+  return number;
+}
+
+int32_t Ids::find(std::string_view text) const {
+  const auto at = numbers_.find(text);
+  return at == numbers_.end() ? -1 : at->second;
+}
+
 size_t merge_repeated(Ratings& ratings) {
   std::vector<Rating>& rows = ratings.rows;
   std::vector<std::pair<int64_t, size_t>> places;  // of each pair of user and item

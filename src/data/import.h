@@ -1,12 +1,33 @@
 #pragma once
 // Makes a data set of ratings and features as people have them: who took what, and when; features
 // of items by their original ids.
+#include <deque>
 #include <functional>
+#include <string_view>
+#include <unordered_map>
 
-#include "data/ids.h"
 #include "data/inter.h"
 
 namespace bm3 {
+
+/// Texts, numbered from 0 in the order in which they come.
+class Ids {
+ public:
+  Ids() = default;
+  Ids(Ids&&) = default;  // a copy's numbers would be those of this object's texts
+  /// Returns the number of a text, which is the next one where it is new. Throws beyond int32_t.
+  int32_t number(std::string_view text);
+  /// Returns the number of a text, or -1.
+  int32_t find(std::string_view text) const;
+  const std::string& operator[](int32_t number) const {
+    return texts_[static_cast<size_t>(number)];
+  }
+  size_t size() const { return texts_.size(); }
+
+ private:
+  std::deque<std::string> texts_;  // which stay where they are
+  std::unordered_map<std::string_view, int32_t> numbers_;
+};
 
 /// Which columns hold the user, the item and the time. Names stand in the first line, or are keys
 /// of JSON objects; of numbers, from 1, a file has no such line. Empty: found by usual names.
