@@ -326,7 +326,7 @@ TEST(Protocol, GoesOnWhereItWasStopped) {
     EXPECT_EQ(rest.result.best_epoch, 3u);
     EXPECT_EQ(rest.result.item, whole.result.item);
     EXPECT_EQ(rest.result.lists, whole.result.lists);
-    EXPECT_EQ(rest.result.test.recall, whole.result.test.recall);
+    EXPECT_EQ(rest.result.test.values, whole.result.test.values);
     EXPECT_EQ(rest.result.epochs.size(), 5u);
     EXPECT_EQ(rest.epochs.size(), again ? 0u : 3u);
     EXPECT_EQ(script.batches, std::vector(batches.begin() + (again ? 30 : 13), batches.end()));
