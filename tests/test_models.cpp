@@ -40,7 +40,7 @@ TEST_P(ModelTest, GradientsMatchFiniteDifferences) {
   const size_t cases = for_each_case(kind(), [&](const ModelCase& c, const std::string& words) {
     if (slow && c.seed % 31 != 0) return;
     for (const auto& [name, agreement] : check_model(*ops, c)) {
-      EXPECT_TRUE(agreement.within(gradient_bound)) << words << ", " << name << ": " << agreement;
+      EXPECT_WITHIN(agreement, gradient_bound) << words << ", " << name;
       all += agreement;
     }
   });
@@ -94,16 +94,13 @@ std::string wrong_gradient(Ops<double>& ops, uint64_t seed) {
 
 /// Each wrong operation shows in the whole loss of a model that uses it, with one seed in four not
 /// counted: near a kink a case is checked at another point, where a fault may have no part.
-TEST(PlantedFault, IsCaughtInAWholeModel) {
-  size_t met = 0;
+TEST(PlantedFault, IsCaught) {
   for (const Planted& p : planted) {
     FaultyOps ops(p.fault);
     size_t seen = 0;
     for (uint64_t seed = 1; seed <= 4; ++seed) seen += wrong_gradient(ops, seed) != "";
-    EXPECT_GE(seen, ops.met() ? 3u : 0u) << p.words;
-    met += ops.met();
+    EXPECT_GE(seen, 3u) << p.words;
   }
-  EXPECT_GE(met, 40u);
 }
 
 TEST(PlantedFault, RightModelsPass) {
