@@ -29,9 +29,9 @@ RULES = ["universal.rules", "c_like.rules", "cpp.rules"]
 # likely to notice, or some of their tests ({}: the source's name). A source's own program, where
 # there is one, comes first.
 GROUPS = [
-    (3, ["src/models/*.cpp"], ["goldens:*.Agree", "models:*_{}*", "training"]),
+    (3, ["src/models/*.cpp"], ["goldens:*.Agree", "models:*_{}*", "rivals", "training"]),
     (2, ["src/layers/*.cpp", "src/layers/pair_loss.h"],
-     ["batch", "negatives", "goldens:*.Agree", "models", "training"]),
+     ["batch", "negatives", "goldens:*.Agree", "models", "graphs", "training"]),
     (2, ["src/ops/cpu/*.cpp", "src/ops/cpu/product.h"], ["goldens:*.Agree", "ops"]),
     (1, ["src/ops/choose.cpp"], ["choose"]),
     (2, ["src/train.cpp", "src/training.h"], ["protocol", "training", "checkpoint"]),
