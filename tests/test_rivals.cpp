@@ -95,21 +95,25 @@ TYPED_TEST(RivalTest, MmgcnsFrozenTablesLeaveTheRegulariserWithoutEffect) {
 /// In DualGNN the visual modality stands for the sum, whatever its place; items do not depend on
 /// the fusion, and of one modality the sum is itself.
 TYPED_TEST(RivalTest, DualGnnsAliasedImagesStandForTheSum) {
-  const std::vector<ModalityShape> image{{"image", 5}}, both{{"audio", 3}, {"image", 5}};
-  const auto output = [&](const std::vector<ModalityShape>& modalities, const char* fusion) {
+  using Shapes = std::vector<ModalityShape>;
+  const Shapes image{{"image", 5}}, both{{"audio", 3}, {"image", 5}};
+  const auto output = [&](const Shapes& modalities, const char* fusion) {
     ModelCase c = random_case(dualgnn, 0, 6, {{"fusion", fusion}});
     c.modalities = modalities;
     CaseOnDevice<double> at(*this->ops, c);
-    auto w = host<double>(*this->ops, at.model->parameters().at("user_weight").value);
-    const size_t n = modalities.size();
-    for (size_t k = 0; k < w.size(); ++k) w[k] = k % n == 0 ? 1 : 0;  // of images alone
-    upload(*this->ops, at.model->parameters().at("user_weight").value, w);
+    for (const auto& v : variables(*this->ops, *at.model, at.batch)) {  // by name
+      auto values = Random(std::hash<std::string>{}(v.name)).numbers<double>(v.value.size());
+      for (size_t k = 0; k < values.size() && v.name == "user_weight"; ++k)
+        values[k] = k % modalities.size() == 0 ? 1 : 0;  // of images alone
+      upload(*this->ops, v.value, values);
+    }
     return this->vectors(at);
   };
   EXPECT_EQ(output(image, "aliased"), output(image, "separate"));
   const auto aliased = output(both, "aliased"), separate = output(both, "separate");
   EXPECT_NE(aliased.first, separate.first);
   EXPECT_EQ(aliased.second, separate.second);
+  EXPECT_EQ(output({both[1], both[0]}, "aliased"), aliased);
 }
 
 /// What an epoch draws: DualGNN's copies of neighbours, by which it ranks, too, in the same memory;
