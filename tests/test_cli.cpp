@@ -47,6 +47,15 @@ TEST_F(Cli, TrainsAndAnswers) {
     const Words log = lines_of(read_file(folder_ / out / "log.csv"));
     EXPECT_EQ(log.size(), 4U);
     EXPECT_EQ(log[0], "epoch,loss," + losses + ",reg,valid_recall@20,valid_ndcg@20,best");
+    const Words timing = lines_of(read_file(folder_ / out / "timing.csv"));
+    ASSERT_EQ(timing.size(), 4U);
+    EXPECT_EQ(timing[0], "epoch,train_seconds,valid_seconds,allocated_mib,process_mib");
+    for (size_t epoch = 1; epoch <= 3; ++epoch) {
+      const Words x = split(timing[epoch], ',');
+      EXPECT_EQ(x[0], std::to_string(epoch));
+      for (size_t c = 1; c <= 4; ++c)
+        EXPECT_TRUE(std::stod(x.at(c)) > 0 && std::stod(x[c]) < 4000) << timing[epoch];
+    }
 
     const Outcome again = run({"eval", out});
     EXPECT_EQ(again.status, 0) << again.err;
@@ -227,13 +236,6 @@ TEST_F(Cli, MadeUpDataIsCalledSo) {
   // Without the mark, they are what the paper's figures are for.
   fs::remove(folder_ / "made/baby/MADE_UP.txt");
   expect(baby("bpr", {"--data", "made", "--model", "bpr"}), bpr, true);
-}
-
-TEST_F(Cli, Help) {
-  const Outcome outcome = run({"recommend", "--help"});
-  EXPECT_EQ(outcome.status, 0);
-  EXPECT_EQ(outcome.err, "");
-  EXPECT_TRUE(has(outcome.out, "bm3 recommend"));
 }
 
 }  // namespace

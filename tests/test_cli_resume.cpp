@@ -53,6 +53,9 @@ TEST_F(CliResume, ResumedRunsEndWithTheSameBytes) {
       const Outcome outcome = finish(child);
       if (outcome.status == 0) break;
       ASSERT_EQ(outcome.status, 128 + signal) << outcome.err;
+      if (fs::exists(folder_ / "run")) {  // whole, also after a kill
+        EXPECT_EQ(names_below(folder_ / "run"), run_files);
+      }
       if (has(outcome.err, "\ninterrupted in ")) {
         ++interrupted;
         expect_interrupted(outcome, folder_ / "run");
