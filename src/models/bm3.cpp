@@ -55,11 +55,11 @@ class Bm3 final : public Model<T> {
           lightgcn_forward<T>(ops, H, layer, E, graph, n_layers, 1);
           ops.gather_rows(h.nodes(), H, batch.nodes);
           regulariser_forward(h, batch);
+          ops.zero(d_p.all);
         });
     predictor.forward(ops, p.all, h.all);                       // h~ = h W_p + b_p [Eq. 6]
     const Blocks<View<T>> view = views(h, batch);               // h', no gradient [Eq. 5]
     const Pairs each_item{batch.items.n, batch.by_item.begin};  // as often as it occurs
-    ops.zero(d_p.all);
     mean_ = 1 / static_cast<double>(batch.size);
     ops.both(
         [&] {

@@ -10,7 +10,7 @@ CudaOps<T>::CudaOps(bool tf32, bool cusparse)
 
 template <class T>
 CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse)
-    : sums(runtime), parts(runtime), strips(runtime), lists(runtime), listed(runtime),
+    : sums(runtime), parts(runtime), packed(runtime), strips(runtime), lists(runtime), listed(runtime), left(runtime),
       scores(runtime), gathered(runtime), blas_memory(runtime) {
   BM3_CHECK(cublasCreate(cuda::Into(blas)));
   BM3_CHECK(cublasSetStream(blas.get(), stream));

@@ -70,7 +70,7 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
   /// What operations need beyond their arguments; each stream has its own.
   struct Lane {
     Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse);
-    cuda::Workspace sums, parts, strips, lists, listed, scores, gathered, blas_memory;
+    cuda::Workspace sums, parts, packed, strips, lists, listed, left, scores, gathered, blas_memory;
     cuda::Owned<cublasHandle_t, cublasDestroy> blas;
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
     std::map<std::pair<const int64_t*, size_t>, cuda::SparseProduct<T>> products;  // by graph, d

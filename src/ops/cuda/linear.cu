@@ -1,6 +1,7 @@
 // Linear layers [Eq. 1, 6]: products that gather their rows, add the bias and sum a bias's gradient
 // themselves; and by cuBLAS.
 #include <climits>
+#include <cstdlib>
 
 #include "ops/cuda/cuda_ops.h"
 #include "ops/cuda/tile.h"
@@ -10,7 +11,7 @@ namespace {
 
 using namespace cuda;
 
-constexpr size_t wanted_blocks = 396;  // what fills a large GPU
+const size_t wanted_blocks = std::getenv("BM3_BLOCKS") ? std::atoi(std::getenv("BM3_BLOCKS")) : 264;  // what fills a large GPU
 constexpr size_t most_parts = 64;      // of the inner size
 
 /// C [M, N] = A B + rows that lie `distance` apart; and perhaps sums [N], of B's inner size.
@@ -84,19 +85,24 @@ __global__ void __launch_bounds__(product_threads, 3)
   }
 }
 
-/// Adds up the parts in their order, a thread `width` columns.
+/// Adds up the parts in their order, a thread `width` columns, whose loads are under way together.
 template <int width, class T>
 void add_parts(cudaStream_t stream, const Product<T>& p, size_t parts) {
+  constexpr unsigned at_once = 64 / width;
   const size_t rows = p.C.rows + (p.sums ? 1 : 0), size = (p.C.rows + 1) * p.C.cols;
   for_each_entry(stream, rows, p.C.cols / width, [=] __device__(size_t r, size_t c) {
     c *= width;
-    Vector<T, width> sum{};
+    Vector<T, width> sum{}, part[at_once];
     if (p.rows && r < p.C.rows) sum = vector_at<width>(p.rows + r * p.distance + c);
     const T* const from = p.partial + r * p.C.cols + c;
-#pragma unroll 8
-    for (size_t k = 0; k < parts; ++k) {
-      const auto part = vector_at<width>(from + k * size);
-      for (int i = 0; i < width; ++i) sum.x[i] += part.x[i];
+    for (size_t first = 0; first < parts; first += at_once) {
+#pragma unroll
+      for (unsigned k = 0; k < at_once; ++k)
+        part[k] = first + k < parts ? vector_at<width>(from + (first + k) * size)
+                                    : Vector<T, width>{};
+#pragma unroll
+      for (unsigned k = 0; k < at_once; ++k)
+        for (int i = 0; i < width; ++i) sum.x[i] += part[k].x[i];
     }
     vector_at<width>((r < p.C.rows ? p.C.row(r) : p.sums) + c) = sum;
   });
@@ -117,7 +123,8 @@ void multiply(cudaStream_t stream, Workspace& partial, Product<T> p) {
   const auto go = [&](auto width) {
     launch(stream, dim3(tiles.x, tiles.y, static_cast<unsigned>(parts)), product_threads,
            product_kernel<T, width, A_by_columns, B_by_columns>, p);
-    if (parts > 1) add_parts<width>(stream, p, parts);
+    if (parts > 16) add_parts<1>(stream, p, parts);  // many parts of few numbers
+    else if (parts > 1) add_parts<width>(stream, p, parts);
   };
   if constexpr (sizeof(T) == 4)  // double is for proofs
     if (wide) return go(std::integral_constant<int, widest<T>>());

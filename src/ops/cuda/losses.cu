@@ -125,24 +125,27 @@ __device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], cons
 }
 
 /// Adds mean times each call's sum over its blocks to its loss, in the order of the calls: one
-/// thread a loss.
+/// thread a loss. Lanes that read parameters at different places would take turns.
 template <class T>
 __device__ void add_losses(const Calls<Cosine<T>>& all, const double* partial) {
   __shared__ double sums[warps_of_block];
+  __shared__ double* losses[warps_of_block];
   const unsigned own = threadIdx.x / warp, mine = threadIdx.x;
-  const unsigned parts = own < all.n ? all.at[own].blocks.n : 0;
-  const double sum =
-      warp_sum(sum_of_parts(partial + own * sum_blocks, threadIdx.x % warp, parts, warp));
-  if (threadIdx.x % warp == 0) sums[own] = sum;
+  if (own < all.n) {
+    const Cosine<T>& call = all.at[own];
+    const double sum =
+        warp_sum(sum_of_parts(partial + own * sum_blocks, threadIdx.x % warp, call.blocks.n, warp));
+    if (threadIdx.x % warp == 0) sums[own] = call.mean * sum;
+    if (threadIdx.x % warp == 0) losses[own] = call.loss;
+  }
   __syncthreads();
   if (mine >= all.n) return;
-  double* const loss = all.at[mine].loss;
   for (unsigned k = 0; k < mine; ++k)
-    if (all.at[k].loss == loss) return;
-  double total = *loss;
+    if (losses[k] == losses[mine]) return;
+  double total = *losses[mine];
   for (unsigned k = mine; k < all.n; ++k)
-    if (all.at[k].loss == loss) total += all.at[k].mean * sums[k];
-  *loss = total;
+    if (losses[k] == losses[mine]) total += sums[k];
+  *losses[mine] = total;
 }
 
 /// 16 lanes a row, which take the calls on these rows one after the other; a_r and d_a_r stay in
@@ -170,9 +173,11 @@ __global__ void __launch_bounds__(block_threads) cosine_losses_kernel(Calls<Cosi
     if (r >= 0) store_fours<width>(of.d_a.row(own), d_a_r, d);
   }
   sum = sum_of_block(sum, row_lanes);
-  const unsigned mine = threadIdx.x;
-  if (mine < all.n && all.at[mine].blocks.has(blockIdx.x))
-    of.partial[mine * sum_blocks + blockIdx.x - of.blocks.first] = sum;
+  for (unsigned k = first; k < all.n && threadIdx.x < warp; ++k) {
+    const double of_call = __shfl_sync(full_warp, sum, k);
+    if (threadIdx.x == 0 && all.at[k].blocks.first == of.blocks.first)
+      of.partial[k * sum_blocks + blockIdx.x - of.blocks.first] = of_call;
+  }
   if (last_block(of.partial)) add_losses(all, of.partial);
 }
 

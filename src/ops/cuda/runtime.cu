@@ -41,8 +41,11 @@ Runtime::Runtime() {
   if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
-  for (auto* each : {&main_, &side_, &uploading_})
-    BM3_CHECK(cudaStreamCreateWithFlags(Into(*each), cudaStreamNonBlocking));
+  int last = 0, first = 0;
+  BM3_CHECK(cudaDeviceGetStreamPriorityRange(&last, &first));
+  for (auto* each : {&main_, &side_, &uploading_})  // the side's blocks go first: see `both`
+    BM3_CHECK(cudaStreamCreateWithPriority(Into(*each), cudaStreamNonBlocking,
+                                           each == &side_ ? first : last));
   for (auto* each : {&fork_, &join_, &arrived_}) *each = new_event();
   BM3_CHECK(cudaMallocHost(Into(staging_), staging_slots * staging_bytes));
   for (size_t k = 0; k < staging_slots; ++k) copied_.push_back(new_event());

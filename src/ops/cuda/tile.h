@@ -34,8 +34,6 @@ class Operand {
     column_ = (inner_is_columns ? inner_first : outer_first) + column();
     find();
   }
-  /// Turns back to the first tile along its columns, of the same rows.
-  __device__ void back() { column_ = column(); }
   /// Starts to copy the next tile along the inner size.
   __device__ void read(T* tile) {
     const unsigned bytes = columns_ * sizeof(T);  // of a row, whose multiples take 64 bits
@@ -138,8 +136,8 @@ __device__ void add_sixteenth(Sums<float>& sums, const float* tile_A, const floa
 template <class T>
 constexpr bool on_tensor_cores = sizeof(T) == 4;
 
-/// x = big + small, exactly: big has the first 11 bits, small the other 13, of which tensor cores
-/// read 11: all but 2^-21 of x.
+/// x = big + small, exactly: big is x rounded to 11 bits, small has the other 12, of which tensor
+/// cores read 11: all but 2^-22 of x.
 __device__ inline void split(uint32_t& big, uint32_t& small, float x) {
   big = (__float_as_uint(x) + 0x1000) & 0xffffe000u;
   small = __float_as_uint(x - __uint_as_float(big));
@@ -175,9 +173,10 @@ __device__ void add_sixteenth(Sums<float>& sums, const float* tile_A, const floa
 #pragma unroll
     for (unsigned j = 0; j < 4; ++j)
 #pragma unroll
-      for (unsigned e = 0; e < 2; ++e) split(b_of[0][j][e], b_of[1][j][e], b[j][2 * half + e]);
+      for (unsigned e = 0; e < 2; ++e)
+        split(b_of[0][j][e], b_of[1][j][e], b[j][2 * half + e]);
 #pragma unroll
-    for (unsigned product = 0; product < 3; ++product)  // the small first; none waits for the last
+    for (int product = 0; product < 3; ++product)  // the small ones first; none waits for the last
 #pragma unroll
       for (unsigned i = 0; i < 2; ++i)
 #pragma unroll
