@@ -38,7 +38,7 @@ GROUPS = [
     (1, ["src/evaluate.cpp"], ["evaluate", "protocol"]),
     (2, ["src/data/*.cpp"], ["lines", "files", "inter", "npy", "dataset", "import", "cli_import"]),
 ]
-UNCONCERNED = {"cuda_device", "cuda_host", "notes", "philox"}
+UNCONCERNED = {"cuda_device", "cuda_host", "philox"}
 # Of one program: seconds of a processor and on the clock, for it may sleep, and bytes.
 SECONDS, CLOCK = 8, 900
 SLOW = {"ops": 60, "goldens": 90, "models": 60, "training": 30}
