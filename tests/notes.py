@@ -104,8 +104,7 @@ def main():
         found = tables(text.replace(old, new, 1))[0] if old in text else []
         if found.count(expected) != 1:
             wrong.append(f"{old} as {new} is not noticed: expected '{expected}'")
-    print(*wrong, sep="\n")
-    sys.exit(bool(wrong))
+    sys.exit("\n".join(wrong) or None)
 
 
 main()
