@@ -50,15 +50,6 @@ TYPED_TEST(CudaOutOfMemoryTest, SaysWhereAndHowMuchWasAskedFor) {
   EXPECT_EQ(this->ops->allocated(), before);
 }
 
-TYPED_TEST(CudaTest, CountsMemory) {
-  const size_t before = this->ops->allocated();
-  for (size_t n : {1000, 10}) {
-    const Array<char> some(*this->ops, n);
-    EXPECT_EQ(this->ops->allocated(), before + n);
-  }
-  EXPECT_EQ(this->ops->most_allocated(), before + 1000);
-}
-
 /// A warp keeps a row of 1024 numbers, which the losses' own tests take, in its registers, no more.
 TYPED_TEST(CudaTest, LossesOfWiderRowsAreRefused) {
   using T = typename TypeParam::Real;

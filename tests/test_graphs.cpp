@@ -99,20 +99,26 @@ TEST(Freedom, ItemGraphIsRowStochasticWithThreeKindsOfEntries) {
   EXPECT_EQ(of_two, 2);
 }
 
-/// The number is that of the product in floating point; edges are distinct and the training's.
+/// The number is that of the product in floating point; edges are distinct and the training's. A
+/// graph takes the place of another.
 TEST(Freedom, KeepsItsShareOfDistinctEdges) {
   const Edges edges = all_pairs(15, 5);
   EXPECT_EQ(Pruning(edges, 0.8).size(), 14u);  // 75 * (1. - 0.8) is below 15
   EXPECT_EQ(Pruning(edges, 0).size(), 75u);
   EXPECT_EQ(Pruning({{0, 0}}, 0.8).draw(1, 1).size(), 0u);
+  const auto ops = make_cpu_ops<double>(1);
   for (const double rho : {0.0, 0.3, 0.8}) {
     const Pruning pruning(edges, rho);
     const Edges kept = pruning.draw(1, 1);
+    auto graph = make_graph<double>(*ops, 15, 5, kept);
+    EXPECT_THROW(replace(*ops, graph, {{0, 0}, {0, 0}}), std::exception);
     EXPECT_EQ(set_of(kept).size(), pruning.size());
     for (const auto& [user, item] : kept) EXPECT_TRUE(user < 15 && item < 5);
     EXPECT_EQ(set_of(pruning.draw(1, 1)), set_of(kept));
     EXPECT_EQ(set_of(pruning.draw(1, 2)) == set_of(kept), rho == 0);
     EXPECT_EQ(set_of(pruning.draw(2, 1)) == set_of(kept), rho == 0);
+    replace(*ops, graph, pruning.draw(1, 2));
+    EXPECT_EQ(set_of(edges_of(graph)), set_of(pruning.draw(1, 2)));
   }
 }
 
@@ -139,27 +145,6 @@ TEST(Freedom, PrunesEdgesOfHighDegreesMore) {
   }
   EXPECT_LT(of_six[0] + 0.1, of_six[1] / 8);
   EXPECT_LT(of_six[1] / 8 + 0.05, of_six[2] / 3);
-}
-
-/// D^-1/2 A D^-1/2 leaves the square roots of the degrees as they are, also of the kept edges.
-TEST(Freedom, PrunedGraphsAreScaledByTheDegreesOfKeptEdges) {
-  const auto ops = make_cpu_ops<double>(1);
-  const Pruning pruning(all_pairs(7, 6), 0.4);
-  Graph<double> graph = make_graph<double>(*ops, 7, 6, pruning.draw(1, 1));
-  for (size_t epoch = 2; epoch < 12; ++epoch) {
-    replace(*ops, graph, pruning.draw(1, epoch));
-    EXPECT_EQ(set_of(edges_of(graph)), set_of(pruning.draw(1, epoch)));
-    std::vector<double> roots;
-    for (size_t r = 0; r < 13; ++r)
-      roots.push_back(std::sqrt(static_cast<double>(graph.begin.data()[r + 1] -
-                                                    graph.begin.data()[r])));
-    const Array<double> x(*ops, roots);
-    Array<double> y(*ops, 13);
-    const auto from = x.matrix(13, 1);
-    ops->propagate(y.matrix(13, 1), from, from, 1, 0, 0, graph);
-    for (size_t r = 0; r < 13; ++r) EXPECT_NEAR(y.data()[r], roots[r], 1e-14);
-  }
-  EXPECT_THROW(replace(*ops, graph, {{0, 0}, {0, 0}}), std::exception);
 }
 
 // ------------------------------------------------------------- LATTICE: items alike, a learnt part
