@@ -251,22 +251,6 @@ TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   EXPECT_EQ(out.result.test.recall[3], 1.0);
   EXPECT_EQ(out.result.test.recall[at20], 0);
   EXPECT_EQ(out.result.item[50 * n_users], 100.0F - 30);
-  EXPECT_ERROR(run(story, {}, false, no_valid),
-               "scripted has no validation split, which would end the training: expected --epochs "
-               "to say when");
-}
-
-TEST(Protocol, WithoutTestOrWithTrainingAloneTheRestIsTheSame) {
-  Dataset no_test = data(), alone = data();
-  no_test.interactions.test.clear();
-  const Outcome out = run(story, {{"epochs", "5"}}, false, no_test);
-  EXPECT_EQ(out.result.best_epoch, 3u);
-  EXPECT_EQ(out.result.test.n_users + out.result.by_popularity.n_users, 0u);
-  alone.interactions.test.clear();
-  alone.interactions.valid.clear();
-  const Outcome last = run(story, {{"epochs", "2"}}, false, alone);
-  EXPECT_EQ(last.result.best_epoch, 2u);
-  EXPECT_EQ(last.result.lists.size(), n_users * longest_list);
 }
 
 // ------------------------------------------------------------------------- stopped, and resumed
