@@ -114,6 +114,7 @@ def passes(build, name, tests):
         for kind in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # ignored in the background
             signal.signal(kind, signal.SIG_DFL)
     with tempfile.TemporaryDirectory() as scratch:
+        os.chmod(scratch, 0o755)  # for a test that runs the program as another user
         return status([build / ("test_" + name), "--gtest_fail_fast",
                        "--gtest_filter=" + (tests or "*")], preexec_fn=limit,
                       env={**os.environ, "TMPDIR": scratch, "OMP_WAIT_POLICY": "passive"}) == 0
