@@ -129,22 +129,6 @@ TEST_F(Cli, PrintsFiguresWhereTheFolderCannotBeWritten) {
   EXPECT_FALSE(fs::exists(folder_ / "one"));
 }
 
-/// Files; test_training has every model's results.
-TEST_F(Cli, SameSeedSameBytes) {
-  const std::pair<std::string, Words> runs[] = {{"one", {"--threads", "1", "--seed", "7"}},
-                                                {"again", {"--threads", "1", "--seed", "7"}},
-                                                {"four", {"--threads", "4", "--seed", "7"}},
-                                                {"other", {"--threads", "4", "--seed", "8"}}};
-  for (const auto& [out, words] : runs) ASSERT_EQ(run(short_run(out, words)).status, 0);
-  for (const auto& file : run_files) {
-    if (file == "timing.csv") continue;  // the only one that measures
-    const std::string bytes = read_file(folder_ / ("one/" + file));
-    EXPECT_GT(bytes.size(), 100U);
-    for (const std::string out : {"again", "four", "other"})
-      EXPECT_EQ(read_file(folder_ / out / file) == bytes, out != "other") << out << " " << file;
-  }
-}
-
 /// The memory of what started the program is not its own.
 TEST_F(Cli, MemoryOfThisProgramAlone) {
   const std::vector<char> held(size_t{600} << 20, 1);
