@@ -64,7 +64,7 @@ class MeasuredOps final : public Ops<float> {
   }
   void linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                        ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) override {
-    const double products = d_x.at ? 2 : 1, n = num(d_y.rows);  // x and d_W; with d_x also W
+    const double products = (d_x.at ? 1 : 0) + (d_W.at ? 1 : 0), n = num(d_y.rows);
     measure("linear " + shape(W) + " backward",
             products * 2 * n * num(W.size()) + num(d_y.size()),
             4 * (products * (n * num(x.cols) + num(W.size())) + num(d_y.size() + d_b.size())),

@@ -44,6 +44,11 @@ struct Linear {
   void forward(Ops<T>& ops, Matrix<T> y, ConstMatrix<T> x, Rows rows = {}) const {
     ops.linear_forward(y, x, rows, W->value, b->value);
   }
+  /// d_x alone.
+  void backward_x(Ops<T>& ops, Matrix<T> d_x, ConstMatrix<T> d_y) const {
+    const Matrix<const T> x{nullptr, d_x.rows, d_x.cols};  // is not read
+    ops.linear_backward(d_x, {}, {}, d_y, x, {}, W->value);
+  }
   /// d_x (unless null), and the gradients of W and b.
   void backward(Ops<T>& ops, Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x,
                 Rows rows = {}) const {

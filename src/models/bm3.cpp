@@ -48,14 +48,14 @@ class Bm3 final : public Model<T> {
     const auto& e = this->features();
     ops.both(
         [&] {
-          for (size_t m = 0; m < M; ++m)  // h_m = e_m W_m + b_m [Eq. 1]
+          ops.each(M, [&](size_t m) {  // h_m = e_m W_m + b_m [Eq. 1]
             projection[m].forward(ops, h.modality(m), e[m].value, batch.items);
+          });
         },
         [&] {  // H = mean(H^0 .. H^L), + H^0 in items' rows [Eq. 2, 3, 4]
+          ops.zero(d_p.all);
           lightgcn_forward<T>(ops, H, layer, E, graph, n_layers, 1);
           ops.gather_rows(h.nodes(), H, batch.nodes);
-          regulariser_forward(h, batch);
-          ops.zero(d_p.all);
         });
     predictor.forward(ops, p.all, h.all);                       // h~ = h W_p + b_p [Eq. 6]
     const Blocks<View<T>> view = views(h, batch);               // h', no gradient [Eq. 5]
@@ -69,29 +69,34 @@ class Bm3 final : public Model<T> {
             cosine(mask, d_p.modality(m), p.modality(m), view.modality(m), each_item);
           }
         },
-        [&] {  // L_rec = C(h~_u, sg(h'_i)) + C(sg(h'_u), h~_i) [Eq. 7, 9]
-          cosine(rec, d_p.user(), p.user(), view.item(), batch.by_user);
-          cosine(rec, d_p.item(), p.item(), view.user(), batch.by_item);
+        [&] {
+          ops.both(
+              [&] { regulariser_forward(h, batch); },
+              [&] {  // L_rec = C(h~_u, sg(h'_i)) + C(sg(h'_u), h~_i) [Eq. 7, 9]
+                cosine(rec, d_p.user(), p.user(), view.item(), batch.by_user);
+                cosine(rec, d_p.item(), p.item(), view.user(), batch.by_item);
+              });
         });
   }
 
   void backward(const Batch& batch) override {
     const auto h = h_(batch), d_h = d_h_(batch), d_p = d_p_(batch);
     auto& e = this->features();  // d_p = dL/dh~ is there: the cosines left it [Eq. 8]
-    predictor.backward(ops, d_h.all, d_p.all, h.all);  // h~ = h W_p + b_p [Eq. 6]
-    ops.both(
-        [&] {
-          for (size_t m = 0; m < M; ++m)  // h_m = e_m W_m + b_m [Eq. 1]
-            projection[m].backward(ops, e[m].gradient(batch.items.n), d_h.modality(m), e[m].value,
-                                   batch.items);
-        },
-        [&] {
-          const Matrix<T> d_H = H;  // H has been read for the last time when its d_H is written
-          regulariser_backward(d_H, d_h, h, batch);
-          ops.scatter_add_rows(d_H, d_h.nodes(), batch.nodes);
-          // H = P E with P symmetric [Eq. 3, 4]
-          lightgcn_backward<T>(ops, d_E, layer, d_H, graph, n_layers, 1);
-        });
+    const auto below = [&](size_t m) {
+      if (m < M)  // h_m = e_m W_m + b_m [Eq. 1]
+        return projection[m].backward(ops, e[m].gradient(batch.items.n), d_h.modality(m),
+                                      e[m].value, batch.items);
+      const Matrix<T> d_H = H;  // H has been read for the last time when its d_H is written
+      regulariser_backward(d_H, d_h, h, batch);
+      ops.scatter_add_rows(d_H, d_h.nodes(), batch.nodes);
+      // H = P E with P symmetric [Eq. 3, 4]
+      lightgcn_backward<T>(ops, d_E, layer, d_H, graph, n_layers, 1);
+    };
+    ops.both([&] { predictor.backward(ops, {}, d_p.all, h.all); },  // h~ = h W_p + b_p [Eq. 6]
+             [&] {
+               predictor.backward_x(ops, d_h.all, d_p.all);
+               ops.each(M + 1, below);
+             });
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = h~_u . h~_i [Eq. 13]
@@ -169,8 +174,8 @@ void Bm3<T>::regulariser_backward(Matrix<T> d_H, const Blocks<Matrix<T>>& d_h,
   const double lambda = this->weight(reg), *const norm = norms.data();
   if (form == RegForm::norm) {
     const double scale = lambda / static_cast<double>(graph.n_items);
-    ops.norm_backward(this->users(d_H), norm, this->users(H), scale);
-    ops.norm_backward(this->items(d_H), norm + 1, this->items(H), scale);
+    ops.both([&] { ops.norm_backward(this->users(d_H), norm, this->users(H), scale); },
+             [&] { ops.norm_backward(this->items(d_H), norm + 1, this->items(H), scale); });
   } else {
     const double scale = lambda / static_cast<double>(batch.size);
     ops.zero(d_H);

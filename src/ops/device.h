@@ -53,6 +53,11 @@ class Device {
     f();
     g();
   }
+  /// Does work(0) .. work(n - 1) likewise.
+  void each(size_t n, const std::function<void(size_t)>& work) {
+    if (n > 1) return both([&] { work(n - 1); }, [&] { each(n - 1, work); });
+    if (n == 1) work(0);
+  }
   /// Returns the number to a multiple of which a batch's rows are padded, so that few distinct
   /// sizes (keys of `replay`) occur. 1: no padding.
   virtual size_t row_padding() const = 0;

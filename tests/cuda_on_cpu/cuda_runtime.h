@@ -139,10 +139,7 @@ cudaError_t cudaMemcpyAsync(void*, const void*, size_t, int, cudaStream_t);
 // Streams do nothing until somebody waits for one of them, and then work in a random order among
 // those that the events allow: work that is done in time by luck, such as a copy of memory that
 // changes after the call, or a stream that does not wait for another, shows.
-inline cudaError_t cudaDeviceGetStreamPriorityRange(int* last, int* first) {
-  return *last = *first = 0, cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t*, unsigned, int);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
 cudaError_t cudaStreamDestroy(cudaStream_t);
 cudaError_t cudaStreamSynchronize(cudaStream_t);
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);

@@ -177,7 +177,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaS
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   streams.push_back(*stream = new CUstream_st);
   return cudaSuccess;
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include <deque>
 #include <map>
 
 #include "ops/cuda/kernel.h"
@@ -69,13 +70,13 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
 
   /// What operations need beyond their arguments; each stream has its own.
   struct Lane {
-    Lane(cuda::Runtime& runtime, cudaStream_t stream, bool cusparse);
+    Lane(cuda::Runtime& runtime, cudaStream_t stream, bool tf32, bool cusparse);
     cuda::Workspace sums, parts, packed, strips, lists, listed, left, scores, gathered, blas_memory;
-    cuda::Owned<cublasHandle_t, cublasDestroy> blas;
+    cuda::Owned<cublasHandle_t, cublasDestroy> blas;        // null but in TF32
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
     std::map<std::pair<const int64_t*, size_t>, cuda::SparseProduct<T>> products;  // by graph, d
   };
-  Lane& own_lane() { return on_side() ? side_ : main_; }
+  Lane& own_lane() { return lanes_[lane_number()]; }
   /// The lane of what is issued now, after all that waits there.
   Lane& lane() {
     stream();
@@ -83,7 +84,7 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
   }
 
   bool tf32_;
-  Lane main_, side_;
+  std::deque<Lane> lanes_;
 };
 
 }  // namespace bm3

@@ -1,7 +1,6 @@
 // Linear layers [Eq. 1, 6]: products that gather their rows, add the bias and sum a bias's gradient
 // themselves; and by cuBLAS.
 #include <climits>
-#include <cstdlib>
 
 #include "ops/cuda/cuda_ops.h"
 #include "ops/cuda/tile.h"
@@ -11,7 +10,7 @@ namespace {
 
 using namespace cuda;
 
-const size_t wanted_blocks = std::getenv("BM3_BLOCKS") ? std::atoi(std::getenv("BM3_BLOCKS")) : 264;  // what fills a large GPU
+constexpr size_t wanted_blocks = 264;  // what fills a large GPU
 constexpr size_t most_parts = 64;      // of the inner size
 
 /// C [M, N] = A B + rows that lie `distance` apart; and perhaps sums [N], of B's inner size.
@@ -183,6 +182,7 @@ void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Co
     multiply<false, false>(stream(), lane().parts, p);
   };
   if (!d_x.at) return on_W();
+  if (!d_W.at) return on_x();
   both(on_x, on_W);
 }
 
@@ -235,11 +235,12 @@ void CudaOps<T>::blas_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Cons
                                ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (n == 0) {
-    zero(d_W.at, d_W.size() * sizeof(T));
+    if (d_W.at) zero(d_W.at, d_W.size() * sizeof(T));
     if (d_b.at) zero(d_b.at, d_b.size() * sizeof(T));
     return;
   }
   if (d_x.at) gemm(false, true, n, in, out, d_y.at, out, W.at, out, T(0), d_x.at, in);
+  if (!d_W.at) return;
   const ConstMatrix<T> X = in_one_piece(x, rows);
   gemm(true, false, in, out, n, X.at, in, d_y.at, out, T(0), d_W.at, out);
   if (d_b.at) column_sums(d_b, d_y);

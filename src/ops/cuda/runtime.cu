@@ -41,21 +41,22 @@ Runtime::Runtime() {
   if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
-  int last = 0, first = 0;
-  BM3_CHECK(cudaDeviceGetStreamPriorityRange(&last, &first));
-  for (auto* each : {&main_, &side_, &uploading_})  // the side's blocks go first: see `both`
-    BM3_CHECK(cudaStreamCreateWithPriority(Into(*each), cudaStreamNonBlocking,
-                                           each == &side_ ? first : last));
-  for (auto* each : {&fork_, &join_, &arrived_}) *each = new_event();
+  for (auto& each : streams_)
+    BM3_CHECK(cudaStreamCreateWithFlags(Into(each), cudaStreamNonBlocking));
+  BM3_CHECK(cudaStreamCreateWithFlags(Into(uploading_), cudaStreamNonBlocking));
+  for (size_t k = 0; k < lanes; ++k) {
+    fork_[k] = new_event();
+    join_[k] = new_event();
+  }
+  arrived_ = new_event();
   BM3_CHECK(cudaMallocHost(Into(staging_), staging_slots * staging_bytes));
   for (size_t k = 0; k < staging_slots; ++k) copied_.push_back(new_event());
   landing_ = allocate(staging_slots * staging_bytes);
 }
 
 Runtime::~Runtime() {
-  for (auto* stream : {&main_, &side_, &uploading_})
-    static_cast<void>(cudaStreamSynchronize(stream->get()));
-  Runtime::release(landing_);
+  static_cast<void>(cudaStreamSynchronize(uploading_.get()));
+  Runtime::release(landing_);  // which waits for the others
 }
 
 Runtime::Event Runtime::new_event(unsigned flags) {
@@ -64,8 +65,8 @@ Runtime::Event Runtime::new_event(unsigned flags) {
   return event;
 }
 
-void Runtime::issue(bool side) {
-  if (const auto waiting = std::move(waiting_[side])) waiting->launch(stream(side));
+void Runtime::issue(size_t lane) {
+  if (const auto waiting = std::move(waiting_[lane])) waiting->launch(stream(lane));
 }
 
 std::exception_ptr Runtime::failure_of(const std::function<void()>& work) {
@@ -78,7 +79,7 @@ std::exception_ptr Runtime::failure_of(const std::function<void()>& work) {
     }
   };
   attempt(work);
-  for (bool side : {true, false}) attempt([&] { issue(side); });
+  for (size_t lane = 0; lane < lanes; ++lane) attempt([&] { issue(lane); });
   return failure;
 }
 
@@ -104,7 +105,7 @@ void Runtime::release(void* memory) noexcept {
   const auto block = blocks_.find(memory);
   if (block == blocks_.end()) return;
   static_cast<void>(failure_of([] {}));  // what waits may use it
-  for (auto* stream : {&main_, &side_}) static_cast<void>(cudaStreamSynchronize(stream->get()));
+  for (const auto& stream : streams_) static_cast<void>(cudaStreamSynchronize(stream.get()));
   // A record that was made while this memory was there may use it.
   const auto [bytes, born] = block->second;
   records_.erase(std::remove_if(records_.begin(), records_.end(),
@@ -147,8 +148,8 @@ void Runtime::download(void* dst, const void* src, size_t bytes) {
 }
 
 void Runtime::synchronize() {
-  for (bool side : {true, false}) issue(side);
-  for (auto* each : {&main_, &side_}) BM3_CHECK(cudaStreamSynchronize(each->get()));
+  for (size_t lane = 0; lane < lanes; ++lane) issue(lane);
+  for (const auto& each : streams_) BM3_CHECK(cudaStreamSynchronize(each.get()));
 }
 
 double Runtime::seconds_of(const std::function<void()>& work) {
@@ -167,22 +168,25 @@ double Runtime::seconds_of(const std::function<void()>& work) {
 }
 
 void Runtime::both(const std::function<void()>& f, const std::function<void()>& g) {
-  if (overlapping_) {
+  const size_t own = lane_, other = std::find(busy_, busy_ + lanes, false) - busy_;
+  if (other == lanes) {
     f();
     return g();
   }
-  BM3_CHECK(cudaEventRecord(fork_.get(), stream()));
-  BM3_CHECK(cudaStreamWaitEvent(side_.get(), fork_.get(), 0));
-  overlapping_ = on_side_ = true;
+  BM3_CHECK(cudaEventRecord(fork_[other].get(), stream()));
+  BM3_CHECK(cudaStreamWaitEvent(stream(other), fork_[other].get(), 0));
+  busy_[other] = true;
   const auto failure = failure_of([&] {
+    lane_ = other;
     f();
-    on_side_ = false;
+    lane_ = own;
     g();
   });
-  overlapping_ = on_side_ = false;
-  // The streams join even then: what was issued may still run, and a record must end in one stream.
-  cudaError_t status = cudaEventRecord(join_.get(), side_.get());
-  if (status == cudaSuccess) status = cudaStreamWaitEvent(main_.get(), join_.get(), 0);
+  lane_ = own;
+  busy_[other] = false;
+  // The lanes join even then: what was issued may still run, and a record must end in one stream.
+  cudaError_t status = cudaEventRecord(join_[other].get(), stream(other));
+  if (status == cudaSuccess) status = cudaStreamWaitEvent(stream(own), join_[other].get(), 0);
   if (failure) std::rethrow_exception(failure);
   BM3_CHECK(status);
 }
@@ -192,7 +196,8 @@ void Runtime::refuse_in_record(const char* what) const {
 }
 
 void Runtime::replay(uint64_t key, const std::function<void()>& work) {
-  if (overlapping_ || recording_) return work();  // it is part of something larger
+  const bool is_part = recording_ || std::find(busy_ + 1, busy_ + lanes, true) != busy_ + lanes;
+  if (is_part) return work();  // of something larger
   const auto found = std::find_if(records_.begin(), records_.end(),
                                   [&](const Record& r) { return r.key == key; });
   if (found == records_.end()) {

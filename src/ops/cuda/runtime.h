@@ -52,23 +52,25 @@ class Runtime : public virtual Device {
   Runtime();
   ~Runtime() override;
 
-  /// The main stream, or the one of the first work of `both`.
-  cudaStream_t stream(bool side) const { return (side ? side_ : main_).get(); }
+  /// Streams of work that runs side by side; the first is the main one.
+  static constexpr size_t lanes = 6;
+  cudaStream_t stream(size_t lane) const { return streams_[lane].get(); }
   /// The stream of what is issued now, which comes after all that waits there.
   cudaStream_t stream() {
-    issue(on_side_);
-    return stream(on_side_);
+    issue(lane_);
+    return stream(lane_);
   }
-  bool on_side() const { return on_side_; }
+  /// The lane of what is issued now.
+  size_t lane_number() const { return lane_; }
   /// Puts a call off until something else is issued on its stream, or somebody waits for it. It
   /// joins the List that waits there, if there is one and it takes the call.
   template <class List, class Call>
   void put_off(const Call& call) {
-    auto* list = dynamic_cast<List*>(waiting_[on_side_].get());
+    auto* list = dynamic_cast<List*>(waiting_[lane_].get());
     if (!list || !list->takes(call)) {
-      issue(on_side_);
-      waiting_[on_side_] = std::make_unique<List>();
-      list = static_cast<List*>(waiting_[on_side_].get());
+      issue(lane_);
+      waiting_[lane_] = std::make_unique<List>();
+      list = static_cast<List*>(waiting_[lane_].get());
     }
     list->add(call);
   }
@@ -89,8 +91,8 @@ class Runtime : public virtual Device {
   void download(void* dst, const void* src, size_t bytes) override;
   void synchronize() override;
   double seconds_of(const std::function<void()>& work) override;
-  /// Does f on the side stream and g on the main one; one after the other within f or g of another
-  /// call. In a record they are branches of the graph.
+  /// Does f in a lane that is free, while there is one, and g in the present one. In a record they
+  /// are branches of the graph.
   void both(const std::function<void()>& f, const std::function<void()>& g) override;
   /// A key's first call does the work, which lets working memory grow and libraries load what they
   /// need; its second records it as a CUDA graph; from then on the graph is launched. The release
@@ -110,15 +112,16 @@ class Runtime : public virtual Device {
   static Event new_event(unsigned flags = cudaEventDisableTiming);
   void record(Record& out, const std::function<void()>& work);
   /// Launches what waits, if anything does.
-  void issue(bool side);
+  void issue(size_t lane);
   /// Returns what `work` threw, or null. What waits is launched even then.
   std::exception_ptr failure_of(const std::function<void()>& work);
 
   cudaDeviceProp properties_{};
-  Owned<cudaStream_t, cudaStreamDestroy> main_, side_, uploading_;
-  bool overlapping_ = false, on_side_ = false;  // within `both`; within its f
-  Event fork_, join_, arrived_;
-  std::unique_ptr<Waiting> waiting_[2];  // on the main stream, on the other
+  Owned<cudaStream_t, cudaStreamDestroy> streams_[lanes], uploading_;
+  size_t lane_ = 0;
+  bool busy_[lanes] = {true};  // the main lane is never free
+  Event fork_[lanes], join_[lanes], arrived_;
+  std::unique_ptr<Waiting> waiting_[lanes];
   Owned<void*, cudaFreeHost> staging_;  // slots on the host
   void* landing_ = nullptr;             // and on the GPU
   std::vector<Event> copied_;           // of each slot: its last copy to where it belongs is done
