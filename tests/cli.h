@@ -36,12 +36,7 @@ inline bool has(const std::string& text, const std::string& words) {
 class Cli : public testing::Test {
  protected:
   void SetUp() override {
-    SyntheticSpec spec;
-    spec.n_users = 60;
-    spec.n_items = 50;
-    spec.n_interactions = 450;
-    spec.modalities = {{"image", 12, 1}, {"text", 5, 1}};
-    write_dataset(spec, "toy", folder_ / "data");
+    write_dataset({60, 50, 450, {{"image", 12, 1}, {"text", 5, 1}}}, "toy", folder_ / "data");
   }
 
   /// Starts `program` in the folder; its output goes to files elsewhere.

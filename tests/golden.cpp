@@ -17,11 +17,6 @@ void require(bool condition, const std::string& expected) {
   if (!condition) throw Error("expected " + expected);
 }
 
-/// Returns what stands under this key, or null.
-json member(const json& object, const std::string& key) {
-  return object.is_object() ? object.value(key, json()) : json();
-}
-
 // ---------------------------------------------------------------------------------- .safetensors
 
 template <class E>
@@ -61,23 +56,14 @@ std::pair<json, size_t> read_header(const std::string& bytes) {
   return {std::move(header), 8 + length};
 }
 
-Shape whole_numbers(const std::string& name, const json& entry, const char* key) {
-  const json list = member(entry, key);
-  const auto whole = [](const json& x) { return x.is_number_unsigned(); };
-  if (!list.is_array() || !std::all_of(list.begin(), list.end(), whole))
-    throw Error(name + ": its " + key + " is " + one_line(list.dump()) +
-                ": expected whole numbers from 0");
-  return list.get<Shape>();
-}
-
 FileArray read_array(const std::string& name, const json& entry, std::string_view bytes) {
-  const json dtype = member(entry, "dtype");
+  const json& dtype = entry.at("dtype");
   const Type* type = std::find_if(std::begin(types), std::end(types),
                                   [&](const Type& known) { return dtype == known.name; });
   if (type == std::end(types))
     throw Error(name + " has dtype " + one_line(dtype.dump()) +
                 ": expected F64, F32, I64, I32, U8 or BOOL");
-  FileArray out{whole_numbers(name, entry, "shape"), {}, dtype == "F32"};
+  FileArray out{entry.at("shape"), {}, dtype == "F32"};
   size_t count = 1;  // of values, or more than fit
   for (size_t n : out.shape)
     count = n != 0 && count > bytes.size() / n ? bytes.size() + 1 : count * n;
@@ -93,25 +79,20 @@ FileArray read_array(const std::string& name, const json& entry, std::string_vie
 }
 
 /// Returns the arrays of a header, which must follow one another through the data.
-std::map<std::string, FileArray> read_arrays(const json& header, std::string_view data) {
-  std::map<std::string, FileArray> out;
+std::map<std::string, FileArray> read_arrays(json header, std::string_view data) {
+  header.erase("__metadata__");
   std::set<std::tuple<size_t, size_t, std::string>> places;  // a begin, an end and whose they are
-  for (const auto& [key, entry] : header.items()) {
-    if (key == "__metadata__") continue;
-    const std::string name = one_line(key);
-    const Shape offsets = whole_numbers(name, entry, "data_offsets");
-    if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size())
-      throw Error(name + ": its data_offsets is " + shape_words(offsets) +
-                  ": expected a begin and an end within " + std::to_string(data.size()) +
-                  " bytes of data");
-    out[name] = read_array(name, entry, data.substr(offsets[0], offsets[1] - offsets[0]));
-    places.emplace(offsets[0], offsets[1], name);
-  }
+  for (const auto& [name, entry] : header.items())
+    places.emplace(entry.at("data_offsets").at(0), entry.at("data_offsets").at(1), name);
+  std::map<std::string, FileArray> out;
   size_t previous = 0;
-  for (const auto& [begin, end, name] : places) {
-    if (begin != previous)
-      throw Error(name + " begins at byte " + std::to_string(begin) + " of the data: expected " +
-                  std::to_string(previous) + ", where the previous array ends");
+  for (const auto& [begin, end, key] : places) {
+    const std::string name = one_line(key);
+    if (begin != previous || end < begin || end > data.size())
+      throw Error(name + " has bytes " + std::to_string(begin) + " to " + std::to_string(end) +
+                  " of the data: expected " + std::to_string(previous) +
+                  ", where the previous array ends, to at most " + std::to_string(data.size()));
+    out[name] = read_array(name, header[key], data.substr(begin, end - begin));
     previous = end;
   }
   if (previous != data.size())
@@ -136,11 +117,9 @@ std::vector<Setting> general_settings() {
 }
 
 std::string text_of(const json& metadata, const std::string& name, const std::string& words) {
-  const json text = member(metadata, name);
-  if (text.is_null()) throw Error("the setting " + name + " is missing: expected " + words);
-  if (!text.is_string())
-    throw Error("the setting " + name + " is " + one_line(text.dump()) + ": expected a text");
-  return text;
+  if (!metadata.contains(name))
+    throw Error("the setting " + name + " is missing: expected " + words);
+  return metadata[name];
 }
 
 void read_settings(Golden& g, const json& metadata) {
@@ -153,7 +132,7 @@ void read_settings(Golden& g, const json& metadata) {
   for (const Setting& s : all) {
     const bool optional = s.name == recipe_setting().name || s.name == "degree_epsilon" ||
                           s.name == "epoch_steps";
-    if (optional && member(metadata, s.name).is_null()) continue;
+    if (optional && !metadata.contains(s.name)) continue;
     const std::string text = text_of(metadata, s.name, s.words);
     check_value(s.name, s.range, text);
     g.settings.set(s.name, text);
@@ -236,9 +215,7 @@ Golden::Step read_batch(const Golden& g, size_t s) {
 /// Reads what a run needs before it has a model.
 void read_inputs(Golden& g, const json& metadata) {
   read_settings(g, metadata);
-  const bool measured = !member(metadata, "metrics").is_null();
-  const json metrics =
-      json::parse(measured ? text_of(metadata, "metrics", "") : "{}", nullptr, false);
+  const json metrics = json::parse(metadata.value("metrics", "{}"), nullptr, false);
   read_metrics(g, metrics);
   g.data.train = pairs(g, "train", true);
   g.data.valid = pairs(g, "valid", metrics.contains("valid"));
@@ -294,11 +271,13 @@ Golden read_golden(const std::filesystem::path& file) {
   try {
     const auto [header, data] = read_header(bytes);
     g.arrays = read_arrays(header, std::string_view(bytes).substr(data));
-    read_inputs(g, member(header, "__metadata__"));
+    read_inputs(g, header.value("__metadata__", json::object()));
     const auto ops = make_cpu_ops<double>(1);
     const GoldenRun<double> run(*ops, g, {});  // asks for every array
     for (const Result& result : run.results)
       if (g.find(result.name)) g.outputs.push_back(result.name);
+  } catch (const json::exception& e) {
+    throw Error(file.string() + ": its header is damaged: " + one_line(e.what()));
   } catch (const Error& e) {
     throw Error(file.string() + ": " + e.what());
   }

@@ -23,10 +23,14 @@ struct ModelCase {
   uint64_t seed;
 };
 
+/// Settings by name.
+using Values = std::vector<std::pair<const char*, const char*>>;
+
 /// A case of random sizes in which a user, an item and a whole pair occur twice in the batch, an
 /// item is a positive and a negative, the last user and the last item are isolated in the graph,
-/// and one pair of the batch is theirs.
-inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_t seed) {
+/// and one pair of the batch is theirs. Of `values` it has those that the model knows.
+inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_t seed,
+                             const Values& values = {}) {
   Random random(seed);
   const size_t users = 3 + static_cast<size_t>(random.below(5));
   const size_t items = 3 + static_cast<size_t>(random.below(6));
@@ -40,11 +44,13 @@ inline ModelCase random_case(const ModelKind& kind, size_t n_modalities, uint64_
   for (const Interaction& pair : c.batch)
     c.negatives.push_back((pair.item + 1 + random.below(items - 1)) % static_cast<int32_t>(items));
   c.settings.set("dim", std::to_string(2 + random.below(5)));
-  if (c.settings.knows("features")) c.settings.set("features", "tuned");
-  if (c.settings.knows("neighbours")) c.settings.set("neighbours", "2");
-  if (c.settings.knows("hidden")) c.settings.set("hidden", "3");
+  for (const Values& all : {Values{{"features", "tuned"}, {"neighbours", "2"}, {"hidden", "3"},
+                                   {"latent", "3"}}, values})
+    for (const auto& [name, value] : all)
+      if (c.settings.knows(name)) c.settings.set(name, value);
   for (size_t m = 0; m < n_modalities; ++m)
-    c.modalities.push_back({"m" + std::to_string(m), 1 + static_cast<size_t>(random.below(6))});
+    c.modalities.push_back({m == 0 ? "image" : "m" + std::to_string(m),
+                            1 + static_cast<size_t>(random.below(6))});
   return c;
 }
 

@@ -17,12 +17,7 @@ namespace fs = std::filesystem;
 using Words = std::vector<std::pair<std::string, std::string>>;
 
 Dataset small_data(int64_t n_items = 60) {
-  SyntheticSpec spec;
-  spec.n_users = 80;
-  spec.n_items = n_items;
-  spec.n_interactions = 800;
-  spec.modalities = {{"image", 30, 1.0}};
-  return synthetic_dataset(spec, "small");
+  return synthetic_dataset({80, n_items, 800, {{"image", 30, 1.0}}}, "small");
 }
 
 TrainOptions options_of(const std::string& model, const Words& words) {
@@ -207,12 +202,8 @@ TEST_F(Refused, OfAnotherTraining) {
             "X is of another training, its settings/features is \"tuned\": expected \"frozen\"");
   EXPECT_EQ(resume(bytes_, "bpr"),
             "X is of another training, its model is \"bm3\": expected \"bpr\"");
-  const std::string other = resume(bytes_, "bm3", {}, 61);
-  EXPECT_EQ(other.find("X is of another training, its data/items is 60: expected 61"), 0U) << other;
-  fs::remove(hooks_.file);
-  EXPECT_ERROR(Checkpoint{hooks_.file}, "cannot open " + hooks_.file.string() +
-                                               " (No such file or directory): expected the "
-                                               "checkpoint of a run that was stopped");
+  EXPECT_EQ(resume(bytes_, "bm3", {}, 61),
+            "X is of another training, its data/items is 60: expected 61");
 }
 
 // -------------------------------------------------------------------------------------- signals

@@ -126,20 +126,6 @@ TEST_F(CliDisplay, SaysWhatToTry) {
   EXPECT_TRUE(has(untrained.err, below)) << untrained.err;
 }
 
-TEST_F(CliDisplay, TimingHasALineForEachEpoch) {
-  ASSERT_EQ(run(short_run("one")).status, 0);
-  const Words lines = lines_of(read_file(folder_ / "one/timing.csv"));
-  ASSERT_EQ(lines.size(), 4U);
-  EXPECT_EQ(lines[0], "epoch,train_seconds,valid_seconds,allocated_mib,process_mib");
-  for (size_t epoch = 1; epoch <= 3; ++epoch) {
-    const Words x = split(lines[epoch], ',');
-    ASSERT_EQ(x.size(), 5U);
-    EXPECT_EQ(x[0], std::to_string(epoch));
-    for (size_t c = 1; c <= 4; ++c) EXPECT_GT(std::stod(x[c]), 0) << lines[epoch];
-    for (size_t c = 3; c <= 4; ++c) EXPECT_LT(std::stod(x[c]), 4000) << lines[epoch];
-  }
-}
-
 /// Users' metrics have the printed means.
 TEST_F(CliDisplay, EvalPrintsTheMetricsOfEachUser) {
   ASSERT_EQ(run(short_run("one")).status, 0);

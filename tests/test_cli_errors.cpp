@@ -1,10 +1,7 @@
-// What the program refuses: one line, exit status 1, nothing written. Where results go, and runs
-// that are interrupted.
+// What the program refuses: one line, exit status 1, nothing written. Where results go.
 #include <sys/stat.h>
 
-#include <chrono>
 #include <regex>
-#include <thread>
 
 #include "cli.h"
 
@@ -214,52 +211,6 @@ TEST_F(Cli, RunsOfOneSecondDoNotMix) {
     ++folders;
   }
   EXPECT_EQ(folders, std::size(children));
-}
-
-TEST_F(Cli, InterruptedRunLeavesNothingHalfWritten) {
-  const Words before = names_below(folder_.path());
-  const auto began = std::chrono::steady_clock::now();
-  ASSERT_EQ(run(short_run("run")).status, 0);
-  const auto whole = std::chrono::steady_clock::now() - began;
-  fs::remove_all(folder_ / "run");
-  size_t interrupted = 0;
-  for (int k = 0; k <= 12; ++k) {  // from before the first epoch to about the end
-    const pid_t child = start(short_run("run"));
-    std::this_thread::sleep_for(whole * k / 12);
-    const int signal = k % 2 ? SIGINT : SIGTERM;
-    kill(child, signal);
-    const Outcome outcome = finish(child);
-    if (outcome.status != 0) {
-      ++interrupted;
-      EXPECT_EQ(outcome.status, 128 + signal) << outcome.err;
-    }
-    if (fs::exists(folder_ / "run")) {
-      EXPECT_EQ(names_below(folder_ / "run"), run_files);
-    } else {
-      EXPECT_NE(outcome.status, 0);
-    }
-    for (const char* may_be : {"run", "run.checkpoint"}) fs::remove_all(folder_ / may_be);
-    EXPECT_EQ(names_below(folder_.path()), before);
-  }
-  EXPECT_GT(interrupted, 0U);
-}
-
-TEST_F(Cli, InterruptedSynthLeavesNothing) {
-  const Words before = names_below(folder_.path());
-  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGKILL}) {
-    const pid_t child = start({"synth", "big"});
-    while (!fs::exists(folder_ / "data/big.part1/image_feat.npy"))
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    kill(child, signal);
-    EXPECT_EQ(finish(child).status, 128 + signal);
-    if (signal != SIGKILL) {
-      EXPECT_EQ(names_below(folder_.path()), before) << signal;
-    }
-  }
-  // What a kill left does not stand in the way.
-  EXPECT_EQ(run({"synth", "big", "--users", "40", "--items", "40", "--interactions", "300"}).status,
-            0);
-  EXPECT_EQ(run({"big", "--epochs", "1", "--modalities", "none", "--out", "run"}).status, 0);
 }
 
 }  // namespace

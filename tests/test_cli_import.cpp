@@ -1,6 +1,4 @@
 // A person's own data: import, answers by original ids, other interactions to evaluate.
-#include <sys/stat.h>
-
 #include "cli.h"
 
 namespace bm3::test {
@@ -62,18 +60,6 @@ TEST_F(CliImport, TrainsAndAnswersByOriginalIds) {
                  "cannot make the folder " + fs::canonical(folder_ / "data/mine").string() +
                      " (Directory not empty): expected a new or empty one (no mount point) where "
                      "files can be written");
-}
-
-/// The split of an import by seed is that seed's alone.
-TEST_F(CliImport, SameSeedSameBytes) {
-  write_ratings();
-  for (const auto& [name, seed] : {std::pair{"a", "7"}, {"b", "7"}, {"c", "8"}})
-    ASSERT_EQ(import(name, {"--seed", seed}).status, 0);
-  const auto bytes = [&](const std::string& name) {
-    return read_file(folder_ / ("data/" + name) / (name + ".inter"));
-  };
-  EXPECT_EQ(bytes("a"), bytes("b"));
-  EXPECT_NE(bytes("a"), bytes("c"));
 }
 
 TEST_F(CliImport, ReadsTheMapsOfMmrec) {
@@ -141,15 +127,11 @@ TEST_F(CliImport, EvalRefusesOtherIds) {
                  "same numbers");
 }
 
-TEST_F(CliImport, RefusesTheRatings) {
-  ASSERT_EQ(mkfifo((folder_ / "never").c_str(), 0600), 0);
-  expect_refused({"import", "mine", "--ratings", "never"},
-                 "never is not a file: expected a file of ratings");
-  expect_refused({"import", "mine", "--ratings", "none.csv"},
-                 "cannot open none.csv (No such file or directory): expected a file of ratings");
-}
-
-TEST_F(Cli, TellsItsVersion) {
+TEST_F(Cli, TellsItsVersionAndItsOptions) {
+  const Outcome help = run({"recommend", "--help"});
+  EXPECT_EQ(help.status, 0);
+  EXPECT_EQ(help.err, "");
+  EXPECT_TRUE(has(help.out, "bm3 recommend"));
   const Outcome outcome = run({"--version"});
   EXPECT_EQ(outcome.status, 0);
   EXPECT_EQ(outcome.out.find("bm3 "), 0U);

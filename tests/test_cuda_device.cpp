@@ -50,15 +50,6 @@ TYPED_TEST(CudaOutOfMemoryTest, SaysWhereAndHowMuchWasAskedFor) {
   EXPECT_EQ(this->ops->allocated(), before);
 }
 
-TYPED_TEST(CudaTest, CountsMemory) {
-  const size_t before = this->ops->allocated();
-  for (size_t n : {1000, 10}) {
-    const Array<char> some(*this->ops, n);
-    EXPECT_EQ(this->ops->allocated(), before + n);
-  }
-  EXPECT_EQ(this->ops->most_allocated(), before + 1000);
-}
-
 /// A warp keeps a row of 1024 numbers, which the losses' own tests take, in its registers, no more.
 TYPED_TEST(CudaTest, LossesOfWiderRowsAreRefused) {
   using T = typename TypeParam::Real;
@@ -72,11 +63,12 @@ TYPED_TEST(CudaTest, LossesOfWiderRowsAreRefused) {
                                     {pairs, begin.data()}, PairForm::plain, 1.0, 1.0), Error);
 }
 
+/// With the exact `ops` beside those by TF32.
+using CudaTf32 = OnBackend<CudaBackend<float>>;
+
 /// TF32 keeps 11 bits of each factor, where it is asked for and there.
-TEST(CudaTf32, RoundsTheFactors) {
-  std::string why;
-  if (!cuda_works(why)) GTEST_SKIP() << why;
-  const auto ops = make_cuda_ops<float>(true), exact = make_cuda_ops<float>(false);
+TEST_F(CudaTf32, RoundsTheFactors) {
+  const auto tf32 = make_cuda_ops<float>(true);
   Random random(8);
   constexpr size_t n = 300, in = 700, out = 64;
   const auto x = random.numbers<float>(n * in), W = random.numbers<float>(in * out);
@@ -96,17 +88,15 @@ TEST(CudaTf32, RoundsTheFactors) {
                       on_b.matrix(1, out));
     return in_roundings(y.host(), expected, in).error;
   };
-  EXPECT_LE(errors_of(*exact), 1);
+  EXPECT_LE(errors_of(*ops), 1);
   const double in_tf32 = std::ldexp(1.0, 24 - 11);  // of TF32's rounding in float32's
-  EXPECT_LE(errors_of(*ops), 2 * in_tf32);
+  EXPECT_LE(errors_of(*tf32), 2 * in_tf32);
 }
 
 /// By cuBLAS, too, layers gather their rows, add the bias and sum its gradient: the numbers are
 /// small and whole, so that TF32 rounds none.
-TEST(CudaTf32, LayersAreTheOthers) {
-  std::string why;
-  if (!cuda_works(why)) GTEST_SKIP() << why;
-  const auto tf32 = make_cuda_ops<float>(true), own = make_cuda_ops<float>(false);
+TEST_F(CudaTf32, LayersAreTheOthers) {
+  const auto tf32 = make_cuda_ops<float>(true);
   Random random(9);
   for (size_t n : {0, 1, 70}) {
     constexpr size_t height = 40, in = 33, out = 300;
@@ -128,23 +118,21 @@ TEST(CudaTf32, LayersAreTheOthers) {
                          d_y.matrix(n, out), X, on_rows.rows(), to_W);
       return std::tuple(with.host(), added.host(), d_x.host(), d_W.host(), d_b.host());
     };
-    EXPECT_TRUE(results(*tf32) == results(*own)) << n;
+    EXPECT_TRUE(results(*tf32) == results(*ops)) << n;
   }
 }
 
 /// cuBLAS has the stream from its handle: its product comes after the cosine that waits there.
-TEST(CudaTf32, ProductsComeAfterWhatWaits) {
-  std::string why;
-  if (!cuda_works(why)) GTEST_SKIP() << why;
-  const auto ops = make_cuda_ops<float>(true);
-  const Array<float> a(*ops, {1, 0}), h(*ops, {0, 1}), W(*ops, {1, 1});
-  const Array<uint8_t> mask(*ops, {1, 1});
-  const Array<int32_t> begin(*ops, {0, 1});
-  Array<float> d_a(*ops, 2), y(*ops, 1);
-  Array<double> loss(*ops, 1);
-  ops->cosine_loss(loss.data(), d_a.matrix(1, 2), a.matrix(1, 2),
+TEST_F(CudaTf32, ProductsComeAfterWhatWaits) {
+  const auto tf32 = make_cuda_ops<float>(true);
+  const Array<float> a(*tf32, {1, 0}), h(*tf32, {0, 1}), W(*tf32, {1, 1});
+  const Array<uint8_t> mask(*tf32, {1, 1});
+  const Array<int32_t> begin(*tf32, {0, 1});
+  Array<float> d_a(*tf32, 2), y(*tf32, 1);
+  Array<double> loss(*tf32, 1);
+  tf32->cosine_loss(loss.data(), d_a.matrix(1, 2), a.matrix(1, 2),
                    View<float>{h.matrix(1, 2), mask.data(), 1}, {1, begin.data()}, 1, 1);
-  ops->linear_forward(y.matrix(1, 1), d_a.matrix(1, 2), {nullptr, 1}, W.matrix(2, 1), {});
+  tf32->linear_forward(y.matrix(1, 1), d_a.matrix(1, 2), {nullptr, 1}, W.matrix(2, 1), {});
   EXPECT_EQ(y.host(), std::vector<float>{-1});  // -h W: a and h are at right angles
 }
 

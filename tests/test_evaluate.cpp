@@ -69,47 +69,6 @@ TYPED_TEST(MetricsTest, HitsAlongTheList) {
   expect_near(m, Metric::map, {1.0 / 3, 1.0 / 3, 28.0 / 75, 146.0 / 375});
 }
 
-/// Twelve held-out items, the first seven places right: more to find than a short list can hold.
-///   Recall:    5/12, 7/12, 7/12, 7/12
-///   Precision: 1, 7/10, 7/20, 7/50
-///   NDCG:      1, G7/G10, G7/G12, G7/G12 with G_n = g1 + ... + g_n: the ideal list is cut at K
-///   AP:        every Precision at a hit is 1: 5/5, 7/10, 7/12, 7/12
-TYPED_TEST(MetricsTest, MoreHeldOutThanK) {
-  std::vector<std::pair<size_t, int32_t>> hits;
-  std::vector<Interaction> truth;
-  for (int32_t k = 0; k < 12; ++k) truth.push_back({0, 100 + k});
-  for (size_t rank = 1; rank <= 7; ++rank) hits.push_back({rank, static_cast<int32_t>(107 - rank)});
-  const Metrics m = this->evaluate({{0, list_with(50, hits)}}, truth);
-  const auto ideal = [](int n) {
-    double sum = 0;
-    for (int r = 1; r <= n; ++r) sum += gain(r);
-    return sum;
-  };
-  expect_near(m, Metric::recall, {5.0 / 12, 7.0 / 12, 7.0 / 12, 7.0 / 12});
-  expect_near(m, Metric::precision, {1, 0.7, 0.35, 0.14});
-  const double of_12 = ideal(7) / ideal(12);
-  expect_near(m, Metric::ndcg, {1, ideal(7) / ideal(10), of_12, of_12});
-  expect_near(m, Metric::map, {1, 0.7, 7.0 / 12, 7.0 / 12});
-}
-
-/// Means over users: one with a hit at rank 2, one with none, one with a list of three items only
-/// and a hit at rank 3. Users in the ranking alone do not count.
-///   Recall (1 + 0 + 1/2)/3 = 1/2;  Precision at K: (1/K + 0 + 1/K)/3
-///   NDCG (g2 + 0 + g3/(g1 + g2))/3;  MAP (1/2 + 0 + (1/3)/2)/3 = 2/9
-TYPED_TEST(MetricsTest, MeansOverUsersAndShortLists) {
-  const Metrics m = this->evaluate({{1, list_with(50, {{2, 100}})},
-                                    {2, list_with(50, {{1, 100}})},
-                                    {4, list_with(50, {})},
-                                    {5, {8, 9, 100}}},
-                                   {{5, 200}, {1, 100}, {5, 100}, {4, 100}});
-  EXPECT_EQ(m.n_users, 3u);
-  expect_near(m, Metric::recall, {0.5, 0.5, 0.5, 0.5});
-  expect_near(m, Metric::precision, {2.0 / 15, 2.0 / 30, 2.0 / 60, 2.0 / 150});
-  const double ndcg = (gain(2) + 0.5 / (1 + gain(2))) / 3;
-  expect_near(m, Metric::ndcg, {ndcg, ndcg, ndcg, ndcg});
-  expect_near(m, Metric::map, {2.0 / 9, 2.0 / 9, 2.0 / 9, 2.0 / 9});
-}
-
 TYPED_TEST(MetricsTest, NobodyToEvaluate) {
   const Metrics m = this->evaluate({}, {});
   EXPECT_EQ(m.n_users, 0u);

@@ -19,13 +19,14 @@ TEST(OpenFile, RefusesWhatIsNoFile) {
   fs::create_directory(scratch / "folder");
   fs::create_symlink("loop", scratch / "loop");
   write_file(scratch / "file", "");
+  ASSERT_EQ(mkfifo((scratch / "never").c_str(), 0600), 0);
   const auto expect = [&](const char* name, const std::string& first, const std::string& then) {
     EXPECT_ERROR(open_file(scratch / name, "a song"),
                  first + (scratch / name).string() + then + ": expected a song");
   };
   expect("none", "cannot open ", " (No such file or directory)");
   expect("file/x", "cannot open ", " (Not a directory)");
-  expect("folder", "", " is not a file");
+  for (const char* no_file : {"folder", "never"}) expect(no_file, "", " is not a file");
   expect("loop", "cannot open ", " (Too many levels of symbolic links)");
 }
 

@@ -100,6 +100,8 @@ TEST(RatingsTest, RefuseAFile) {
        x + ":1: no columns of users and items in 'user': expected --columns user=NAME item=NAME"},
       {"{\"user\": [1], \"item\": 2}\n", {}, false,
        x + ":1: 'user' is '[1]': expected text or a number"}};
+  EXPECT_ERROR(read_ratings(x, {}, false),
+               "cannot open " + x + " (No such file or directory): expected a file of ratings");
   for (const auto& [text, columns, with_time, words] : cases) {
     write_file(x, text);
     EXPECT_ERROR(read_ratings(x, columns, with_time), words);

@@ -3,6 +3,7 @@
 #include "error.h"
 #include "faulty_ops.h"
 #include "model_case.h"
+#include "scratch.h"
 
 namespace bm3::test {
 namespace {
@@ -40,7 +41,7 @@ TEST_P(ModelTest, GradientsMatchFiniteDifferences) {
   const size_t cases = for_each_case(kind(), [&](const ModelCase& c, const std::string& words) {
     if (slow && c.seed % 31 != 0) return;
     for (const auto& [name, agreement] : check_model(*ops, c)) {
-      EXPECT_TRUE(agreement.within(gradient_bound)) << words << ", " << name << ": " << agreement;
+      EXPECT_WITHIN(agreement, gradient_bound) << words << ", " << name;
       all += agreement;
     }
   });
@@ -74,36 +75,29 @@ TEST(Padding, ChangesNothing) {
   }
 }
 
-/// A case in which every part has a share of every gradient that it can reach.
-ModelCase whole_case(const ModelKind& kind, const std::string& form, uint64_t seed) {
-  ModelCase c = random_case(kind, kind.reads_features ? 2 : 0, seed);
-  for (const auto& [name, value] : {std::pair<std::string, std::string>{"layers", "2"},
-                                    {"dropout", "0.3"}, {"reg", "2"}, {"reg-form", form}})
-    if (c.settings.knows(name)) c.settings.set(name, value);
-  return c;
-}
-
-/// The first gradient of a model that is wrong, by name; "" where none is.
+/// The first gradient of a model that is wrong, by name, in a case in which every part has a share
+/// of every gradient that it can reach; "" where none is.
 std::string wrong_gradient(Ops<double>& ops, uint64_t seed) {
   for (const ModelKind& kind : all_models())
-    for (const char* form : {"norm", "squared"})
-      for (const auto& [name, agreement] : check_model(ops, whole_case(kind, form, seed)))
+    for (const char* form : {"norm", "squared"}) {
+      const ModelCase c = random_case(
+          kind, kind.reads_features ? 2 : 0, seed,
+          {{"layers", "2"}, {"dropout", "0.3"}, {"reg", "2"}, {"reg-form", form}});
+      for (const auto& [name, agreement] : check_model(ops, c))
         if (!agreement.within(gradient_bound)) return kind.name + "/" + form + "/" + name;
+    }
   return "";
 }
 
 /// Each wrong operation shows in the whole loss of a model that uses it, with one seed in four not
 /// counted: near a kink a case is checked at another point, where a fault may have no part.
-TEST(PlantedFault, IsCaughtInAWholeModel) {
-  size_t met = 0;
+TEST(PlantedFault, IsCaught) {
   for (const Planted& p : planted) {
     FaultyOps ops(p.fault);
     size_t seen = 0;
     for (uint64_t seed = 1; seed <= 4; ++seed) seen += wrong_gradient(ops, seed) != "";
-    EXPECT_GE(seen, ops.met() ? 3u : 0u) << p.words;
-    met += ops.met();
+    EXPECT_GE(seen, 3u) << p.words;
   }
-  EXPECT_GE(met, 40u);
 }
 
 TEST(PlantedFault, RightModelsPass) {
@@ -121,6 +115,25 @@ TEST_P(ModelTest, AStepChangesNoParameterAndRepeats) {
   EXPECT_EQ(total(at.step()), once);
   EXPECT_EQ(at.gradients(), gradients);
   EXPECT_EQ(host<double>(*ops, at.model->parameters().values()), values);
+}
+
+/// With all parameters 0 every score is 0, and each triple ln 2, or 1 where the logarithm is to the
+/// base 2.
+TEST_P(ModelTest, EqualScoresCostLn2) {
+  if (!kind().draws_negatives) return;
+  CaseOnDevice<double> at(*ops, random_case(kind(), kind().reads_features ? 2 : 0, 5,
+                                            {{"pair-form", "plain"}}));
+  ops->zero(at.model->parameters().values().at,
+            at.model->parameters().values().size() * sizeof(double));
+  const Loss loss = at.step()[0];
+  EXPECT_NEAR(loss.weight * loss.value, kind().name == "dualgnn" ? 1 : std::log(2.0), 1e-15);
+}
+
+TEST_P(ModelTest, SaysThatItNeedsFeatures) {
+  const std::string words = "the model " + kind().name + " without features: expected one modality "
+                                                         "or more";
+  EXPECT_ERROR(CaseOnDevice<double>(*ops, random_case(kind(), 0, 1)),
+               kind().needs_features ? words : "");
 }
 
 /// Turns rows that are a softmax into logarithms whose mean is 0 and whose variance is that of what

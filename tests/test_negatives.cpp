@@ -8,8 +8,8 @@
 #include <map>
 #include <set>
 
-#include "error.h"
 #include "random_inputs.h"
+#include "scratch.h"
 
 namespace bm3::test {
 namespace {
@@ -78,13 +78,8 @@ TEST(Negatives, DependOnTheirKeyAlone) {
 TEST(Negatives, RefuseAUserWhoHasEverything) {
   Interactions all = data();
   for (int32_t item : {0, 1}) all.train.push_back({7, item});
-  try {
-    const Negatives negatives(all);
-    ADD_FAILURE() << "no error";
-  } catch (const Error& error) {
-    EXPECT_STREQ(error.what(),
-                 "user 7 has every item of the training: expected one that can be a negative");
-  }
+  EXPECT_ERROR(Negatives{all},
+               "user 7 has every item of the training: expected one that can be a negative");
 }
 
 }  // namespace

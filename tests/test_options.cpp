@@ -187,7 +187,7 @@ const std::pair<const char*, std::string> refused[] = {
 TEST(Options, OfAnImport) {
   const auto import = std::get<ImportOptions>(
       parse("import N --ratings r.gz --columns user=a=b time=3 --features image=i.b "
-            "text=t.npy,ids.txt --split time --core 1"));
+            "text=t.npy,ids.txt --split time --core 1 --seed 7"));
   EXPECT_EQ(import.name, "N");
   EXPECT_EQ(import.data, "data");
   EXPECT_EQ(import.spec.ratings, "r.gz");
@@ -199,7 +199,7 @@ TEST(Options, OfAnImport) {
   EXPECT_EQ(import.spec.features[0].ids, "");
   EXPECT_EQ(import.spec.features[1].file, "t.npy");
   EXPECT_EQ(import.spec.features[1].ids, "ids.txt");
-  EXPECT_TRUE(import.spec.by_time && import.spec.core == 1 && import.spec.seed == 999);
+  EXPECT_TRUE(import.spec.by_time && import.spec.core == 1 && import.spec.seed == 7);
 }
 
 TEST(Options, RefusesWhatCannotBe) {

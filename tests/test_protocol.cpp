@@ -149,38 +149,6 @@ Ranks ranks(size_t hits, size_t valid, size_t test) {
 
 // ------------------------------------------------------------------------------------ batches
 
-TEST(Protocol, EachEpochSeesEachTrainingPairOnceAndTheLastPartialBatch) {
-  run({ranks(1, 0, 1)}, {{"batch", "8"}, {"epochs", "3"}});
-  ASSERT_EQ(script.batches.size(), 3u * 6);  // 45 pairs
-  std::multiset<Pair> all;
-  for (const auto& [user, item] : data().interactions.train) all.insert({user, item});
-  for (size_t epoch = 0; epoch < 3; ++epoch) {
-    std::multiset<Pair> seen;
-    for (size_t k = 0; k < 6; ++k) {
-      const auto& batch = script.batches[6 * epoch + k];
-      EXPECT_EQ(batch.size(), k < 5 ? 8u : 5u);
-      seen.insert(batch.begin(), batch.end());
-    }
-    EXPECT_EQ(seen, all);
-  }
-}
-
-TEST(Protocol, EpochsAndSeedsHaveOrdersOfTheirOwn) {
-  const auto order_of = [](const char* seed) {
-    run({ranks(1, 0, 1)}, {{"batch", "8"}, {"epochs", "3"}, {"seed", seed}});
-    return script.batches;
-  };
-  const auto once = order_of("1");
-  EXPECT_EQ(order_of("1"), once);
-  EXPECT_NE(order_of("2"), once);
-  const auto begin = once.begin();
-  EXPECT_NE(std::vector(begin, begin + 6), std::vector(begin + 6, begin + 12));
-  EXPECT_NE(std::vector(begin + 6, begin + 12), std::vector(begin + 12, begin + 18));
-  std::vector<Pair> as_in_the_file;
-  for (size_t k = 0; k < 8; ++k) as_in_the_file.push_back({0, static_cast<int32_t>(k)});
-  EXPECT_NE(once[0], as_in_the_file);
-}
-
 TEST(Protocol, DrawsAreKeyedByTheSeedAndByStepsFromOne) {
   run({ranks(1, 0, 1)}, {{"batch", "20"}, {"epochs", "2"}, {"seed", "7"}});
   EXPECT_EQ(script.steps, (std::vector<uint32_t>{1, 2, 3, 4, 5, 6}));
@@ -198,36 +166,35 @@ TEST(Protocol, StepsHaveOneKeyWhereTheirSizesAreEqual) {
   }
 }
 
-TEST(Protocol, NegativesAreNewInEachEpochAndNeverTheUsersOwn) {
-  run({ranks(1, 0, 1)}, {{"batch", "45"}, {"epochs", "2"}}, true);
-  ASSERT_EQ(script.negatives.size(), 90u);
-  size_t k = 0;
-  for (const auto& batch : script.batches)
-    for (const auto& [user, item] : batch) {
-      const int32_t negative = script.negatives[k++];
-      EXPECT_TRUE(negative < 3 * user || negative >= 3 * user + 9) << user << " " << negative;
-      EXPECT_LT(negative, 21);  // an item of the training
-    }
-  EXPECT_FALSE(std::equal(script.negatives.begin(), script.negatives.begin() + 45,
-                          script.negatives.begin() + 45));
-}
-
-/// The shuffle is Fisher and Yates', of the previous epoch's order, with Philox's words of (seed,
-/// epoch, place).
-TEST(Protocol, OrdersAndNegativesAreThoseOfTheirKeys) {
-  run({ranks(1, 0, 1)}, {{"batch", "1"}, {"epochs", "2"}, {"seed", "3"}}, true);
+/// An epoch is a shuffle of all training pairs, Fisher and Yates', of the previous epoch's order,
+/// with Philox's words of (seed, epoch, place); so are its negatives. The last batch is partial.
+TEST(Protocol, EpochsAreTheShufflesAndNegativesOfTheirKeys) {
   const Negatives negatives(data().interactions);
-  std::vector<Interaction> order = data().interactions.train;
-  for (uint32_t epoch = 1; epoch <= 2; ++epoch) {
-    for (size_t n = order.size(); n > 1; --n) {
-      const Random4 random = philox(3, Stream::shuffle, epoch, n);
-      std::swap(order[n - 1], order[(uint64_t{random.x[0]} << 32 | random.x[1]) % n]);
+  for (const auto& [size, seed] : {std::pair<size_t, uint64_t>{1, 3}, {8, 3}, {8, 4}, {45, 5}}) {
+    SCOPED_TRACE(testing::Message() << "batch " << size << ", seed " << seed);
+    run({ranks(1, 0, 1)}, {{"batch", std::to_string(size)}, {"epochs", "3"},
+                           {"seed", std::to_string(seed)}}, true);
+    std::vector<Interaction> order = data().interactions.train;
+    size_t step = 0, at = 0;  // of the first pair, of its negative
+    for (uint32_t epoch = 1; epoch <= 3; ++epoch) {
+      for (size_t n = order.size(); n > 1; --n) {
+        const Random4 random = philox(seed, Stream::shuffle, epoch, n);
+        std::swap(order[n - 1], order[(uint64_t{random.x[0]} << 32 | random.x[1]) % n]);
+      }
+      for (size_t first = 0; first < order.size(); first += size, ++step) {
+        std::multiset<Pair> expected;  // a batch has its pairs by user
+        std::multiset<int32_t> drawn, found;
+        for (size_t k = first; k < std::min(first + size, order.size()); ++k, ++at) {
+          expected.insert({order[k].user, order[k].item});
+          drawn.insert(negatives.draw(order[k].user, seed, epoch, k));
+          found.insert(script.negatives.at(at));
+        }
+        const auto& batch = script.batches.at(step);
+        EXPECT_EQ(std::multiset<Pair>(batch.begin(), batch.end()), expected) << "step " << step;
+        EXPECT_EQ(found, drawn) << "step " << step;
+      }
     }
-    for (size_t k = 0; k < order.size(); ++k) {
-      const size_t step = (epoch - 1) * order.size() + k;
-      EXPECT_EQ(script.batches[step], (std::vector<Pair>{{order[k].user, order[k].item}})) << step;
-      EXPECT_EQ(script.negatives[step], negatives.draw(order[k].user, 3, epoch, k)) << step;
-    }
+    EXPECT_EQ(script.batches.size(), step);
   }
 }
 
@@ -282,22 +249,6 @@ TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   EXPECT_EQ(out.result.test.recall(3), 1.0);
   EXPECT_EQ(out.result.test.recall(at20), 0);
   EXPECT_EQ(out.result.item[50 * n_users], 100.0F - 30);
-  EXPECT_ERROR(run(story, {}, false, no_valid),
-               "scripted has no validation split, which would end the training: expected --epochs "
-               "to say when");
-}
-
-TEST(Protocol, WithoutTestOrWithTrainingAloneTheRestIsTheSame) {
-  Dataset no_test = data(), alone = data();
-  no_test.interactions.test.clear();
-  const Outcome out = run(story, {{"epochs", "5"}}, false, no_test);
-  EXPECT_EQ(out.result.best_epoch, 3u);
-  EXPECT_EQ(out.result.test.n_users + out.result.by_popularity.n_users, 0u);
-  alone.interactions.test.clear();
-  alone.interactions.valid.clear();
-  const Outcome last = run(story, {{"epochs", "2"}}, false, alone);
-  EXPECT_EQ(last.result.best_epoch, 2u);
-  EXPECT_EQ(last.result.lists.size(), n_users * longest_list);
 }
 
 // ------------------------------------------------------------------------- stopped, and resumed

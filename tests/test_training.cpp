@@ -43,12 +43,7 @@ void expect_same(const TrainResult& a, const TrainResult& b, const std::string& 
 }
 
 Dataset small_data() {
-  SyntheticSpec spec;
-  spec.n_users = 150;
-  spec.n_items = 80;
-  spec.n_interactions = 1500;
-  spec.modalities = {{"image", 70, 1.0}, {"text", 20, 0.5}};
-  return synthetic_dataset(spec, "small");
+  return synthetic_dataset({150, 80, 1500, {{"image", 70, 1.0}, {"text", 20, 0.5}}}, "small");
 }
 
 /// Five groups of 24 users and 20 items: a user has 12 random items of the own group, 8 of them for

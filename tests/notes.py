@@ -1,0 +1,110 @@
+"""Checks that the tables of paper_notes.md and of src/ops/README.md name what exists: each name in
+backticks is a file, a test, an option, or an identifier in the code of one of its row's files."""
+import pathlib
+import re
+import sys
+from functools import lru_cache
+
+SOURCE = pathlib.Path(__file__).parents[1]
+CODE = {".h", ".cpp", ".cu", ".py"}
+PATH = r"[\w.]+(/[\w.]+)+/?|\w+\.(h|cpp|cu|py|md)"
+
+
+@lru_cache(None)
+def code_below(folder):
+    return {file: file.read_text() for file in sorted((SOURCE / folder).rglob("*"))
+            if file.suffix in CODE}
+
+
+@lru_cache(None)
+def words_of_code(file):
+    """The words of a file's code; what stands in // comments alone does not count."""
+    return set(re.findall(r"\w+", re.sub(r"//.*", "", file.read_text())))
+
+
+def stands_in(folder, *texts):
+    return any(text in code for text in texts for code in code_below(folder).values())
+
+
+def row(line):
+    """What a row names: files, identifiers, tests, and what is wrong with it."""
+    files, identifiers, tests, wrong = [], [], [], []
+    for name in re.findall(r"`([^`]+)`", line):
+        if re.fullmatch(PATH, name):
+            if not (SOURCE / name).exists():
+                wrong.append("no file " + name)
+            elif (SOURCE / name).is_file():
+                files.append(SOURCE / name)
+        elif re.fullmatch(r"[A-Z]\w*\.[A-Z]\w*", name):
+            tests.append(name)
+            if not stands_in("tests", "(" + name.replace(".", ", ") + ") {"):
+                wrong.append("no test " + name)
+        elif name.startswith("--"):  # by its own name, or by that of a setting
+            option = name.split()[0]
+            if not stands_in("src", f'"{option}"', f'{{"{option[2:]}", '):
+                wrong.append("no option " + option)
+        elif re.fullmatch(r"\w+(::\w+)*", name):
+            identifiers += name.split("::")
+        else:
+            wrong.append("neither file, test, option nor identifier: " + name)
+    wrong += [f"no {word} in the files of its row" for word in identifiers
+              if not any(word in words_of_code(file) for file in files)]
+    return files, identifiers, tests, wrong
+
+
+def tables(text):
+    """What is wrong in the tables of a text, and the equations of its table of equations."""
+    wrong, equations, of_equations = [], set(), False
+    for line in text.splitlines():
+        head = line.startswith("| equation |")
+        of_equations = head or of_equations and line.startswith("|")
+        if not line.startswith("| "):
+            continue
+        *named, of_row = row(line)
+        wrong += of_row
+        if of_equations and not head:
+            if not all(named):
+                wrong.append("no file, identifier or test in the row " + line.split("|")[1])
+            if re.match(r"\| \d+(, \d+)* \|", line):
+                equations |= {int(n) for n in re.findall(r"\d+", line.split("|")[1])}
+    return wrong, equations
+
+
+def check_tags(known):
+    """Yields what is wrong where code names an equation, as in [Eq. 9] or [Eq. 3, 5-7]."""
+    yield from (f"Eq. {n} has no row" for n in range(1, 14) if n not in known)
+    tags = [(file, tag) for folder in ("src", "tests", "ref")
+            for file, text in code_below(folder).items()
+            for tag in re.findall(r"\[Eq\. ([^\]]*)\]", text)]
+    for file, tag in tags:
+        if (not re.fullmatch(r"\d+(-\d+)?(, \d+(-\d+)?)*", tag)
+                or not known >= {int(n) for n in re.findall(r"\d+", tag)}):
+            yield f"{file}: a tag with {tag}"
+    if len(tags) < 90:
+        yield f"{len(tags)} tags in the code: expected 90 or more"
+
+
+def main():
+    notes, ops = ((SOURCE / name).read_text() for name in ("paper_notes.md", "src/ops/README.md"))
+    wrong = [*tables(notes)[0], *tables(ops)[0], *check_tags(tables(notes)[1])]
+    # The test of the test: one wrong name in a copy is one more thing that is wrong.
+    for text, old, new, expected in [
+            (notes, "`src/random.h`", "`src/rendom.h`", "no file src/rendom.h"),
+            (ops, "`adam_replay`", "`adam_relay`", "no adam_relay in the files of its row"),
+            (notes, "`Philox.KnownAnswers`", "`Philox.KnownSums`", "no test Philox.KnownSums"),
+            (notes, "| BPR |", "| X | | `src/train.cpp` `train` | |\n| BPR |",
+             "no file, identifier or test in the row  X "),
+            (notes, "`cosine_floor`", "`released`", "no released in the files of its row"),
+            (notes, "`philox`, `mask", "`philox`, `Nobody::mask",
+             "no Nobody in the files of its row"),
+            (notes, "| BPR |", "| BPR `--mm-weights` |", "no option --mm-weights"),
+            (notes, "| BPR |", "| BPR `--mm` |", "no option --mm"),
+            (notes, "| BPR |", "| BPR `make it so` |",
+             "neither file, test, option nor identifier: make it so")]:
+        found = tables(text.replace(old, new, 1))[0] if old in text else []
+        if found.count(expected) != 1:
+            wrong.append(f"{old} as {new} is not noticed: expected '{expected}'")
+    sys.exit("\n".join(wrong) or None)
+
+
+main()
