@@ -7,72 +7,26 @@
 
 namespace bm3 {
 namespace fs = std::filesystem;
+
+// The members that a checkpoint's JSON has, by their names.
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Metrics, values, n_users)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loss, name, weight, value)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Epoch, number, losses, valid, train_seconds, valid_seconds,
+                                   allocated_mib, process_mib, best)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainResult, epochs, best_epoch, width, valid, test)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Position, epoch, batches, result)
+
 namespace {
 
-constexpr const char* format = "bm3-checkpoint-2";
+constexpr const char* format = "bm3-checkpoint-3";
 constexpr size_t piece = size_t{1} << 24;  // bytes that are on the host at a time
-
-// ---------------------------------------------------------------------------------- the position
-
-Json to_json(const Epoch& epoch) {
-  Json losses = Json::array();
-  for (const Loss& loss : epoch.losses) losses.push_back({loss.name, loss.weight, loss.value});
-  return {{"number", epoch.number},
-          {"losses", losses},
-          {"valid", to_json(epoch.valid)},
-          {"seconds", {epoch.train_seconds, epoch.valid_seconds}},
-          {"mib", {epoch.allocated_mib, epoch.process_mib}},
-          {"best", epoch.best}};
-}
-
-Epoch epoch_of(const Json& json) {
-  Epoch epoch;
-  epoch.number = json.at("number");
-  for (const Json& loss : json.at("losses"))
-    epoch.losses.push_back({loss.at(0), loss.at(1), loss.at(2)});
-  epoch.valid = metrics_of(json.at("valid"));
-  epoch.train_seconds = json.at("seconds").at(0);
-  epoch.valid_seconds = json.at("seconds").at(1);
-  epoch.allocated_mib = json.at("mib").at(0);
-  epoch.process_mib = json.at("mib").at(1);
-  epoch.best = json.at("best");
-  return epoch;
-}
-
-Json to_json(const Position& position) {
-  const TrainResult& result = position.result;
-  Json epochs = Json::array();
-  for (const Epoch& epoch : result.epochs) epochs.push_back(to_json(epoch));
-  return {{"epoch", position.epoch},
-          {"batches", position.batches},
-          {"best_epoch", result.best_epoch},
-          {"width", result.width},
-          {"valid", to_json(result.valid)},
-          {"test", to_json(result.test)},
-          {"epochs", epochs}};
-}
-
-Position position_of(const Json& json) {
-  Position position;
-  position.epoch = json.at("epoch");
-  position.batches = json.at("batches");
-  TrainResult& result = position.result;
-  result.best_epoch = json.at("best_epoch");
-  result.width = json.at("width");
-  result.valid = metrics_of(json.at("valid"));
-  result.test = metrics_of(json.at("test"));
-  for (const Json& epoch : json.at("epochs")) result.epochs.push_back(epoch_of(epoch));
-  return position;
-}
-
-// -------------------------------------------------------------------------------------- the file
 
 /// The header of a .safetensors file: texts, and the arrays that follow one another.
 std::string header_text(const Json& about, const Position& position,
                         const std::vector<SavedArray>& arrays) {
   Json header;
   header["__metadata__"] = {
-      {"format", format}, {"about", text_of(about)}, {"position", text_of(to_json(position))}};
+      {"format", format}, {"about", text_of(about)}, {"position", nlohmann::json(position).dump()}};
   size_t end = 0;
   for (const SavedArray& array : arrays) {
     const size_t begin = std::exchange(end, end + array.bytes);
@@ -120,19 +74,18 @@ std::string difference(const Json& found, const Json& expected) {
 
 void write_checkpoint(const fs::path& path, const Json& about, const Position& position,
                       Device& device, const std::vector<SavedArray>& arrays) {
-  WholeFile file(path);
-  const std::string text = header_text(about, position, arrays);
-  const uint64_t length = text.size();
-  file.write(&length, sizeof length);
-  file.write(text.data(), text.size());
-  std::vector<char> bytes(piece);
-  for (const SavedArray& array : arrays)
-    for (size_t at = 0; at < array.bytes; at += piece) {
-      const size_t n = std::min(piece, array.bytes - at);
-      device.download(bytes.data(), static_cast<const char*>(array.at) + at, n);
-      file.write(bytes.data(), n);
-    }
-  file.finish();
+  write_whole(path, [&](std::ostream& file) {
+    const std::string text = header_text(about, position, arrays);
+    const uint64_t length = text.size();
+    file.write(reinterpret_cast<const char*>(&length), sizeof length) << text;
+    std::vector<char> bytes(piece);
+    for (const SavedArray& array : arrays)
+      for (size_t at = 0; at < array.bytes; at += piece) {
+        const size_t n = std::min(piece, array.bytes - at);
+        device.download(bytes.data(), static_cast<const char*>(array.at) + at, n);
+        file.write(bytes.data(), static_cast<std::streamsize>(n));
+      }
+  });
 }
 
 Checkpoint::Checkpoint(const fs::path& path)
@@ -154,7 +107,7 @@ void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
   if (texts.at("format") != format)
     throw Error(path_ + " is of the format " + texts["format"].dump() + ": expected " + format);
   about_ = Json::parse(texts.at("about").get<std::string>());
-  position_ = position_of(Json::parse(texts.at("position").get<std::string>()));
+  position_ = nlohmann::json::parse(texts.at("position").get<std::string>());
   size_t end = 0;
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
@@ -163,7 +116,7 @@ void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
     if (offsets.at(0) != begin || end < begin)
       throw Error(path_ + " is damaged: expected " + in_quotes(name) + " to begin at byte " +
                   std::to_string(begin) + " of the arrays");
-    entries_.push_back({name, entry.at("dtype"), shape.at(0), shape.at(1), end - begin});
+    entries_.push_back({name, entry.at("dtype"), shape.at(0), shape.at(1), end - begin, nullptr});
   }
   if (end != data_bytes)
     throw Error(path_ + " has " + std::to_string(data_bytes) + " bytes of arrays: expected " +
@@ -171,7 +124,7 @@ void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
 }
 
 void Checkpoint::load(Device& device, const std::vector<SavedArray>& arrays) {
-  const auto words = [](const auto& x) {
+  const auto words = [](const SavedArray& x) {
     return x.name + " " + x.type + " " + std::to_string(x.rows) + " x " + std::to_string(x.cols);
   };
   std::vector<char> bytes(piece);

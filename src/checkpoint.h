@@ -40,17 +40,13 @@ class Checkpoint {
   void load(Device& device, const std::vector<SavedArray>& arrays);
 
  private:
-  struct Entry {
-    std::string name, type;
-    size_t rows, cols, bytes;
-  };
   void read_header(const std::string& text, size_t data_bytes);
 
   std::string path_;
   std::ifstream file_;
   Json about_;
   Position position_;
-  std::vector<Entry> entries_;  // in the order of their bytes
+  std::vector<SavedArray> entries_;  // in the order of their bytes, nowhere yet
 };
 
 }  // namespace bm3

@@ -75,9 +75,10 @@ std::string example_of(const std::filesystem::path& data) {
   return name + " --data " + (folder.has_parent_path() ? folder.parent_path().string() : ".");
 }
 
-std::string parse_words(CLI::App& app, int argc, const char* const* argv) {
+std::string parse_words(CLI::App& app, std::vector<std::string> words) {
+  std::reverse(words.begin(), words.end());  // as CLI11 takes them
   try {
-    app.parse(argc, argv);
+    app.parse(words);
   } catch (const CLI::CallForHelp&) {
     return app.help();
   } catch (const CLI::CallForVersion& e) {

@@ -15,6 +15,6 @@ std::string example_of(const std::filesystem::path& data);
 
 /// Reads the words. Returns the help or the version where it was asked for. Throws for what no
 /// option or argument takes, with the one that was probably meant.
-std::string parse_words(CLI::App& app, int argc, const char* const* argv);
+std::string parse_words(CLI::App& app, std::vector<std::string> words);
 
 }  // namespace bm3

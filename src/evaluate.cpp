@@ -51,38 +51,24 @@ Evaluator<T>::Evaluator(Ops<T>& ops, const std::vector<Interaction>& part, const
 }
 
 template <class T>
-Metrics Evaluator<T>::metrics(Matrix<const int32_t> item) {
-  if (n_users() == 0) return {};
-  ops_.metrics(sums_.data(), item, {n_users(), user_.data(), begin_.data(), item_.data()},
+Metrics Evaluator<T>::metrics(Matrix<const int32_t> item, size_t first, size_t n) {
+  if (n == 0) return {};
+  ops_.metrics(sums_.data(), item, {n, user_.data() + first, begin_.data() + first, item_.data()},
                ideal_.data());
   Metrics mean;
-  mean.n_users = n_users();
+  mean.n_users = n;
   const std::vector<double> sums = sums_.host();
-  size_t at = 0;
-  for (const auto& metric : named_metrics)
-    for (double& value : mean.*metric.values)
-      value = sums[at++] / static_cast<double>(n_users());
+  for (size_t m = 0; m < n_metrics; ++m) mean.values[m] = sums[m] / static_cast<double>(n);
   return mean;
 }
 
 template <class T>
-std::vector<UserMetrics> Evaluator<T>::of_each_user(const std::vector<int32_t>& item) const {
-  const auto users = user_.host(), items = item_.host();
+std::vector<UserMetrics> Evaluator<T>::of_each_user(Matrix<const int32_t> item) {
+  const auto users = user_.host();
   const auto begin = begin_.host();
-  const auto ideal = ideal_.host();
   std::vector<UserMetrics> out;
-  for (size_t t = 0; t < users.size(); ++t) {
-    UserMetrics& of = out.emplace_back();
-    of.user = users[t];
-    of.n_items = begin[t + 1] - begin[t];
-    const int32_t* const list = item.data() + static_cast<size_t>(users[t]) * longest_list;
-    uint64_t hits = 0;
-    for (size_t r = 0; r < longest_list; ++r)
-      hits |= uint64_t{std::binary_search(&items[begin[t]], &items[begin[t]] + of.n_items,
-                                          list[r])} << r;
-    for (size_t m = 0; m < n_metrics; ++m)
-      of.values[m] = user_metric(m, hits, of.n_items, ideal.data());
-  }
+  for (size_t t = 0; t < users.size(); ++t)
+    out.push_back({users[t], begin[t + 1] - begin[t], metrics(item, t, 1).values});
   return out;
 }
 

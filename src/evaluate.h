@@ -2,6 +2,7 @@
 // Ranking and its metrics (paper 4.3). Every user is ranked, all of them in one operation: among
 // other rows, a product may round in another order.
 #include <array>
+#include <string>
 #include <vector>
 
 #include "data/inter.h"
@@ -9,14 +10,18 @@
 
 namespace bm3 {
 
-constexpr std::array<size_t, n_cutoffs> cutoffs{cutoff(0), cutoff(1), cutoff(2), cutoff(3)};  // K
 constexpr size_t at10 = 1, at20 = 2;  // places of two cut-offs
-static_assert(cutoffs[at10] == 10 && cutoffs[at20] == 20);
+static_assert(cutoff(at10) == 10 && cutoff(at20) == 20);
 
-/// Means of user_metric over the users that were evaluated, one per cut-off.
+/// Means of user_metric over the users that were evaluated.
 struct Metrics {
-  std::array<double, cutoffs.size()> recall{}, ndcg{}, precision{}, map{};
+  std::array<double, n_metrics> values{};  // in the order of user_metric
   size_t n_users = 0;
+  double at(Metric metric, size_t c) const {
+    return values[static_cast<size_t>(metric) * n_cutoffs + c];
+  }
+  double recall(size_t c) const { return at(Metric::recall, c); }
+  double ndcg(size_t c) const { return at(Metric::ndcg, c); }
 };
 
 /// One user's metrics.
@@ -26,14 +31,11 @@ struct UserMetrics {
   std::array<double, n_metrics> values;  // as in user_metric
 };
 
-struct NamedMetric {
-  const char* name;
-  std::array<double, cutoffs.size()> Metrics::*values;
-};
-constexpr NamedMetric named_metrics[] = {{"recall", &Metrics::recall},  // in the order of Metric
-                                         {"ndcg", &Metrics::ndcg},
-                                         {"precision", &Metrics::precision},
-                                         {"map", &Metrics::map}};
+/// Returns the name of the m-th metric: "recall@5".
+inline std::string metric_name(size_t m) {
+  constexpr const char* names[] = {"recall", "ndcg", "precision", "map"};  // in the order of Metric
+  return names[m / n_cutoffs] + ("@" + std::to_string(cutoff(m % n_cutoffs)));
+}
 
 /// Returns lists [n_users, k] on the device: for each user the k items with the largest
 /// s(u, i) = h_u . h_i [Eq. 13], best first, without the items of the user's training; -1 where
@@ -61,12 +63,14 @@ class Evaluator {
   size_t n_users() const { return user_.size(); }
   /// Returns the metrics of these users, perhaps none, in the lists item [all.n_users, k] on the
   /// device; blocks.
-  Metrics metrics(Matrix<const int32_t> item);
-  /// Returns each of these users' metrics in the lists item [all.n_users, longest_list] on the
-  /// host.
-  std::vector<UserMetrics> of_each_user(const std::vector<int32_t>& item) const;
+  Metrics metrics(Matrix<const int32_t> item) { return metrics(item, 0, n_users()); }
+  /// Returns each of these users' metrics.
+  std::vector<UserMetrics> of_each_user(Matrix<const int32_t> item);
 
  private:
+  /// Returns the metrics of n of the users, from the first-th on.
+  Metrics metrics(Matrix<const int32_t> item, size_t first, size_t n);
+
   Ops<T>& ops_;
   Array<int32_t> user_, item_;  // items of user_[t]: item_[begin_[t]] .. item_[begin_[t + 1]]
   Array<size_t> begin_;

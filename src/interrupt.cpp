@@ -8,6 +8,12 @@ namespace {
 
 volatile std::sig_atomic_t noted = 0;
 
+void handle_signals(void (*handler)(int)) {
+  // A mask would hold for this thread alone.
+  for (int signal : {SIGINT, SIGTERM, SIGHUP})
+    if (std::signal(signal, handler) == SIG_IGN) std::signal(signal, SIG_IGN);
+}
+
 void note(int signal) {
   if (noted) {
     handle_signals(SIG_DFL);
@@ -18,13 +24,10 @@ void note(int signal) {
 
 }  // namespace
 
-void handle_signals(void (*handler)(int)) {
-  // A mask would hold for this thread alone.
-  for (int signal : {SIGINT, SIGTERM, SIGHUP})
-    if (std::signal(signal, handler) == SIG_IGN) std::signal(signal, SIG_IGN);
+Interruption::Interruption() {
+  noted = 0;
+  handle_signals(note);
 }
-
-Interruption::Interruption() { handle_signals(note); }
 
 Interruption::~Interruption() { handle_signals(SIG_DFL); }
 

@@ -3,18 +3,15 @@
 
 namespace bm3 {
 
-/// Gives the three signals a handler. What is ignored, as under nohup, stays so.
-void handle_signals(void (*handler)(int));
-
-/// Notes the first of the three signals while it exists; a second one ends the program at once. One
-/// object at a time.
+/// Notes the first of the three signals while it exists; a second one ends the program at once.
+/// What is ignored, as under nohup, stays so. One object at a time.
 class Interruption {
  public:
   Interruption();
   Interruption(const Interruption&) = delete;
   Interruption& operator=(const Interruption&) = delete;
   ~Interruption();
-  /// Returns the signal that such an object has noted, or 0.
+  /// Returns the signal that the last such object has noted, or 0.
   static int signal();
 };
 

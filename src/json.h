@@ -14,9 +14,7 @@ using Json = nlohmann::ordered_json;
 inline Json to_json(const Metrics& metrics) {
   if (metrics.n_users == 0) return nullptr;
   Json out{{"users", metrics.n_users}};
-  for (const auto& [name, values] : named_metrics)
-    for (size_t c = 0; c < cutoffs.size(); ++c)
-      out[name + ("@" + std::to_string(cutoffs[c]))] = (metrics.*values)[c];
+  for (size_t m = 0; m < n_metrics; ++m) out[metric_name(m)] = metrics.values[m];
   return out;
 }
 
@@ -25,9 +23,7 @@ inline Metrics metrics_of(const Json& json) {
   Metrics metrics;
   if (json.is_null()) return metrics;
   metrics.n_users = json.at("users");
-  for (const auto& [name, values] : named_metrics)
-    for (size_t c = 0; c < cutoffs.size(); ++c)
-      (metrics.*values)[c] = json.at(name + ("@" + std::to_string(cutoffs[c])));
+  for (size_t m = 0; m < n_metrics; ++m) metrics.values[m] = json.at(metric_name(m));
   return metrics;
 }
 

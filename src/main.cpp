@@ -26,16 +26,17 @@ namespace {
 void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   if (wanted == std::vector<std::string>{"all"}) return;
   std::vector<Modality> chosen;
-  std::vector<std::string> names;
-  for (const auto& m : data.modalities) {
+  std::vector<std::string> left = wanted, names;
+  for (auto& m : data.modalities) {
     names.push_back(m.name);
-    if (std::count(wanted.begin(), wanted.end(), m.name)) chosen.push_back(m);
+    const auto at = std::find(left.begin(), left.end(), m.name);
+    if (at == left.end()) continue;
+    left.erase(at);
+    chosen.push_back(std::move(m));
   }
-  if (wanted != std::vector<std::string>{"none"})
-    for (const auto& name : wanted)
-      if (!std::count(names.begin(), names.end(), name))
-        throw Error("--modalities names " + in_quotes(name) + ": expected all, none or some of " +
-                    (names.empty() ? "none (the data set has no features)" : join(names, ",")));
+  if (!left.empty() && wanted != std::vector<std::string>{"none"})
+    throw Error("--modalities names " + in_quotes(left[0]) + ": expected all, none or some of " +
+                (names.empty() ? "none (the data set has no features)" : join(names, ",")));
   data.modalities = std::move(chosen);
 }
 
@@ -85,18 +86,6 @@ fs::path default_run_folder(const TrainOptions& options) {
                                  "-");
 }
 
-/// Prints figures, and what cannot be had for want of a split.
-void print_figures(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
-                   const ModelKind& model) {
-  const auto missing = std::stable_partition(
-      rows.begin(), rows.end(), [](const auto& row) { return row.second.n_users > 0; });
-  const std::vector<std::pair<std::string, Metrics>> none(missing, rows.end());
-  rows.erase(missing, rows.end());
-  print_results(rows, data, model);
-  for (const auto& row : none)
-    std::printf("%-34s none, the data have no such split\n", row.first.c_str());
-}
-
 /// Throws if standard output could not be flushed; `also` is appended.
 void flush_output(const std::string& also = "") {
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
@@ -107,32 +96,32 @@ void run(const Help& help) { std::fputs(help.text.c_str(), stdout); }
 
 /// Trains, noting the signals that ask for an end.
 TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const TrainOptions& options) {
-  const auto print_start = [&](size_t n_parameters) {
+  EpochTable table(options.settings.whole("epochs"));
+  TrainHooks hooks;
+  hooks.on_ready = [&](size_t n_parameters) {
     check_threads(options.device);
     std::fprintf(stderr, "run          %s\n", options.out.c_str());
     print_data(data, *options.model);
     print_setup(options, n_parameters, ops);
   };
-  Survival survival;
-  survival.file = checkpoint_path(options.out);
-  survival.about = about_run(options, data);
-  survival.resume = options.resume;
-  survival.stop = [] { return Interruption::signal() != 0; };
-  survival.not_saved = [](const std::string& why) {
+  hooks.on_batch = print_progress;
+  hooks.on_epoch = [&](const Epoch& epoch) { table.print(epoch); };
+  hooks.file = checkpoint_path(options.out);
+  hooks.about = about_run(options, data);
+  hooks.resume = options.resume;
+  hooks.stop = [] { return Interruption::signal() != 0; };
+  hooks.not_saved = [](const std::string& why) {
     std::fprintf(stderr, "bm3: %s; the training goes on\n", one_line(why).c_str());
   };
   const Interruption noting;
-  EpochTable table(options.settings.whole("epochs"));
-  const auto print_epoch = [&](const Epoch& epoch) { table.print(epoch); };
-  return train(ops, data, *options.model, options.settings,
-               {print_start, print_progress, print_epoch}, survival);
+  return train(ops, data, *options.model, options.settings, hooks);
 }
 
 /// Prints a run's figures, and writes its folder: of the best epoch, or of the best so far.
 void report(const TrainOptions& options, const Dataset& data, const TrainResult& result,
             const Ops<float>& ops) {
   print_end(result, options.settings, ops);
-  print_figures({{"validation", result.valid},
+  print_results({{"validation", result.valid},
                  {"test", result.test},
                  {"by popularity, test", result.by_popularity}},
                 data, *options.model);
@@ -156,6 +145,7 @@ void run(TrainOptions options) {
   check_run_folder(options.out, options.resume);
   const auto ops = choose_ops(options.device);
   const TrainResult result = train_until_stopped(*ops, data, options);
+  const int signal = Interruption::signal();
   if (result.best_epoch > 0) report(options, data, result, *ops);
   if (result.ended == interrupted)
     std::fprintf(stderr, "interrupted in epoch %zu; to go on: bm3 --resume %s\n",
@@ -165,7 +155,7 @@ void run(TrainOptions options) {
   flush_output(" The results are in " + options.out.string());
   if (result.ended != interrupted && result.ended != complete)
     throw Error(result.ended + "; the results are of the best epoch before it");
-  if (Interruption::signal() != 0) std::raise(Interruption::signal());
+  if (signal != 0) std::raise(signal);
 }
 
 void run(const SweepOptions& options) { run_sweep(options, find_dataset); }
@@ -183,17 +173,14 @@ void run(const ImportOptions& options) {
 
 /// Returns the number of a user: by original id, or by the number where the run has no such ids.
 size_t find_user(const Run& past, const std::string& user) {
-  const auto begin = past.user_ids.begin(), end = past.user_ids.end();
-  const auto at = std::find(begin, end, user);
-  if (at != end) return static_cast<size_t>(at - begin);
-  int64_t number = -1;
-  if (begin != end)
-    throw Error("--user is " + in_quotes(user) +
-                ": expected the original id of one of the run's users");
-  if (!parse(user, number) || number < 0 || number >= past.n_users)
-    throw Error("--user is " + in_quotes(user) + ": expected a number below " +
-                std::to_string(past.n_users));
-  return static_cast<size_t>(number);
+  const auto& ids = past.user_ids;
+  auto number = static_cast<size_t>(std::find(ids.begin(), ids.end(), user) - ids.begin());
+  if (ids.empty() ? parse(user, number) && number < static_cast<size_t>(past.n_users)
+                  : number < ids.size())
+    return number;
+  throw Error("--user is " + in_quotes(user) + ": expected " +
+              (ids.empty() ? "a number below " + std::to_string(past.n_users)
+                           : "the original id of one of the run's users"));
 }
 
 void run(const RecommendOptions& options) {
@@ -212,17 +199,6 @@ void run(const RecommendOptions& options) {
   }
 }
 
-/// Reads the data that a run was trained on, where they are now.
-Dataset own_data(const Run& past) {
-  const auto& [name, folder] = std::tie(past.options.name, past.options.data);
-  Dataset data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name)
-                                : find_dataset(past.options);
-  if (checksum(data.interactions) != past.checksum)
-    throw Error((folder / name).string() + " is not the data that the run was trained on: expected "
-                "it as it was, or --data");
-  return data;
-}
-
 /// Throws where a number below both sizes has two ids, of those that are known.
 void check_ids(const std::vector<std::string>& ids, const std::vector<std::string>& of_run,
                const std::string& what) {
@@ -233,21 +209,29 @@ void check_ids(const std::vector<std::string>& ids, const std::vector<std::strin
                   ": expected the same users and items by the same numbers");
 }
 
-/// Reads the data set that the folder holds under the run's name or is itself: the run's data, or
-/// other interactions of the same users and items.
-Dataset given_data(const Run& past, const fs::path& folder) {
-  const fs::path own = absolute_path(folder), other = own / own.filename();
-  const std::string& name = past.options.name;
+/// Reads the data that a run was trained on, where they are now; or the data set that a folder
+/// holds under their name or is itself: of the same users and items.
+Dataset data_of(const Run& past, const fs::path& given) {
+  const auto& [name, folder] = std::tie(past.options.name, past.options.data);
   const uint64_t seed = past.options.settings.whole("split-seed");
-  const bool holds = fs::exists(own / name);
-  if (!holds && !fs::exists(other.string() + ".inter"))
-    throw Error("no data set " + (folder / name).string() + ": expected --data to hold it, or "
-                "to be the folder of another");
-  Dataset data = holds ? load_dataset(folder, name, seed)
-                       : load_dataset(own.parent_path(), own.filename().string(), seed);
+  const fs::path own = given.empty() ? given : absolute_path(given),
+                 other = own / own.filename();
+  Dataset data;
+  if (given.empty())
+    data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name) : find_dataset(past.options);
+  else if (fs::exists(own / name))
+    data = load_dataset(given, name, seed);
+  else if (fs::exists(other.string() + ".inter"))
+    data = load_dataset(own.parent_path(), own.filename().string(), seed);
+  else
+    throw Error("no data set " + (given / name).string() + ": expected --data to hold it, or to "
+                "be the folder of another");
   Interactions& x = data.interactions;
+  if (given.empty() && checksum(x) != past.checksum)
+    throw Error((folder / name).string() + " is not the data that the run was trained on: expected "
+                "it as it was, or --data");
   if (x.n_users > past.n_users || x.n_items > past.n_items)
-    throw Error(folder.string() + " has " + std::to_string(x.n_users) + " users and " +
+    throw Error(given.string() + " has " + std::to_string(x.n_users) + " users and " +
                 std::to_string(x.n_items) + " items: expected those of the run, " +
                 std::to_string(past.n_users) + " and " + std::to_string(past.n_items));
   check_ids(data.user_ids, past.user_ids, "user");
@@ -284,12 +268,11 @@ size_t count_different(const std::vector<int32_t>& a, const std::vector<int32_t>
 double difference(const Metrics& now, const Metrics& past, const std::string& title) {
   double largest = 0;
   bool close = now.n_users == past.n_users;
-  for (const auto& [name, values] : named_metrics)
-    for (size_t c = 0; c < cutoffs.size(); ++c) {
-      const double ran = (past.*values)[c], apart = std::abs((now.*values)[c] - ran);
-      close = close && apart <= 1e-2 * ran + 1 / static_cast<double>(past.n_users);
-      largest = std::max(largest, apart);
-    }
+  for (size_t m = 0; m < n_metrics; ++m) {
+    const double ran = past.values[m], apart = std::abs(now.values[m] - ran);
+    close = close && apart <= 1e-2 * ran + 1 / static_cast<double>(past.n_users);
+    largest = std::max(largest, apart);
+  }
   if (!close)
     throw Error("the " + title + " figures differ by up to " + shortest(largest) +
                 " from those in config.json: expected the data and embeddings of the run");
@@ -298,7 +281,7 @@ double difference(const Metrics& now, const Metrics& past, const std::string& ti
 
 void run(const EvalOptions& options) {
   const Run past = read_run(options.run);
-  const Dataset data = options.data.empty() ? own_data(past) : given_data(past, options.data);
+  const Dataset data = data_of(past, options.data);
   DeviceChoice device = options.device;
   if (device.device == "run") {
     device.device = past.options.device.device == "cuda" ? "auto" : "cpu";
@@ -314,9 +297,9 @@ void run(const EvalOptions& options) {
   Evaluator<float> tested(*ops, x.test, x);
   const Metrics test = tested.metrics(items);
   if (options.each_user)
-    print_users(tested.of_each_user(lists.host()));
+    print_users(tested.of_each_user(items));
   else
-    print_figures({{"validation", valid}, {"test", test}}, data, *past.options.model);
+    print_results({{"validation", valid}, {"test", test}}, data, *past.options.model);
   std::fprintf(stderr, "device       %s\n", ops->name().c_str());
   std::FILE* const to = options.each_user ? stderr : stdout;
   if (past.checksum != checksum(x)) {
@@ -342,7 +325,7 @@ extern "C" int bm3_main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond a limit of size then fails, with a message
   try {
     std::visit([](const auto& command) { bm3::run(command); },
-               bm3::parse_command_line(argc, argv));
+               bm3::parse_command_line({argv + 1, argv + argc}));
     bm3::flush_output();
     return 0;
   } catch (const std::bad_alloc&) {

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <limits>
+#include <map>
 
 #include "command_words.h"
 #include "data/dataset.h"
@@ -18,35 +19,14 @@ constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // user
 
 // ------------------------------------------------------------------------------------ values
 
-/// --modality NAME:DIM:NOISE ...
-std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& texts) {
-  std::vector<SyntheticModality> out;
-  std::vector<std::string> names;
-  for (const auto& text : texts) {
-    const auto parts = split(text, ':');
-    if (parts.size() != 3 || parts[0].empty() || parts[0].find('/') != std::string::npos)
-      throw Error("--modality is " + in_quotes(text) +
-                  ": expected NAME:DIM:NOISE, as in image:4096:3");
-    SyntheticModality& m = out.emplace_back();
-    m.name = parts[0];
-    check_modality_name(m.name);
-    check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[1]);
-    check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[2]);
-    parse(parts[1], m.dim);
-    parse(parts[2], m.noise);
-    names.push_back(m.name);
-  }
-  check_distinct("--modality", names);
-  return out;
-}
-
-/// NAME=VALUE ..: passes each pair to `take`; `form` says in the message what was expected.
-void parse_pairs(const std::string& option, const std::vector<std::string>& texts,
+/// NAME=VALUE .., or with another separator: passes each pair to `take`; `form` says in the message
+/// what was expected.
+void parse_pairs(const std::string& option, const std::vector<std::string>& texts, char separator,
                  const std::string& form,
                  const std::function<bool(const std::string&, const std::string&)>& take) {
   std::vector<std::string> names;
   for (const auto& text : texts) {
-    const size_t at = text.find('=');
+    const size_t at = text.find(separator);
     if (at == text.npos || at + 1 == text.size() || !take(text.substr(0, at), text.substr(at + 1)))
       throw Error(option + " is " + in_quotes(text) + ": expected " + form);
     names.push_back(text.substr(0, at));
@@ -54,25 +34,38 @@ void parse_pairs(const std::string& option, const std::vector<std::string>& text
   check_distinct(option, names);
 }
 
+/// --modality NAME:DIM:NOISE ..
+std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& texts) {
+  std::vector<SyntheticModality> out;
+  parse_pairs("--modality", texts, ':', "NAME:DIM:NOISE, as in image:4096:3",
+              [&](const std::string& name, const std::string& value) {
+                const auto parts = split(value, ':');
+                if (parts.size() != 2 || name.empty() || name.find('/') != name.npos) return false;
+                check_modality_name(name);
+                check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[0]);
+                check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[1]);
+                out.push_back({name, 0, 0});
+                return parse(parts[0], out.back().dim) && parse(parts[1], out.back().noise);
+              });
+  return out;
+}
+
 /// --columns user=NAME ..
 RatingColumns parse_columns(const std::vector<std::string>& texts) {
-  RatingColumns columns;
-  parse_pairs("--columns", texts, "user=COLUMN, item=COLUMN or time=COLUMN",
+  std::map<std::string, std::string> columns;
+  parse_pairs("--columns", texts, '=', "user=COLUMN, item=COLUMN or time=COLUMN",
               [&](const std::string& name, const std::string& value) {
-                std::string* const column = name == "user"   ? &columns.user
-                                            : name == "item" ? &columns.item
-                                            : name == "time" ? &columns.time
-                                                             : nullptr;
-                if (column) *column = value;
-                return column != nullptr;
+                columns[name] = value;
+                return name == "user" || name == "item" || name == "time";
               });
-  return columns;
+  return {columns["user"], columns["item"], columns["time"]};
 }
 
 /// --features NAME=FILE .., FILE an .npy with a file of ids after a comma, or any other
 std::vector<FeatureSource> parse_features(const std::vector<std::string>& texts) {
   std::vector<FeatureSource> sources;
-  parse_pairs("--features", texts, "NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids",
+  parse_pairs("--features", texts, '=',
+              "NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids",
               [&](const std::string& name, const std::string& value) {
                 const size_t end = value.find(".npy,"), npy_ending = 4;
                 const bool matrix = end != value.npos;
@@ -87,12 +80,11 @@ std::vector<FeatureSource> parse_features(const std::vector<std::string>& texts)
 }
 
 /// Returns the model that --model names: it decides what other options there are.
-const ModelKind& named_model(int argc, const char* const* argv) {
+const ModelKind& named_model(const std::vector<std::string>& words) {
   const std::string option = "--model";
-  for (int k = 1; k < argc; ++k) {
-    const std::string word = argv[k];
-    if (word == option && k + 1 < argc) return model_kind(argv[k + 1]);
-    if (word.rfind(option + "=", 0) == 0) return model_kind(word.substr(option.size() + 1));
+  for (size_t k = 0; k < words.size(); ++k) {
+    if (words[k] == option && k + 1 < words.size()) return model_kind(words[k + 1]);
+    if (words[k].rfind(option + "=", 0) == 0) return model_kind(words[k].substr(option.size() + 1));
   }
   return all_models().front();
 }
@@ -139,6 +131,20 @@ CLI::Option* add_folder(CLI::App& app, const std::string& name, std::filesystem:
       ->option_text(name[0] == '-' ? "DIR" : " ");
 }
 
+CLI::Option* add_name(CLI::App& app, std::string& name, const std::string& words) {
+  const auto take = [&name](const std::string& text) {
+    check_name(text);
+    name = text;
+  };
+  return app.add_option_function<std::string>("NAME", take, words)->option_text(" ");
+}
+
+void add_list(CLI::App& app, const std::string& name, const std::string& form,
+              const std::string& words,
+              const std::function<void(const std::vector<std::string>&)>& take) {
+  app.add_option_function(name, take, words)->option_text(form);
+}
+
 void add_device(CLI::App& app, DeviceChoice& choice) {
   std::vector<std::string> devices = {"auto", "cpu", "cuda"};
   std::string words = "where to compute; auto: on the GPU when one works";
@@ -156,8 +162,7 @@ void add_train(CLI::App& app, TrainOptions& options) {
   const ModelKind& model = *options.model;
   std::vector<std::string> models;
   for (const ModelKind& kind : all_models()) models.push_back(kind.name);
-  app.add_option("NAME", options.name, "name of the data set, a folder in the data folder")
-      ->option_text(" ");
+  add_name(app, options.name, "name of the data set, a folder in the data folder");
   add(app, {"model", word_of(models), models[0], "which model to train"},
       [](const std::string&) {});  // named_model has read it
   add_folder(app, "--data", options.data, "the data folder [data]");
@@ -184,8 +189,10 @@ void add_train(CLI::App& app, TrainOptions& options) {
       })->group(group);
 }
 
-void add_sweep(CLI::App& app, SweepOptions& options) {
-  app.add_option("NAME", options.name, "name of the data set")->option_text(" ")->required();
+void add_sweep(CLI::App& bm3, SweepOptions& options) {
+  CLI::App& app = *bm3.add_subcommand(
+      "sweep", "Train with every combination of several values, and compare");
+  add_name(app, options.name, "name of the data set")->required();
   add_folder(app, "--data", options.data, "the data folder [data]");
   add_folder(app, "--out", options.out, "folder for the runs' folders [runs/NAME-sweep]");
   app.add_flag("--dry-run", options.dry_run, "print the runs' command lines, and run nothing");
@@ -197,9 +204,10 @@ void add_sweep(CLI::App& app, SweepOptions& options) {
       "again: after an interruption the same line goes on.");
 }
 
-void add_synth(CLI::App& app, SynthOptions& options) {
+void add_synth(CLI::App& bm3, SynthOptions& options) {
+  CLI::App& app = *bm3.add_subcommand("synth", "Write a synthetic data set");
   SyntheticSpec& spec = options.spec;
-  app.add_option("NAME", options.name, "name of the new data set")->option_text(" ")->required();
+  add_name(app, options.name, "name of the new data set")->required();
   add_folder(app, "--data", options.data, "the data folder [data]");
   add(app, {"users", whole_from_to(1, most_rows), shortest(spec.n_users), "users"},
       to(spec.n_users));
@@ -210,33 +218,30 @@ void add_synth(CLI::App& app, SynthOptions& options) {
   std::string fallback;
   for (const auto& m : spec.modalities)
     fallback += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
-  app.add_option_function<std::vector<std::string>>(
-         "--modality", [&](const auto& texts) { spec.modalities = parse_modalities(texts); },
-         "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
-             "]")
-      ->option_text("NAME:DIM:NOISE ...");
+  add_list(app, "--modality", "NAME:DIM:NOISE ...",
+           "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
+               "]",
+           [&](const auto& texts) { spec.modalities = parse_modalities(texts); });
   add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed),
             "seed of every random number"}, to(spec.seed));
 }
 
-void add_import(CLI::App& app, ImportOptions& options) {
+void add_import(CLI::App& bm3, ImportOptions& options) {
+  CLI::App& app = *bm3.add_subcommand("import", "Make a data set of ratings and features");
   ImportSpec& spec = options.spec;
-  const auto add_list = [&](const char* name, const auto& take, const char* words,
-                            const char* form) {
-    app.add_option_function<std::vector<std::string>>(name, take, words)->option_text(form);
-  };
-  app.add_option("NAME", options.name, "name of the new data set")->option_text(" ")->required();
+  add_name(app, options.name, "name of the new data set")->required();
   add_folder(app, "--data", options.data, "the data folder [data]");
-  app.add_option_function<std::string>(
-         "--ratings", [&](const std::string& text) { spec.ratings = text; },
-         "who took what: CSV, TSV or JSON lines, or any of them as .gz [required]")
+  app.add_option("--ratings", spec.ratings,
+                 "who took what: CSV, TSV or JSON lines, or any of them as .gz [required]")
       ->option_text("FILE")->required();
-  add_list("--columns", [&](const auto& texts) { spec.columns = parse_columns(texts); },
+  add_list(app, "--columns", "user=C item=C time=C",
            "names of the columns or keys, or numbers from 1 where the file has no line of names "
-           "[usual names, or Amazon's order]", "user=C item=C time=C");
-  add_list("--features", [&](const auto& texts) { spec.features = parse_features(texts); },
+           "[usual names, or Amazon's order]",
+           [&](const auto& texts) { spec.columns = parse_columns(texts); });
+  add_list(app, "--features", "NAME=FILE ...",
            "features by original id: McAuley's .b, CSV or TSV of an id and numbers (these also as "
-           ".gz), or FILE.npy,IDS with a file of the rows' ids [none]", "NAME=FILE ...");
+           ".gz), or FILE.npy,IDS with a file of the rows' ids [none]",
+           [&](const auto& texts) { spec.features = parse_features(texts); });
   add(app, {"core", whole_from_to(1, most_rows), shortest(spec.core),
             "least interactions of a user and of an item"}, to(spec.core));
   add(app, {"split", word_of({"random", "time"}), "random",
@@ -244,6 +249,27 @@ void add_import(CLI::App& app, ImportOptions& options) {
       [&](const std::string& text) { spec.by_time = text == "time"; });
   add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed), "seed of a random split"},
       to(spec.seed));
+}
+
+void add_recommend(CLI::App& bm3, RecommendOptions& options) {
+  CLI::App& app = *bm3.add_subcommand("recommend", "Print a user's best items by a run's lists");
+  add_folder(app, "RUN", options.run, "folder that a training run left")->required();
+  app.add_option("--user", options.user,
+                 "the user's number, or original id where the data has maps [required]")
+      ->option_text("ID")->required();
+  add(app, {"k", whole_from_to(1, longest_list), "10", "how many items"}, to(options.k));
+}
+
+void add_eval(CLI::App& bm3, EvalOptions& options) {
+  CLI::App& app =
+      *bm3.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
+  add_folder(app, "RUN", options.run, "folder that a training run left")->required();
+  add_folder(app, "--data", options.data,
+             "the data folder, or a data set with other interactions of the run's users and items "
+             "[where the run found it]");
+  add_device(app, options.device);
+  app.add_flag("--each-user", options.each_user,
+               "print every test metric of each user instead of the table [off]");
 }
 
 // ------------------------------------------------------------------------------------ checks
@@ -265,13 +291,14 @@ void check_resume(const CLI::App& app) {
 
 }  // namespace
 
-Command parse_command_line(int argc, const char* const* argv) {
+Command parse_command_line(const std::vector<std::string>& words) {
   CLI::App app{
       "Trains a recommender on the data set NAME, and leaves a folder of results. Without\n"
       "data/baby, `bm3 baby` trains on a built-in stand-in; data/README.md says how to get the\n"
-      "real data."};
+      "real data.",
+      "bm3"};
   app.get_formatter()->column_width(44);
-  const ModelKind& model = named_model(argc, argv);
+  const ModelKind& model = named_model(words);
   TrainOptions train{"", "", "", {"all"}, &model, all_settings(model), {}};
   SynthOptions synth;
   ImportOptions import;
@@ -279,55 +306,33 @@ Command parse_command_line(int argc, const char* const* argv) {
   EvalOptions eval;
   SweepOptions sweep;
   add_train(app, train);
-  auto& of_sweep = *app.add_subcommand(
-      "sweep", "Train with every combination of several values, and compare");
-  add_sweep(of_sweep, sweep);
+  add_sweep(app, sweep);
   app.set_version_flag("--version", "bm3 " BM3_VERSION, "Print the version and exit");
-  auto& of_synth = *app.add_subcommand("synth", "Write a synthetic data set");
-  auto& of_import = *app.add_subcommand("import", "Make a data set of ratings and features");
-  auto& of_recommend =
-      *app.add_subcommand("recommend", "Print a user's best items by a run's lists");
-  auto& of_eval = *app.add_subcommand("eval", "Rank again by a run's embeddings, and compare");
-  add_synth(of_synth, synth);
-  add_import(of_import, import);
-  add_folder(of_recommend, "RUN", recommend.run, "folder that a training run left")->required();
-  of_recommend.add_option("--user", recommend.user,
-                          "the user's number, or original id where the data has maps [required]")
-      ->option_text("ID")->required();
-  add(of_recommend, {"k", whole_from_to(1, longest_list), "10", "how many items"},
-      to(recommend.k));
-  add_folder(of_eval, "RUN", eval.run, "folder that a training run left")->required();
-  add_folder(of_eval, "--data", eval.data,
-             "the data folder, or a data set with other interactions of the run's users and items "
-             "[where the run found it]");
-  add_device(of_eval, eval.device);
-  of_eval.add_flag("--each-user", eval.each_user,
-                   "print every test metric of each user instead of the table [off]");
+  add_synth(app, synth);
+  add_import(app, import);
+  add_recommend(app, recommend);
+  add_eval(app, eval);
   // After the commands, which would copy it.
   app.footer("\nbm3 --model NAME --help lists another model's settings, bm3 COMMAND --help a "
              "command's options.");
 
-  const std::string help = parse_words(app, argc, argv);
+  const std::string help = parse_words(app, words);
   if (!help.empty()) return Help{help};
   for (const auto* choice : {&train.device, &eval.device}) check_device(*choice);
-  if (of_sweep) {
-    check_name(sweep.name);
-    sweep.words = of_sweep.remaining();
-    if (sweep.out.empty()) sweep.out = "runs/" + sweep.name + "-sweep";
-    return sweep;
-  }
-  if (of_recommend) return recommend;
-  if (of_eval) return eval;
-  train.resume = !of_synth && !of_import && app.count("--resume") > 0;
+  sweep.words = app.get_subcommand("sweep")->remaining();
+  if (sweep.out.empty()) sweep.out = "runs/" + sweep.name + "-sweep";
+  if (app.got_subcommand("sweep")) return sweep;
+  if (app.got_subcommand("synth")) return synth;
+  if (app.got_subcommand("import")) return import;
+  if (app.got_subcommand("recommend")) return recommend;
+  if (app.got_subcommand("eval")) return eval;
+  train.resume = app.count("--resume") > 0;
   if (train.resume) {
     check_resume(app);
     return train;
   }
-  if (!of_synth && !of_import && train.name.empty())
+  if (train.name.empty())
     throw Error("no data set: expected its NAME, as in `bm3 " + example_of(train.data) + "`");
-  check_name(of_synth ? synth.name : of_import ? import.name : train.name);
-  if (of_synth) return synth;
-  if (of_import) return import;
   check_distinct("--modalities", train.modalities);
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;

@@ -69,9 +69,9 @@ struct Help {
 using Command = std::variant<Help, TrainOptions, SynthOptions, ImportOptions, RecommendOptions,
                              EvalOptions, SweepOptions>;
 
-/// Reads argv [argc]. A setting has the value that was given, else the recipe's, else the data
-/// set's, else its fallback. Throws for an unknown option and an impossible value, with the option,
-/// the value and what was expected.
-Command parse_command_line(int argc, const char* const* argv);
+/// Reads the words after `bm3`. A setting has the value that was given, else the recipe's, else the
+/// data set's, else its fallback. Throws for an unknown option and an impossible value, with the
+/// option, the value and what was expected.
+Command parse_command_line(const std::vector<std::string>& words);
 
 }  // namespace bm3

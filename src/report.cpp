@@ -159,7 +159,7 @@ void EpochTable::print(const Epoch& e) {
   line.insert(0, line.size() < 5 ? 5 - line.size() : 0, ' ');
   line += " " + in_six(total(e.losses));
   for (const Loss& loss : shown(e.losses)) line += " " + in_six(loss.value);
-  for (const double x : {e.valid.recall[at20], e.valid.ndcg[at20]})
+  for (const double x : {e.valid.recall(at20), e.valid.ndcg(at20)})
     line += " " + (e.valid.n_users > 0 ? in_six(x) : "     -");
   std::fprintf(stderr, "%s %5.5s %5.5s ", line.c_str(), in_six(e.train_seconds).c_str(),
                in_six(e.valid_seconds).c_str());
@@ -189,7 +189,7 @@ void print_advice(const TrainResult& result, const Dataset& data, const Settings
   if (settings.whole("batch") >= pairs)
     std::fprintf(stderr, "note: a batch holds all %zu training interactions, so an epoch is one "
                  "step: try a smaller --batch (README, Tuning)\n", pairs);
-  if (result.test.recall[at20] < result.by_popularity.recall[at20])
+  if (result.test.recall(at20) < result.by_popularity.recall(at20))
     std::fputs("note: this is below the ranking by popularity: try a smaller --batch, a larger "
                "--patience or another --lr (README, Tuning)\n", stderr);
 }
@@ -198,18 +198,20 @@ void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Data
                    const ModelKind& model) {
   if (const Published* p = published_figures(data, model))
     rows.push_back({"the paper's " + model.name + ", test",
-                    {{0, p->recall10, p->recall20}, {0, p->ndcg10, p->ndcg20}}});
+                    {{0, p->recall10, p->recall20, 0, 0, p->ndcg10, p->ndcg20}, 1}});
   std::printf("%-34s %7s %7s %7s %7s\n", data.name.c_str(), "R@10", "R@20", "N@10", "N@20");
   for (const auto& [words, m] : rows)
-    std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), m.recall[at10], m.recall[at20],
-                m.ndcg[at10], m.ndcg[at20]);
+    if (m.n_users > 0)
+      std::printf("%-34s %7.4f %7.4f %7.4f %7.4f\n", words.c_str(), m.recall(at10),
+                  m.recall(at20), m.ndcg(at10), m.ndcg(at20));
+    else
+      std::printf("%-34s none, the data have no such split\n", words.c_str());
   if (data.synthetic) print_made_up(stdout, data.name);
 }
 
 void print_users(const std::vector<UserMetrics>& users) {
   std::fputs("userID\titems", stdout);
-  for (const auto& metric : named_metrics)
-    for (size_t cut : cutoffs) std::printf("\t%s@%zu", metric.name, cut);
+  for (size_t m = 0; m < n_metrics; ++m) std::printf("\t%s", metric_name(m).c_str());
   for (const UserMetrics& of : users) {
     std::printf("\n%d\t%zu", of.user, of.n_items);
     for (double value : of.values) std::printf("\t%s", shortest(value).c_str());

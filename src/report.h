@@ -49,8 +49,8 @@ void print_made_up(std::FILE* to, const std::string& name);
 /// its name and sizes, else null.
 const Published* published_figures(const Dataset& data, const ModelKind& model);
 
-/// Prints the table R@10 R@20 N@10 N@20, with the model's published row where there is one; for
-/// made-up data, that it is made up.
+/// Prints the table R@10 R@20 N@10 N@20, with the model's published row where there is one, and
+/// which rows there cannot be for want of a split; for made-up data, that it is made up.
 void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
                    const ModelKind& model);
 

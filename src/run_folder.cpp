@@ -56,8 +56,8 @@ std::string log_text(const std::vector<Epoch>& epochs) {
   for (const Epoch& e : epochs) {
     out += std::to_string(e.number) + "," + shortest(total(e.losses));
     for (const Loss& loss : e.losses) out += "," + shortest(loss.value);
-    for (const auto& values : {e.valid.recall, e.valid.ndcg})
-      out += "," + (e.valid.n_users > 0 ? shortest(values[at20]) : "");
+    for (const double x : {e.valid.recall(at20), e.valid.ndcg(at20)})
+      out += "," + (e.valid.n_users > 0 ? shortest(x) : "");
     out += e.best ? ",1\n" : ",0\n";
   }
   return out;

@@ -18,6 +18,15 @@ namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 namespace {
 
+/// A column of the printed table.
+struct Shown {
+  Figure figure;
+  const char* title;
+  int digits;
+};
+constexpr Shown shown[] = {{recall10, "R@10", 4},  {recall20, "R@20", 4}, {ndcg10, "N@10", 4},
+                           {ndcg20, "N@20", 4},    {epochs, "epochs", 0}, {seconds, "s/epoch", 3},
+                           {peak, "MiB", 0}};
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
 /// Takes the figures that are in timing.csv.
@@ -127,12 +136,6 @@ std::string tsv_of(const Words& columns, const std::vector<SummaryRow>& rows) {
   return out;
 }
 
-void replace_file(const fs::path& path, const std::string& text) {
-  WholeFile file(path);
-  file.write(text.data(), text.size());
-  file.finish();
-}
-
 }  // namespace
 
 std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
@@ -149,8 +152,8 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
       throw Error(folder.string() + " is of another run, " + other + ", or another --out");
     const Metrics test = metrics_of(config.at("test")), valid = metrics_of(config.at("valid"));
     if (test.n_users > 0)
-      out = {test.recall[at10], test.recall[at20], test.ndcg[at10], test.ndcg[at20]};
-    out[valid_recall20] = valid.n_users > 0 ? valid.recall[at20] : unknown;
+      out = {test.recall(at10), test.recall(at20), test.ndcg(at10), test.ndcg(at20)};
+    out[valid_recall20] = valid.n_users > 0 ? valid.recall(at20) : unknown;
     read_timing(folder / "timing.csv", config.at("device").at("name") == "cuda", out);
   });
   return finished ? std::optional(out) : std::nullopt;
@@ -197,11 +200,8 @@ void print_summary(const Sweep& sweep, const std::vector<SummaryRow>& rows, cons
   std::vector<Words> lines(1);
   lines[0] = sweep.columns;
   lines[0].insert(lines[0].begin(), data.name);
-  for (const char* title : {"runs", "R@10", "R@20", "N@10", "N@20", "epochs", "s/epoch", "MiB"})
-    lines[0].push_back(title);
-  constexpr std::pair<Figure, int> shown[] = {{recall10, 4}, {recall20, 4}, {ndcg10, 4},
-                                              {ndcg20, 4},   {epochs, 0},   {seconds, 3},
-                                              {peak, 0}};
+  lines[0].push_back("runs");
+  for (const Shown& figure : shown) lines[0].push_back(figure.title);
   std::string best;
   for (const SummaryRow& row : rows) {
     const std::string& model = row.model().name;
@@ -215,7 +215,8 @@ void print_summary(const Sweep& sweep, const std::vector<SummaryRow>& rows, cons
     if (row.best_by_test)
       best += "The best by test R@20, which may not decide: " + name + "\n";
     line.push_back(std::to_string(row.runs.size()));
-    for (const auto& [figure, digits] : shown) line.push_back(in_words(row.means[figure], digits));
+    for (const auto& [figure, title, digits] : shown)
+      line.push_back(in_words(row.means[figure], digits));
     const Published* p = published_figures(data, row.model());
     if (!p || (&row != &rows.back() && &(&row)[1].model() == &row.model())) continue;
     Words& published = lines.emplace_back(sweep.columns.size() + 2);
@@ -245,8 +246,8 @@ void write_summary(const fs::path& folder, const Sweep& sweep,
         out["published"][row.model().name][figure_names[k]] = figures[k];
     }
   }
-  replace_file(folder / "summary.tsv", tsv_of(sweep.columns, rows));
-  replace_file(folder / "summary.json", text_of(out, 2) + "\n");
+  write_whole(folder / "summary.tsv", [&](auto& file) { file << tsv_of(sweep.columns, rows); });
+  write_whole(folder / "summary.json", [&](auto& file) { file << text_of(out, 2) << "\n"; });
 }
 
 }  // namespace bm3

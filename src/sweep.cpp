@@ -92,12 +92,6 @@ bool is_column(const Axis& axis) {
   return axis.values.size() > 1 && axis.option != "--model" && axis.option != "--seed";
 }
 
-TrainOptions parse_run(const Words& words) {
-  std::vector<const char*> argv = {"bm3"};
-  for (const auto& word : words) argv.push_back(word.c_str());
-  return std::get<TrainOptions>(parse_command_line(static_cast<int>(argv.size()), argv.data()));
-}
-
 /// Returns the k-th run of a model, as its axes count, the last one fastest.
 SweepRun make_run(const SweepOptions& options, const std::string& model,
                   const std::vector<Axis>& axes, const Words& columns, size_t k) {
@@ -113,7 +107,7 @@ SweepRun make_run(const SweepOptions& options, const std::string& model,
     if (!axis.values.empty()) words.push_back(value_of[axis.option]);
   }
   if (!options.data.empty()) words.insert(words.end(), {"--data", options.data.string()});
-  SweepRun run{parse_run(words), words, {}, {}};
+  SweepRun run{std::get<TrainOptions>(parse_command_line(words)), words, {}, {}};
   std::string folder = model;
   for (const auto& column : columns) {
     run.values.push_back(value_of[option_name(column)]);

@@ -44,11 +44,10 @@ void copy(Ops<float>& ops, Array<float>& to, Matrix<const float> from) {
 class Protocol {
  public:
   Protocol(Ops<float>& ops, const Dataset& data, const ModelKind& kind, const Settings& settings,
-           const TrainProgress& progress, const Survival& survival)
+           const TrainHooks& hooks)
       : ops_(ops),
         data_(data),
-        progress_(progress),
-        survival_(survival),
+        hooks_(hooks),
         about_(identity(data, kind, settings)),
         epochs_(settings.whole("epochs")),
         patience_(settings.whole("patience")),
@@ -58,11 +57,11 @@ class Protocol {
         lists_(ops, training_.graph().n_users * longest_list),
         best_lists_(ops, lists_.size()) {
     result().allocated = ops.allocated();
-    progress.on_ready(training_.model().parameters().values().size());
+    hooks.on_ready(training_.model().parameters().values().size());
   }
 
   TrainResult run() {
-    if (survival_.resume)
+    if (hooks_.resume)
       resume();
     else
       save({});
@@ -89,9 +88,9 @@ class Protocol {
     const auto start = Clock::now();
     const auto goes_on = [&](size_t done) {
       now_.batches = done;
-      progress_.on_batch(now_.epoch, done, training_.batches());
-      if (seconds_since(saved_at_) >= survival_.period) save(saved());
-      return !survival_.stop();
+      hooks_.on_batch(now_.epoch, done, training_.batches());
+      if (seconds_since(saved_at_) >= hooks_.period) save(saved());
+      return !hooks_.stop();
     };
     if (!training_.run_epoch(now_.epoch, now_.batches, goes_on)) {
       result().ended = interrupted;
@@ -107,7 +106,7 @@ class Protocol {
     evaluate(epoch);
     epoch.allocated_mib = static_cast<double>(ops_.most_allocated()) / (1 << 20);
     epoch.process_mib = process_mib("VmHWM");
-    progress_.on_epoch(epoch);
+    hooks_.on_epoch(epoch);
     result().epochs.push_back(std::move(epoch));
     ++now_.epoch;
     now_.batches = 0;
@@ -121,7 +120,7 @@ class Protocol {
     epoch.valid = valid_.metrics(items());
     epoch.valid_seconds = seconds_since(start);
     epoch.best = result().best_epoch == 0 || valid_.n_users() == 0 ||
-                 epoch.valid.recall[at20] > result().valid.recall[at20];
+                 epoch.valid.recall(at20) > result().valid.recall(at20);
     epoch.since_best = epoch.best ? 0 : epoch.number - result().best_epoch;
     if (!epoch.best) return;
     result().best_epoch = epoch.number;
@@ -149,7 +148,7 @@ class Protocol {
   /// Throws. A training that failed would fail again.
   [[noreturn]] void fail(const std::string& message) {
     std::error_code ignored;
-    std::filesystem::remove(survival_.file, ignored);
+    std::filesystem::remove(hooks_.file, ignored);
     throw Error(message);
   }
 
@@ -167,20 +166,20 @@ class Protocol {
 
   void save(const std::vector<SavedArray>& arrays) {
     saved_at_ = Clock::now();
-    if (survival_.file.empty()) return;
+    if (hooks_.file.empty()) return;
     Json about = about_;
-    about.update(survival_.about);
+    about.update(hooks_.about);
     try {
-      write_checkpoint(survival_.file, about, now_, ops_, arrays);
+      write_checkpoint(hooks_.file, about, now_, ops_, arrays);
     } catch (const Error& e) {
-      survival_.not_saved(e.what());  // a training is worth more than its checkpoint
+      hooks_.not_saved(e.what());  // a training is worth more than its checkpoint
     }
   }
 
   void resume() {
-    Checkpoint checkpoint(survival_.file);
+    Checkpoint checkpoint(hooks_.file);
     if (const auto other = difference(checkpoint.about(), about_); !other.empty())
-      throw Error(survival_.file.string() + " is of another training, " + other);
+      throw Error(hooks_.file.string() + " is of another training, " + other);
     const size_t allocated = result().allocated;
     now_ = checkpoint.position();
     result().allocated = allocated;
@@ -193,8 +192,7 @@ class Protocol {
 
   Ops<float>& ops_;
   const Dataset& data_;
-  const TrainProgress& progress_;
-  const Survival& survival_;
+  const TrainHooks& hooks_;
   const Json about_;
   const size_t epochs_, patience_;
   Evaluator<float> valid_, test_;
@@ -233,12 +231,11 @@ Settings all_settings(const ModelKind& kind) {
 }
 
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
-                  const Settings& settings, const TrainProgress& progress,
-                  const Survival& survival) {
+                  const Settings& settings, const TrainHooks& hooks) {
   if (data.interactions.valid.empty() && !settings.was_set("epochs"))
     throw Error(data.name + " has no validation split, which would end the training: expected "
                 "--epochs to say when");
-  return Protocol(ops, data, kind, settings, progress, survival).run();
+  return Protocol(ops, data, kind, settings, hooks).run();
 }
 
 }  // namespace bm3

@@ -43,14 +43,13 @@ struct TrainResult {
 
 constexpr const char *complete = "complete", *interrupted = "interrupted";
 
-struct TrainProgress {
-  std::function<void(size_t n_parameters)> on_ready;  // everything is loaded and allocated
-  std::function<void(size_t epoch, size_t batches_done, size_t batches)> on_batch;
-  std::function<void(const Epoch&)> on_epoch;
-};
-
-/// How a training is saved, goes on, and is stopped.
-struct Survival {
+/// What a training tells, how it is saved, goes on, and is stopped.
+struct TrainHooks {
+  /// Everything is loaded and allocated.
+  std::function<void(size_t n_parameters)> on_ready = [](size_t) {};
+  std::function<void(size_t epoch, size_t batches_done, size_t batches)> on_batch =
+      [](size_t, size_t, size_t) {};
+  std::function<void(const Epoch&)> on_epoch = [](const Epoch&) {};
   std::filesystem::path file;   // of the checkpoint; empty: none is written
   Json about = Json::object();  // what the checkpoint says besides `identity`
   bool resume = false;          // go on from the checkpoint
@@ -73,7 +72,6 @@ struct Survival {
 /// Checkpoint does. Throws and removes the checkpoint where the first epoch's loss or the best
 /// epoch's vectors are not finite, with what to try.
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
-                  const Settings& settings, const TrainProgress& progress,
-                  const Survival& survival = {});
+                  const Settings& settings, const TrainHooks& hooks = {});
 
 }  // namespace bm3

@@ -12,9 +12,7 @@ namespace bm3::test {
 /// Returns metrics by their names in a golden: "recall@5".
 inline std::map<std::string, double> by_name(const Metrics& metrics) {
   std::map<std::string, double> out;
-  for (const auto& [name, values] : named_metrics)
-    for (size_t c = 0; c < cutoffs.size(); ++c)
-      out[name + ("@" + std::to_string(cutoffs[c]))] = (metrics.*values)[c];
+  for (size_t m = 0; m < n_metrics; ++m) out[metric_name(m)] = metrics.values[m];
   return out;
 }
 

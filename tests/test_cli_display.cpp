@@ -109,13 +109,13 @@ TEST_F(CliDisplay, SaysWhyTheTrainingStopped) {
 
 /// A remark where a run has not trained, and none where it has.
 TEST_F(CliDisplay, SaysWhatToTry) {
-  const std::string one_step = "note: a batch holds all 322 training interactions",
+  const std::string one_step = "note: a batch holds all 328 training interactions",
                     below = "note: this is below the ranking by popularity";
   const Dataset toy = load_dataset(folder_ / "data", "toy", 1);
-  ASSERT_EQ(toy.interactions.train.size(), 322U);
-  const Outcome untrained = run({"toy", "--epochs", "1", "--batch", "322", "--out", "one"});
+  ASSERT_EQ(toy.interactions.train.size(), 328U);
+  const Outcome untrained = run({"toy", "--epochs", "1", "--batch", "328", "--out", "one"});
   EXPECT_TRUE(has(untrained.err, one_step)) << untrained.err;
-  EXPECT_FALSE(has(run({"toy", "--epochs", "1", "--batch", "321", "--out", "two"}).err, one_step));
+  EXPECT_FALSE(has(run({"toy", "--epochs", "1", "--batch", "327", "--out", "two"}).err, one_step));
   for (const std::string epochs : {"1", "40"}) {
     const Outcome outcome =
         run({"toy", "--epochs", epochs, "--batch", "16", "--lr", "0.01", "--out", "e" + epochs});

@@ -142,7 +142,7 @@ TEST_F(Cli, RefusesADamagedRun) {
        "one/item_embedding.npy is 50 x 64: expected 2147483648 x 64"},
       {"config.json", "\"model\": \"bm3\"", "\"model\": \"x\"", "--model is 'x': expected bm3 or"},
       {"top_k.tsv", "\n3\t", "\n4\t", ":5 is damaged: expected user 3 and 50 items below 50"},
-      {"top_k.tsv", "\n0\t", "\n0\t50\t", ":2 is damaged: expected user 0 and 50 items below 50"},
+      {"top_k.tsv", "\n0\t", "\n0\t50\t", ":2: has 52 fields: expected 51, as in the first line"},
       {"top_k.tsv", "\n59\t", "\n59\t-", ":61 is damaged: expected user 59"}};
   for (const auto& [file, from, to, words] : edits) {
     const fs::path path = folder_ / "one" / file;

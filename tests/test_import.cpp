@@ -97,7 +97,7 @@ TEST(RatingsTest, RefuseAFile) {
        x + ":2: expected a JSON object, as in the first line"},
       {"{'user': 1}\n", {}, false, x + ":1: expected a JSON object, as in the first line"},
       {"{\"user\": 1}\n", {}, false,
-       x + ":1: no users and items among the keys 'user': expected --columns user=KEY item=KEY"},
+       x + ":1: no columns of users and items in 'user': expected --columns user=NAME item=NAME"},
       {"{\"user\": [1], \"item\": 2}\n", {}, false,
        x + ":1: 'user' is '[1]': expected text or a number"}};
   for (const auto& [text, columns, with_time, words] : cases) {
@@ -143,10 +143,12 @@ TEST(Import, KeepsTheCoreWhoeverFallsOutLater) {
 /// Of user u's u ratings, rows u, u + 1, .. in time; `label` of each.
 std::vector<std::vector<int>> labels(bool by_time, uint64_t seed) {
   constexpr int n_users = 60;
-  std::vector<Rating> rows;
+  std::vector<Interaction> rows;
   for (int k = 0; k < n_users; ++k)
-    for (int u = n_users - 1; u > k; --u) rows.push_back({u, k, static_cast<double>(-k / 2)});
-  const Interactions data = split_ratings(rows, n_users, n_users, by_time, seed);
+    for (int u = n_users - 1; u > k; --u) rows.push_back({u, k});
+  std::function<double(size_t)> time;
+  if (by_time) time = [&](size_t row) { return static_cast<double>(-rows[row].item / 2); };
+  const Interactions data = split_by_user(n_users, n_users, rows, seed, time);
   std::vector<std::vector<int>> label(n_users);
   for (size_t u = 0; u < label.size(); ++u) label[u].assign(u, -1);
   const std::vector<Interaction>* parts[] = {&data.train, &data.valid, &data.test};

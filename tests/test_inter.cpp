@@ -52,8 +52,8 @@ TEST(Inter, SplitsEightToOneToOneWithoutLabels) {
   ASSERT_EQ(count.size(), 59U);
   for (const auto& [user, of_user] : count) {
     const auto n = static_cast<size_t>(user);
-    const size_t held = n < 3 ? 0 : n < 15 ? 1 : (n - 5) / 10 + 1;
-    EXPECT_EQ(of_user, (std::array<size_t, 3>{n - 2 * held, held, held})) << "user " << user;
+    const size_t held = n < 3 ? 0 : n < 10 ? 2 : n / 5, valid = held / 2;
+    EXPECT_EQ(of_user, (std::array<size_t, 3>{n - held, valid, held - valid})) << "user " << user;
   }
 }
 
@@ -123,8 +123,8 @@ TEST(Inter, RefusesALine) {
                     number = ": expected a whole number from 0",
                     label = ": expected 0 (train), 1 (validation) or 2 (test)";
   const std::pair<const char*, std::string> cases[] = {
-      {"0\t1", "has 2 fields: expected 3, as in the header"},
-      {"0\t1\t0\t0", "has 4 fields: expected 3, as in the header"},
+      {"0\t1", "has 2 fields: expected 3, as in the first line"},
+      {"0\t1\t0\t0", "has 4 fields: expected 3, as in the first line"},
       {"zero\t1\t0", "userID is 'zero'" + number},
       {"0\t1.0\t0", "itemID is '1.0'" + number},
       {"0\t\t0", "itemID is ''" + number},

@@ -1,5 +1,6 @@
 // Records of text files, and maps of original ids.
-#include "data/ids.h"
+#include "data/dataset.h"
+#include "data/import.h"
 #include "data/lines.h"
 #include "gzip.h"
 #include "scratch.h"
@@ -91,11 +92,11 @@ TEST(IdsTest, AreNumberedInTheOrderInWhichTheyCome) {
 
 TEST(IdsTest, MapsAreReadAsTheyAreWritten) {
   const ScratchFolder folder;
-  const std::vector<std::string_view> ids = {"a b", "tab\there", "two\nlines", "\"", "x,y"};
+  const Words ids = {"a b", "tab\there", "two\nlines", "\"", "x,y"};
   const auto path = write_file(folder / "map", id_map_text("item_id", "itemID", ids));
   EXPECT_EQ(read_file(path), "item_id\titemID\na b\t0\n\"tab\there\"\t1\n\"two\nlines\"\t2\n"
                              "\"\"\"\"\t3\nx,y\t4\n");
-  EXPECT_EQ(read_id_map(path, 5), Words(ids.begin(), ids.end()));
+  EXPECT_EQ(read_id_map(path, 5), ids);
   EXPECT_EQ(read_id_map(path, 2), Words(ids.begin(), ids.begin() + 2));
   const auto mmrec = write_file(folder / "i_id_mapping.csv", "asin\titemID\nB2\t1\nB1\t0\n");
   EXPECT_EQ(read_id_map(mmrec, 2), (Words{"B1", "B2"}));
@@ -105,7 +106,7 @@ TEST(IdsTest, RefuseAMap) {
   const ScratchFolder folder;
   const std::string x = (folder / "x").string(), pair = ": expected an original id and its number";
   const std::pair<const char*, std::string> cases[] = {
-      {"id\tn\na\t0\nb\n", x + ":3" + pair},
+      {"id\tn\na\t0\nb\n", x + ":3: has 1 fields: expected 2, as in the first line"},
       {"id\tn\na\t-1\n", x + ":2" + pair},
       {"id\tn\n\t0\n", x + ":2" + pair},
       {"id\tn\na\t0\na\t1\n", x + ":3: the id 'a' stands twice: expected it once"},

@@ -13,12 +13,10 @@ namespace {
 
 /// The command line as words between spaces.
 Command parse(const std::string& line) {
-  std::vector<std::string> words = {"bm3"};
+  std::vector<std::string> words;
   for (const auto& word : split(line, ' '))
     if (!word.empty()) words.push_back(word);
-  std::vector<const char*> argv;
-  for (const auto& word : words) argv.push_back(word.c_str());
-  return parse_command_line(static_cast<int>(argv.size()), argv.data());
+  return parse_command_line(words);
 }
 
 TrainOptions train(const std::string& line) { return std::get<TrainOptions>(parse(line)); }
@@ -207,8 +205,8 @@ TEST(Options, OfAnImport) {
 TEST(Options, RefusesWhatCannotBe) {
   for (const auto& row : refused)
     EXPECT_EQ(error_of([&] { parse(row.first); }), row.second) << row.first;
-  const char* empty[] = {"bm3", "baby", "--out", ""};
-  EXPECT_ERROR(parse_command_line(4, empty), "--out is empty: expected a folder");
+  const std::vector<std::string> empty = {"baby", "--out", ""};
+  EXPECT_ERROR(parse_command_line(empty), "--out is empty: expected a folder");
 }
 
 // ---------------------------------------------------------------------------------------- help

@@ -118,7 +118,7 @@ struct Outcome {
 };
 
 Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::string>& words,
-            bool negatives = false, const Dataset& of = data(), const Survival& survival = {},
+            bool negatives = false, const Dataset& of = data(), TrainHooks hooks = {},
             size_t last_finite = SIZE_MAX) {
   script = {epochs, {}, {}, {}, {}, {}, {}, last_finite};
   const ModelKind kind{"scripted", "", {dim_setting()}, {}, negatives, false,
@@ -131,10 +131,8 @@ Outcome run(const std::vector<Ranks>& epochs, const std::map<std::string, std::s
   for (const auto& [name, value] : words) settings.set(name, value);
   RecordingOps ops;
   Outcome out;
-  out.result = train(ops, of, kind, settings,
-                     {[](size_t) {}, [](size_t, size_t, size_t) {},
-                      [&](const Epoch& epoch) { out.epochs.push_back(epoch); }},
-                     survival);
+  hooks.on_epoch = [&](const Epoch& epoch) { out.epochs.push_back(epoch); };
+  out.result = train(ops, of, kind, settings, hooks);
   return out;
 }
 
@@ -252,14 +250,14 @@ TEST(Protocol, TheBestEpochIsTheFirstWithTheLargestValidationRecallAt20) {
   EXPECT_EQ(out.result.best_epoch, 3u);
   const bool best[] = {true, true, true, false, false};
   for (size_t k = 0; k < 5; ++k) EXPECT_EQ(out.epochs[k].best, best[k]) << k + 1;
-  EXPECT_EQ(out.result.valid.recall[at20], 0.8);
-  EXPECT_EQ(out.result.valid.recall[at10], 0);
-  EXPECT_GT(out.epochs[1].valid.ndcg[at20], out.result.valid.ndcg[at20]);
+  EXPECT_EQ(out.result.valid.recall(at20), 0.8);
+  EXPECT_EQ(out.result.valid.recall(at10), 0);
+  EXPECT_GT(out.epochs[1].valid.ndcg(at20), out.result.valid.ndcg(at20));
 }
 
 TEST(Protocol, TestFiguresAndVectorsAreThoseOfTheBestEpoch) {
   const Outcome out = run(story, {{"epochs", "5"}});
-  EXPECT_EQ(out.result.test.recall[at10], 0.8);  // rank 10 among the items not of the training
+  EXPECT_EQ(out.result.test.recall(at10), 0.8);  // rank 10 among the items not of the training
   EXPECT_EQ(out.result.test.n_users, n_users);
   EXPECT_EQ(out.result.item[40 * n_users], 100.0F - 19);
 }
@@ -281,8 +279,8 @@ TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   EXPECT_EQ(out.epochs.size(), 4u);
   EXPECT_EQ(out.result.best_epoch, 4u);
   EXPECT_EQ(out.result.valid.n_users, 0u);
-  EXPECT_EQ(out.result.test.recall[3], 1.0);
-  EXPECT_EQ(out.result.test.recall[at20], 0);
+  EXPECT_EQ(out.result.test.recall(3), 1.0);
+  EXPECT_EQ(out.result.test.recall(at20), 0);
   EXPECT_EQ(out.result.item[50 * n_users], 100.0F - 30);
   EXPECT_ERROR(run(story, {}, false, no_valid),
                "scripted has no validation split, which would end the training: expected --epochs "
@@ -311,24 +309,24 @@ TEST(Protocol, GoesOnWhereItWasStopped) {
   const Outcome whole = run(story, words);
   const auto batches = script.batches;
   size_t left = 13;
-  Survival survival;
-  survival.file = scratch / "run.checkpoint";
-  survival.stop = [&] { return --left == 0; };
-  const Outcome first = run(story, words, false, data(), survival);
+  TrainHooks hooks;
+  hooks.file = scratch / "run.checkpoint";
+  hooks.stop = [&] { return --left == 0; };
+  const Outcome first = run(story, words, false, data(), hooks);
   EXPECT_EQ(first.result.ended, interrupted);
   EXPECT_EQ(first.result.best_epoch, 2u);
-  EXPECT_EQ(first.result.valid.recall[at20], 0.6);
+  EXPECT_EQ(first.result.valid.recall(at20), 0.6);
   EXPECT_EQ(first.result.lists.size(), n_users * longest_list);
   EXPECT_EQ(script.batches, std::vector(batches.begin(), batches.begin() + 13));
-  survival.stop = [] { return false; };
-  survival.resume = true;
+  hooks.stop = [] { return false; };
+  hooks.resume = true;
   for (int again : {0, 1}) {  // at its end, nothing is left to train
-    const Outcome rest = run(story, words, false, data(), survival);
+    const Outcome rest = run(story, words, false, data(), hooks);
     EXPECT_EQ(rest.result.ended, complete);
     EXPECT_EQ(rest.result.best_epoch, 3u);
     EXPECT_EQ(rest.result.item, whole.result.item);
     EXPECT_EQ(rest.result.lists, whole.result.lists);
-    EXPECT_EQ(rest.result.test.recall, whole.result.test.recall);
+    EXPECT_EQ(rest.result.test.values, whole.result.test.values);
     EXPECT_EQ(rest.result.epochs.size(), 5u);
     EXPECT_EQ(rest.epochs.size(), again ? 0u : 3u);
     EXPECT_EQ(script.batches, std::vector(batches.begin() + (again ? 30 : 13), batches.end()));
@@ -336,9 +334,9 @@ TEST(Protocol, GoesOnWhereItWasStopped) {
 }
 
 TEST(Protocol, StoppedInTheFirstEpochThereIsNoBest) {
-  Survival survival;
-  survival.stop = [] { return true; };
-  const Outcome out = run(story, {}, false, data(), survival);
+  TrainHooks hooks;
+  hooks.stop = [] { return true; };
+  const Outcome out = run(story, {}, false, data(), hooks);
   EXPECT_EQ(out.result.ended, interrupted);
   EXPECT_EQ(out.result.best_epoch, 0u);
   EXPECT_EQ(script.batches.size(), 1u);
@@ -347,25 +345,25 @@ TEST(Protocol, StoppedInTheFirstEpochThereIsNoBest) {
 TEST(Protocol, ALossThatIsNotFiniteLeavesTheBestEpochSoFar) {
   const ScratchFolder scratch;
   const std::string message = " is not finite: try a smaller --lr, or look at the features' scale";
-  Survival survival;
-  survival.file = scratch / "run.checkpoint";
-  const Outcome out = run(story, {{"batch", "8"}}, false, data(), survival, 20);
+  TrainHooks hooks;
+  hooks.file = scratch / "run.checkpoint";
+  const Outcome out = run(story, {{"batch", "8"}}, false, data(), hooks, 20);
   EXPECT_EQ(out.result.ended, "the loss of epoch 4" + message);
   EXPECT_EQ(out.result.best_epoch, 3u);
   EXPECT_EQ(out.result.item[40 * n_users], 100.0F - 19);
-  EXPECT_ERROR(run(story, {{"batch", "8"}}, false, data(), survival, 5),
+  EXPECT_ERROR(run(story, {{"batch", "8"}}, false, data(), hooks, 5),
                "the loss of epoch 1" + message);
-  EXPECT_FALSE(std::filesystem::exists(survival.file));
+  EXPECT_FALSE(std::filesystem::exists(hooks.file));
 }
 
 TEST(Protocol, GoesOnWithoutACheckpointThatCannotBeWritten) {
   const ScratchFolder scratch;
   std::vector<std::string> why;
-  Survival survival;
-  survival.file = scratch / "none/run.checkpoint";
-  survival.not_saved = [&](const std::string& message) { why.push_back(message); };
-  EXPECT_EQ(run(story, {{"epochs", "5"}}, false, data(), survival).result.best_epoch, 3u);
-  EXPECT_EQ(why, std::vector<std::string>(2, "cannot write " + survival.file.string() +
+  TrainHooks hooks;
+  hooks.file = scratch / "none/run.checkpoint";
+  hooks.not_saved = [&](const std::string& message) { why.push_back(message); };
+  EXPECT_EQ(run(story, {{"epochs", "5"}}, false, data(), hooks).result.best_epoch, 3u);
+  EXPECT_EQ(why, std::vector<std::string>(2, "cannot write " + hooks.file.string() +
                                                  " (No such file or directory): expected room for "
                                                  "it"));
 }

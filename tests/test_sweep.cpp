@@ -319,7 +319,8 @@ TEST_F(SweepCli, ReadsWhatRunsLeft) {
   ASSERT_GE(lines.size(), 4U);
   EXPECT_TRUE(has(lines[3], "  2       3.000    30")) << lines[3];
   write_file(timing, columns + "\n1,2\n");
-  expect_refused(words, "s/bm3_seed=999/timing.csv:2 is damaged: expected five numbers");
+  expect_refused(words, "s/bm3_seed=999/timing.csv:2: has 2 fields: expected 5, as in the first "
+                        "line");
   const fs::path config = folder_ / "s/bm3_seed=999/config.json";
   const std::string right = read_file(config);
   write_file(config, std::string(right).replace(right.find("complete"), 8, "interrupted"));

@@ -18,18 +18,17 @@ struct Run {
 using Words = std::vector<std::pair<const char*, const char*>>;
 
 Run trained(Ops<float>& ops, const ModelKind& kind, const Words& words, const Dataset& data,
-            const Survival& survival = {}) {
+            TrainHooks hooks = {}) {
   Settings settings = all_settings(kind);
   for (const auto& [name, value] : Words{{"dim", "24"}, {"batch", "200"}, {"epochs", "4"}})
     settings.set(name, value);
   for (const auto& [name, value] : words) settings.set(name, value);
   Run run;
-  const auto on_epoch = [&](const Epoch& epoch) {
+  hooks.on_epoch = [&](const Epoch& epoch) {
     for (const Loss& loss : epoch.losses) run.losses.push_back(loss.value);
-    run.valid_recall.push_back(epoch.valid.recall[0]);
+    run.valid_recall.push_back(epoch.valid.recall(0));
   };
-  run.result = train(ops, data, kind, settings,
-                     {[](size_t) {}, [](size_t, size_t, size_t) {}, on_epoch}, survival);
+  run.result = train(ops, data, kind, settings, hooks);
   return run;
 }
 
@@ -39,10 +38,8 @@ void expect_same(const TrainResult& a, const TrainResult& b, const std::string& 
   EXPECT_TRUE(a.item == b.item) << words;
   EXPECT_TRUE(a.lists == b.lists) << words;
   EXPECT_EQ(a.best_epoch, b.best_epoch) << words;
-  for (const auto& metric : named_metrics) {
-    EXPECT_EQ(a.valid.*metric.values, b.valid.*metric.values) << words;
-    EXPECT_EQ(a.test.*metric.values, b.test.*metric.values) << words;
-  }
+  EXPECT_EQ(a.valid.values, b.valid.values) << words;
+  EXPECT_EQ(a.test.values, b.test.values) << words;
 }
 
 Dataset small_data() {
@@ -146,17 +143,17 @@ TYPED_TEST(TrainingTest, GoesOnFromACheckpointToTheSameBytes) {
   const auto check = [&](const ModelKind& kind, const Words& settings, const std::string& words) {
     const Run whole = trained(*TypeParam::make(2), kind, settings, data);
     EXPECT_EQ(whole.result.ended, complete);
-    Survival survival;
-    survival.file = scratch / words;
+    TrainHooks hooks;
+    hooks.file = scratch / words;
     Run run;
     size_t runs = 0;
     do {
       size_t batches = 0;
-      survival.stop = [&] { return ++batches == (runs == 0 ? 1 : runs == 1 ? 3 : 4); };
-      const Run next = trained(*TypeParam::make(2), kind, settings, data, survival);
+      hooks.stop = [&] { return ++batches == (runs == 0 ? 1 : runs == 1 ? 3 : 4); };
+      const Run next = trained(*TypeParam::make(2), kind, settings, data, hooks);
       run.losses.insert(run.losses.end(), next.losses.begin(), next.losses.end());
       run.result = next.result;
-      survival.resume = true;
+      hooks.resume = true;
       ++runs;
     } while (run.result.ended == interrupted && runs < 9);
     EXPECT_EQ(run.result.ended, complete) << words;
@@ -184,8 +181,8 @@ TYPED_TEST(TrainingTest, LearnsAPlantedPatternAndLeavesTheBestEpoch) {
     for (const auto& more : Words{{"dim", "16"}, {"epochs", "20"}, {"lr", "0.02"}})
       settings.push_back(more);
     const Run all = trained(*this->ops, kind, settings, data);
-    const double learnt = all.result.test.recall[at20],
-                 by_popularity = all.result.by_popularity.recall[at20];
+    const double learnt = all.result.test.recall(at20),
+                 by_popularity = all.result.by_popularity.recall(at20);
     std::cout << words << ": test R@20 " << learnt << ", popularity " << by_popularity
               << ", best epoch " << all.result.best_epoch << "\n";
     EXPECT_GT(learnt, 2 * by_popularity) << words;

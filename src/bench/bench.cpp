@@ -100,8 +100,7 @@ Outcome measure(Case of, const Bench& bench) {
     of.settings.set(name, std::to_string(2 + (bench.cuda ? 3 : 2) * repeats));
   std::vector<Stages> training, evaluation;
   std::vector<double> train_seconds, valid_seconds, unrecorded_seconds;
-  TrainProgress progress;
-  progress.on_ready = [](size_t) {};
+  TrainHooks progress;
   progress.on_batch = [&](size_t, size_t done, size_t batches) {
     if (done == batches) training.push_back(ops.take());
   };

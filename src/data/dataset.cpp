@@ -4,9 +4,10 @@
 #include <memory>
 #include <regex>
 #include <set>
+#include <unordered_set>
 
 #include "data/files.h"
-#include "data/ids.h"
+#include "data/lines.h"
 #include "data/npy.h"
 #include "text.h"
 
@@ -15,6 +16,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* feature_ending = "_feat.npy";
+constexpr const char *user_map = "user_ids.tsv", *item_map = "item_ids.tsv";
 constexpr const char* mark_name = "MADE_UP.txt";  // the file that tells made-up data from real data
 
 Modality open_modality(const fs::path& path, const std::string& name, int64_t n_items) {
@@ -43,8 +45,8 @@ void load_ids(Dataset& data, const fs::path& folder) {
     return fs::exists(folder / ours) || !fs::exists(folder / mmrec) ? folder / ours
                                                                     : folder / mmrec;
   };
-  const fs::path users = path_of("user_ids.tsv", "u_id_mapping.csv"),
-                 items = path_of("item_ids.tsv", "i_id_mapping.csv");
+  const fs::path users = path_of(user_map, "u_id_mapping.csv"),
+                 items = path_of(item_map, "i_id_mapping.csv");
   if (!fs::exists(users) && !fs::exists(items)) return;
   data.user_ids = read_id_map(users, data.interactions.n_users);
   data.item_ids = read_id_map(items, data.interactions.n_items);
@@ -84,6 +86,41 @@ void check_modality_name(const std::string& name, const std::string& where) {
                 ": expected neither all nor none nor a comma, which --modalities could not name");
 }
 
+std::string id_map_text(const std::string& title, const std::string& number_title,
+                        const std::vector<std::string>& ids) {
+  std::string text = title + '\t' + number_title + '\n';
+  for (size_t k = 0; k < ids.size(); ++k)
+    text += tsv_field(ids[k]) + '\t' + std::to_string(k) + '\n';
+  return text;
+}
+
+std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n) {
+  RecordReader records(path, "a map of original ids");
+  std::vector<std::string> ids(static_cast<size_t>(n));
+  std::unordered_set<std::string> seen;
+  Fields fields;
+  records.next(fields);  // the header
+  while (records.next(fields)) {
+    int64_t number = -1;
+    if (fields.size() != 2 || fields[0].empty() || !parse(fields[1], number) || number < 0)
+      throw Error(records.where() + ": expected an original id and its number");
+    if (!seen.emplace(fields[0]).second)
+      throw Error(records.where() + ": the id " + in_quotes(fields[0]) +
+                  " stands twice: expected it once");
+    if (number >= n) continue;
+    std::string& id = ids[static_cast<size_t>(number)];
+    if (!id.empty())
+      throw Error(records.where() + ": the number " + std::to_string(number) +
+                  " stands twice: expected it once");
+    id = fields[0];
+  }
+  for (size_t k = 0; k < ids.size(); ++k)
+    if (ids[k].empty())
+      throw Error(records.name() + " has no id of number " + std::to_string(k) +
+                  ": expected one for each number below " + std::to_string(n));
+  return ids;
+}
+
 Dataset load_dataset(const fs::path& folder, const std::string& name, uint64_t seed) {
   static const std::regex features("([\\s\\S]+)_feat\\.npy");
   Dataset data;
@@ -118,11 +155,18 @@ Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name) {
 
 void write_dataset(const SyntheticSpec& spec, const std::string& name, const fs::path& folder) {
   PartFolder{folder / name};  // a trial: what could not be written need not be made
-  const Dataset data = synthetic_dataset(spec, name);
-  PartFolder part(folder / name);
-  part.append(mark_name, mark_text(spec, name));
-  part.append(name + ".inter", inter_text(data.interactions));
-  for (const auto& m : data.modalities) write_features(part, m, spec.n_items);
+  write_dataset(synthetic_dataset(spec, name), folder, mark_text(spec, name));
+}
+
+void write_dataset(const Dataset& data, const fs::path& folder, const std::string& mark) {
+  PartFolder part(folder / data.name);
+  if (!mark.empty()) part.append(mark_name, mark);
+  part.append(data.name + ".inter", inter_text(data.interactions));
+  for (const auto& m : data.modalities) write_features(part, m, data.interactions.n_items);
+  if (!data.user_ids.empty()) {
+    part.append(user_map, id_map_text("user_id", "userID", data.user_ids));
+    part.append(item_map, id_map_text("item_id", "itemID", data.item_ids));
+  }
   part.rename_to_target();
 }
 

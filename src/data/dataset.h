@@ -32,6 +32,15 @@ struct Dataset {
 /// begins the message.
 void check_modality_name(const std::string& name, const std::string& where = "");
 
+/// Returns the text of a map of ids: a header of the two titles, and a line for each id.
+std::string id_map_text(const std::string& title, const std::string& number_title,
+                        const std::vector<std::string>& ids);
+
+/// Reads a map: a header, and records of an original id and its number, separated as
+/// `RecordReader` says. Returns the ids of the numbers 0 .. n - 1; others are ignored. Throws where
+/// a record is no such pair, where a number or an id stands twice, and where a number is missing.
+std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n);
+
 /// Reads folder/name/name.inter, every *_feat.npy beside it, a modality each, by name, and the maps
 /// of original ids, user_ids.tsv and item_ids.tsv or MMRec's u_id_mapping.csv and
 /// i_id_mapping.csv, where they are; synthetic is what `write_dataset` wrote. Throws for one map
@@ -43,9 +52,12 @@ Dataset load_dataset(const std::filesystem::path& folder, const std::string& nam
 /// Makes the data set that `spec` describes in memory.
 Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name);
 
-/// Writes the same to the new or empty folder/name in the layout that `load_dataset` reads, with a
-/// mark that says that it is made up. Throws when it cannot be written; then, and when interrupted,
-/// no part of it is left.
+/// Writes a data set to the new or empty folder/NAME in the layout that `load_dataset` reads, with
+/// maps of original ids if it has them; `mark`, if any, says that it is made up. Throws when it
+/// cannot be written; then, and when interrupted, no part of it is left.
+void write_dataset(const Dataset& data, const std::filesystem::path& folder,
+                   const std::string& mark = "");
+/// Writes what `synthetic_dataset` makes.
 void write_dataset(const SyntheticSpec& spec, const std::string& name,
                    const std::filesystem::path& folder);
 

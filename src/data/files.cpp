@@ -6,15 +6,19 @@
 
 #include <cerrno>
 #include <csignal>
-#include <utility>
-
-#include "interrupt.h"
+#include <cstdio>
 
 namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-volatile std::sig_atomic_t interrupt = 0;  // the signal that came, 0 for none
+/// Waits until what is written to a file or a folder is on the disk; false where that fails.
+bool reaches_disk(const fs::path& path) {
+  const int file = open(path.c_str(), O_RDONLY);
+  const bool done = file >= 0 && fsync(file) == 0;
+  if (file >= 0) close(file);
+  return done;
+}
 
 Error cannot_make(const fs::path& target, int error) {
   return Error("cannot make the folder " + target.string() + " (" +
@@ -41,43 +45,23 @@ std::ifstream open_file(const fs::path& path, const std::string& expected) {
   return file;
 }
 
-WholeFile::WholeFile(const fs::path& path)
-    : path_(path), part_(path.string() + ".part"), file_(std::fopen(part_.c_str(), "wb")) {
-  check(file_ != nullptr);
+void write_whole(const fs::path& path, const std::function<void(std::ostream&)>& fill) {
+  const fs::path part = path.string() + ".part";
+  try {
+    std::ofstream file(part, std::ios::binary);
+    fill(file);
+    file.close();
+    if (!file || !reaches_disk(part) || std::rename(part.c_str(), path.c_str()) != 0)
+      throw Error("cannot write " + path.string() + " (" + std::generic_category().message(errno) +
+                  "): expected room for it");
+  } catch (...) {
+    std::remove(part.c_str());
+    throw;
+  }
+  reaches_disk(path.parent_path());  // whether the name lasts is the system's affair
 }
 
-WholeFile::~WholeFile() {
-  if (!file_) return;
-  std::fclose(file_);
-  std::remove(part_.c_str());
-}
-
-void WholeFile::write(const void* bytes, size_t n) {
-  check(std::fwrite(bytes, 1, n, file_) == n);
-}
-
-void WholeFile::finish() {
-  check(std::fflush(file_) == 0 && fsync(fileno(file_)) == 0);
-  check(std::rename(part_.c_str(), path_.c_str()) == 0);
-  std::fclose(std::exchange(file_, nullptr));
-  const int folder = open(path_.parent_path().c_str(), O_RDONLY | O_DIRECTORY);
-  if (folder < 0) return;  // the file has its name; whether that lasts is the system's affair
-  fsync(folder);
-  close(folder);
-}
-
-void WholeFile::check(bool right) const {
-  if (!right)
-    throw Error("cannot write " + path_.string() + " (" + std::generic_category().message(errno) +
-                "): expected room for it");
-}
-
-PartFolder::PartFolder() {
-  handle_signals([](int signal) { interrupt = signal; });
-}
-
-PartFolder::PartFolder(const fs::path& target) : PartFolder() {  // an Error now runs the destructor
-  target_ = absolute_path(target);
+PartFolder::PartFolder(const fs::path& target) : target_(absolute_path(target)) {
   if (rmdir(target_.c_str()) == 0)
     mkdir(target_.c_str(), 0777);  // a mount point would not have gone
   else if (errno != ENOENT)
@@ -95,12 +79,11 @@ PartFolder::PartFolder(const fs::path& target) : PartFolder() {  // an Error now
 PartFolder::~PartFolder() {
   std::error_code ignored;
   if (!path_.empty()) fs::remove_all(path_, ignored);
-  handle_signals(SIG_DFL);
-  if (interrupt) std::raise(interrupt);
+  if (Interruption::signal()) std::raise(Interruption::signal());  // the second one: it ends us
 }
 
 void PartFolder::append(const std::string& name, std::string_view bytes) const {
-  if (interrupt) throw Error("interrupted");  // the destructor raises the signal
+  if (Interruption::signal()) throw Error("interrupted");  // the destructor raises the signal
   std::ofstream file(path_ / name, std::ios::binary | std::ios::app);
   file << bytes;
   file.close();

@@ -5,7 +5,6 @@
 
 #include "data/dataset.h"
 #include "data/files.h"
-#include "data/npy.h"
 #include "error.h"
 
 namespace bm3 {
@@ -37,8 +36,8 @@ std::vector<int32_t> renumber(std::vector<Rating>& rows, int32_t Rating::* numbe
   return old_of;
 }
 
-std::vector<std::string_view> texts_of(const Ids& ids, const std::vector<int32_t>& numbers) {
-  std::vector<std::string_view> texts;
+std::vector<std::string> texts_of(const Ids& ids, const std::vector<int32_t>& numbers) {
+  std::vector<std::string> texts;
   for (const int32_t number : numbers) texts.push_back(ids[number]);
   return texts;
 }
@@ -74,8 +73,8 @@ Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
 }
 
 /// Reads every modality's features of the items by their number in `ids`.
-std::vector<ItemFeatures> features_of(const ImportSpec& spec, const Ids& ids,
-                                      const std::vector<int32_t>& old_of, const Tell& tell) {
+std::vector<Modality> modalities_of(const ImportSpec& spec, const Ids& ids,
+                                    const std::vector<int32_t>& old_of, const Tell& tell) {
   std::vector<int32_t> new_of(ids.size(), -1);
   for (size_t i = 0; i < old_of.size(); ++i)
     new_of[static_cast<size_t>(old_of[i])] = static_cast<int32_t>(i);
@@ -83,25 +82,53 @@ std::vector<ItemFeatures> features_of(const ImportSpec& spec, const Ids& ids,
     const int32_t number = ids.find(id);
     return number < 0 ? -1 : new_of[static_cast<size_t>(number)];
   };
-  std::vector<ItemFeatures> features;
+  std::vector<Modality> modalities;
   for (const FeatureSource& source : spec.features) {
-    const ItemFeatures& x =
-        features.emplace_back(read_item_features(source, old_of.size(), item_of));
+    ItemFeatures x = read_item_features(source, old_of.size(), item_of);
     tell("features     " + source.modality + ": " + std::to_string(x.dim) + "-d; " +
          count_of(x.missing, "item") + " of " + std::to_string(old_of.size()) +
          " without features, which get the mean of the others" +
          (x.repeated ? "; " + count_of(x.repeated, "row") + " repeated, of which the last hold"
                      : ""));
+    auto read_rows = [dim = x.dim, rows = std::move(x.rows)](int64_t first, int64_t count,
+                                                                   float* out) {
+      std::copy_n(rows.data() + first * dim, count * dim, out);
+    };
+    modalities.push_back({source.modality, x.dim, std::move(read_rows)});
   }
-  return features;
+  return modalities;
 }
 
-void check_parts(const Interactions& data, const std::string& name) {
-  if (data.valid.empty() || data.test.empty())
-    throw Error(name + " leaves no user with three ratings: expected some, to split 8:1:1");
+/// Splits the ratings. Throws where nothing is held out.
+Interactions split(const std::vector<Rating>& rows, int64_t n_users, int64_t n_items,
+                   const ImportSpec& spec) {
+  std::vector<Interaction> all;
+  for (const Rating& row : rows) all.push_back({row.user, row.item});
+  std::function<double(size_t)> time;
+  if (spec.by_time) time = [&](size_t row) { return rows[row].time; };
+  Interactions data = split_by_user(n_users, n_items, all, spec.seed, time);
+  if (data.test.empty())
+    throw Error(spec.ratings.string() +
+                " leaves no user with three ratings: expected some, to split 8:1:1");
+  return data;
 }
 
 }  // namespace
+
+int32_t Ids::number(std::string_view text) {
+  if (const int32_t known = find(text); known >= 0) return known;
+  if (size() == INT32_MAX)
+    throw Error("there are more than " + std::to_string(INT32_MAX) +
+                " ids: expected as many as an int32 can number");
+  const auto number = static_cast<int32_t>(size());
+  numbers_.emplace(texts_.emplace_back(text), number);
+  return number;
+}
+
+int32_t Ids::find(std::string_view text) const {
+  const auto at = numbers_.find(text);
+  return at == numbers_.end() ? -1 : at->second;
+}
 
 size_t merge_repeated(Ratings& ratings) {
   std::vector<Rating>& rows = ratings.rows;
@@ -140,21 +167,6 @@ void keep_core(Ratings& ratings, int64_t core, const Round& tell) {
   }
 }
 
-Interactions split_ratings(const std::vector<Rating>& rows, int64_t n_users, int64_t n_items,
-                           bool by_time, uint64_t seed) {
-  std::vector<Interaction> all;
-  for (const Rating& row : rows) all.push_back({row.user, row.item});
-  const auto order = [&](std::vector<size_t>& own, size_t user) {
-    if (!by_time) return shuffle_rows(own, seed, user);
-    std::stable_sort(own.begin(), own.end(),
-                     [&](size_t a, size_t b) { return rows[a].time < rows[b].time; });
-  };
-  return split_by_user(n_users, n_items, all, order, [](size_t k, size_t n) {
-    const size_t held = n < 3 ? 0 : n < 10 ? 2 : n / 5;
-    return k < n - held ? 0U : k < n - held + held / 2 ? 1U : 2U;
-  });
-}
-
 void import_dataset(const ImportSpec& spec, const std::string& name, const fs::path& folder,
                     const Tell& tell) {
   PartFolder{folder / name};  // throws now rather than at the end
@@ -164,24 +176,19 @@ void import_dataset(const ImportSpec& spec, const std::string& name, const fs::p
   const auto n_users = static_cast<int64_t>(users.size()),
              n_items = static_cast<int64_t>(items.size());
   check_node_count(n_users, n_items, spec.ratings.string());
-  const Interactions data = split_ratings(ratings.rows, n_users, n_items, spec.by_time, spec.seed);
-  check_parts(data, spec.ratings.string());
+  Dataset data;
+  data.name = name;
+  data.interactions = split(ratings.rows, n_users, n_items, spec);
+  std::vector<Rating>().swap(ratings.rows);  // the largest part of the memory
+  const Interactions& x = data.interactions;
   tell("split        " + std::to_string(n_users) + " users, " + std::to_string(n_items) +
-       " items; " + std::to_string(data.train.size()) + " interactions for training, " +
-       std::to_string(data.valid.size()) + " for validation, " + std::to_string(data.test.size()) +
+       " items; " + std::to_string(x.train.size()) + " interactions for training, " +
+       std::to_string(x.valid.size()) + " for validation, " + std::to_string(x.test.size()) +
        " for test, by " + (spec.by_time ? "time" : "seed " + std::to_string(spec.seed)));
-  const auto features = features_of(spec, ratings.items, items, tell);
-
-  PartFolder part(folder / name);
-  part.append(name + ".inter", inter_text(data));
-  for (size_t m = 0; m < features.size(); ++m) {
-    const std::string file = spec.features[m].modality + "_feat.npy";
-    part.append(file, npy_header(n_items, features[m].dim));
-    part.append(file, npy_bytes(features[m].rows.data(), features[m].rows.size()));
-  }
-  part.append("user_ids.tsv", id_map_text("user_id", "userID", texts_of(ratings.users, users)));
-  part.append("item_ids.tsv", id_map_text("item_id", "itemID", texts_of(ratings.items, items)));
-  part.rename_to_target();
+  data.modalities = modalities_of(spec, ratings.items, items, tell);
+  data.user_ids = texts_of(ratings.users, users);
+  data.item_ids = texts_of(ratings.items, items);
+  write_dataset(data, folder);
 }
 
 }  // namespace bm3

@@ -1,10 +1,79 @@
 #pragma once
-// Makes a data set of ratings and features as people have them.
+// Makes a data set of ratings and features as people have them: who took what, and when; features
+// of items by their original ids.
+#include <deque>
+#include <functional>
+#include <string_view>
+#include <unordered_map>
+
 #include "data/inter.h"
-#include "data/item_features.h"
-#include "data/ratings.h"
 
 namespace bm3 {
+
+/// Texts, numbered from 0 in the order in which they come.
+class Ids {
+ public:
+  Ids() = default;
+  Ids(Ids&&) = default;  // a copy's numbers would be those of this object's texts
+  /// Returns the number of a text, which is the next one where it is new. Throws beyond int32_t.
+  int32_t number(std::string_view text);
+  /// Returns the number of a text, or -1.
+  int32_t find(std::string_view text) const;
+  const std::string& operator[](int32_t number) const {
+    return texts_[static_cast<size_t>(number)];
+  }
+  size_t size() const { return texts_.size(); }
+
+ private:
+  std::deque<std::string> texts_;  // which stay where they are
+  std::unordered_map<std::string_view, int32_t> numbers_;
+};
+
+/// Which columns hold the user, the item and the time. Names stand in the first line, or are keys
+/// of JSON objects; of numbers, from 1, a file has no such line. Empty: found by usual names.
+struct RatingColumns {
+  std::string user, item, time;
+};
+
+struct Rating {
+  int32_t user, item;  // numbers in Ratings::users and items
+  double time;         // 0 where it was not asked for
+};
+
+struct Ratings {
+  Ids users, items;
+  std::vector<Rating> rows;  // in the order of the file
+  size_t incomplete = 0;     // lines without a user, an item or, if asked for, a time: left out
+};
+
+/// Reads CSV, TSV or a JSON object a line, each also compressed by gzip. Without names or numbers,
+/// columns are those named userID, itemID, timestamp, reviewerID, asin, unixReviewTime or nearly so
+/// (and RecBole's, as user_id:token); or the file is Amazon's, without names: user, item, rating,
+/// time. Times are read where `with_time`.
+/// Throws, with the line: columns that are not there; what is no JSON object; a time that is no
+/// number. Throws as RecordReader does, and for a file without ratings.
+Ratings read_ratings(const std::filesystem::path& path, const RatingColumns& columns,
+                     bool with_time);
+
+/// A modality's features. `ids`, a line for each row, is there for an .npy file and for no other.
+struct FeatureSource {
+  std::string modality;
+  std::filesystem::path file, ids;
+};
+
+struct ItemFeatures {
+  int64_t dim = 0;
+  std::vector<float> rows;  // [n_items, dim]
+  size_t missing = 0;       // items that the file lacks, which have the mean of the others
+  size_t repeated = 0;      // rows of an item that the file has again: the last one holds
+};
+
+/// Reads the features of items 0 .. n_items - 1; `item_of` gives the number of an id, or -1. By its
+/// name the file is an .npy matrix, McAuley's image_features_X.b (10 bytes of id, 4096 float32), or
+/// else CSV or TSV of an id and numbers, with or without a line of names; all but .npy also
+/// compressed by gzip. Throws, with the place, for what does not fit, and where no item is in it.
+ItemFeatures read_item_features(const FeatureSource& source, size_t n_items,
+                                const std::function<int32_t(std::string_view)>& item_of);
 
 struct ImportSpec {
   std::filesystem::path ratings;
@@ -25,13 +94,6 @@ using Round = std::function<void(size_t users, size_t items, size_t left)>;
 /// Removes users and items with fewer than `core` ratings until none has: in each round, those that
 /// had fewer when it began.
 void keep_core(Ratings& ratings, int64_t core, const Round& tell);
-
-/// Splits 8:1:1 by user: of a user's n ratings, in the order of their times (of the file where they
-/// are equal) or in one drawn from the seed, the last n / 5 (rounded down) are held out, half of
-/// them (rounded down) for validation and then the rest for test; one each where n < 10, none where
-/// n < 3. Within a part, the order of the file stays.
-Interactions split_ratings(const std::vector<Rating>& rows, int64_t n_users, int64_t n_items,
-                           bool by_time, uint64_t seed);
 
 /// Reads what `spec` names and writes the new or empty folder/name in the layout that
 /// `load_dataset` reads, with maps of the original ids; users and items are numbered in the order

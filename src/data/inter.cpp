@@ -45,9 +45,6 @@ void read_rows(RecordReader& records, const Columns& columns, Interactions& data
   std::string repeat;  // what is wrong with the first line that repeats a pair
   size_t repeats = 0;
   for (Fields fields; records.next(fields);) {
-    if (fields.size() != columns.count)
-      throw Error(records.where() + ": has " + std::to_string(fields.size()) +
-                  " fields: expected " + std::to_string(columns.count) + ", as in the header");
     const auto number = [&](size_t column, int32_t last, const char* title, const char* expected) {
       int32_t value = 0;
       if (!parse(fields[column], value) || value < 0 || value > last)
@@ -73,43 +70,38 @@ void read_rows(RecordReader& records, const Columns& columns, Interactions& data
                 "): expected each pair once (`bm3 import` merges them)");
 }
 
-}  // namespace
-
-void shuffle_rows(std::vector<size_t>& rows, uint64_t seed, size_t user) {
+/// Shuffles a user's rows, drawn from (seed, user) (Fisher and Yates).
+void shuffle(std::vector<size_t>& rows, uint64_t seed, size_t user) {
   for (size_t n = rows.size(); n > 1; --n) {
     const Random4 random = philox(seed, Stream::split, static_cast<uint32_t>(user), n);
     std::swap(rows[n - 1], rows[random.x[0] % n]);
   }
 }
 
+}  // namespace
+
 Interactions split_by_user(int64_t n_users, int64_t n_items, const std::vector<Interaction>& all,
-                           const std::function<void(std::vector<size_t>&, size_t)>& order,
-                           const std::function<size_t(size_t, size_t)>& part_of) {
+                           uint64_t seed, const std::function<double(size_t)>& time) {
   Interactions data;
   data.n_users = n_users;
   data.n_items = n_items;
-  std::vector<std::vector<size_t>> of_user(static_cast<size_t>(n_users));
-  for (size_t k = 0; k < all.size(); ++k) of_user[static_cast<size_t>(all[k].user)].push_back(k);
-  std::vector<std::vector<Interaction>*> part(all.size());
+  std::vector<std::vector<size_t>> rows(static_cast<size_t>(n_users));
+  for (size_t k = 0; k < all.size(); ++k) rows[static_cast<size_t>(all[k].user)].push_back(k);
   std::vector<Interaction>* const parts[] = {&data.train, &data.valid, &data.test};
-  for (size_t u = 0; u < of_user.size(); ++u) {
-    order(of_user[u], u);
-    for (size_t k = 0; k < of_user[u].size(); ++k)
-      part[of_user[u][k]] = parts[part_of(k, of_user[u].size())];
+  std::vector<char> part(all.size());
+  for (size_t u = 0; u < rows.size(); ++u) {
+    std::vector<size_t>& own = rows[u];
+    if (time)
+      std::stable_sort(own.begin(), own.end(),
+                       [&](size_t a, size_t b) { return time(a) < time(b); });
+    else
+      shuffle(own, seed, u);
+    const size_t n = own.size(), held = n < 3 ? 0 : n < 10 ? 2 : n / 5;
+    for (size_t k = n - held; k < n; ++k) part[own[k]] = k < n - held + held / 2 ? 1 : 2;
   }
-  for (size_t k = 0; k < all.size(); ++k) part[k]->push_back(all[k]);
+  for (size_t k = 0; k < all.size(); ++k)
+    parts[static_cast<size_t>(part[k])]->push_back(all[k]);
   return data;
-}
-
-Interactions split_by_seed(int64_t n_users, int64_t n_items, const std::vector<Interaction>& all,
-                           uint64_t seed) {
-  return split_by_user(
-      n_users, n_items, all,
-      [seed](std::vector<size_t>& rows, size_t user) { shuffle_rows(rows, seed, user); },
-      [](size_t k, size_t n) {
-        const size_t held = n < 3 ? 0 : std::max<size_t>(1, (n + 5) / 10);
-        return k < held ? 1U : k < 2 * held ? 2U : 0U;
-      });
 }
 
 void check_node_count(int64_t n_users, int64_t n_items, const std::string& name) {
@@ -136,7 +128,7 @@ Interactions read_inter(const std::filesystem::path& path, uint64_t seed) {
                 std::to_string(data.size()) + " interactions)");
   check_node_count(data.n_users, data.n_items, name);
   if (columns.label == columns.count) {
-    data = split_by_seed(data.n_users, data.n_items, data.train, seed);
+    data = split_by_user(data.n_users, data.n_items, data.train, seed);
     data.drawn = true;
     if (data.valid.empty())
       throw Error(name + " has no user with three interactions: expected some, to split 8:1:1");

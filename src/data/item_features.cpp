@@ -1,7 +1,8 @@
-#include "data/item_features.h"
+#include "data/import.h"
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "data/lines.h"
 #include "data/npy.h"
@@ -12,63 +13,35 @@ namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-/// Features while they are read, and which items have them.
-class Rows {
- public:
-  Rows(size_t n_items, const std::function<int32_t(std::string_view)>& item_of)
-      : item_of_(item_of), has_(n_items) {}
+/// Returns where an item's features go, `dim` numbers; null for the id of no item.
+using RowOf = std::function<float*(std::string_view id, size_t dim)>;
 
-  void set_dim(size_t dim) {
-    out_.dim = static_cast<int64_t>(dim);
-    out_.rows.resize(has_.size() * dim);
-  }
-  size_t dim() const { return static_cast<size_t>(out_.dim); }
-
-  /// Returns where an item's features go; null for the id of no item.
-  float* row(std::string_view id) {
-    const int32_t item = item_of_(id);
-    if (item < 0) return nullptr;
-    const auto i = static_cast<size_t>(item);
-    out_.repeated += has_[i] != 0;
-    has_[i] = 1;
-    return &out_.rows[i * dim()];
-  }
-
-  /// Gives the items that have none the mean of the others. Throws where no item has any.
-  ItemFeatures finish(const std::string& name) {
-    out_.missing = static_cast<size_t>(std::count(has_.begin(), has_.end(), 0));
-    if (out_.missing == has_.size())
-      throw Error(name + " has none of the data set's items: expected features by the items' ids "
-                  "in the ratings");
-    std::vector<double> mean(dim());
-    const auto n = static_cast<double>(has_.size() - out_.missing);
-    for (size_t i = 0; i < has_.size(); ++i)
-      for (size_t c = 0; has_[i] && c < dim(); ++c)
-        mean[c] += static_cast<double>(out_.rows[i * dim() + c]);
-    for (size_t i = 0; i < has_.size(); ++i)
-      for (size_t c = 0; !has_[i] && c < dim(); ++c)
-        out_.rows[i * dim() + c] = static_cast<float>(mean[c] / n);
-    return std::move(out_);
-  }
-
- private:
-  const std::function<int32_t(std::string_view)>& item_of_;
-  std::vector<char> has_;
-  ItemFeatures out_;
-};
+/// Gives the items that have no features the mean of the others.
+void fill_missing(ItemFeatures& features, const std::vector<char>& has) {
+  const auto dim = static_cast<size_t>(features.dim);
+  const auto n = static_cast<double>(has.size() - features.missing);
+  std::vector<double> mean(dim);
+  for (size_t i = 0; i < has.size(); ++i)
+    for (size_t c = 0; has[i] && c < dim; ++c)
+      mean[c] += static_cast<double>(features.rows[i * dim + c]);
+  for (size_t i = 0; i < has.size(); ++i)
+    for (size_t c = 0; !has[i] && c < dim; ++c)
+      features.rows[i * dim + c] = static_cast<float>(mean[c] / n);
+}
 
 /// Records of 10 bytes of id and 4096 little-endian float32.
-void read_mcauley(const fs::path& path, Rows& rows) {
+void read_mcauley(const fs::path& path, const RowOf& row_of) {
   constexpr size_t id_size = 10, dim = 4096, size = id_size + dim * sizeof(float);
   GzipFile file(path, "features of images");
-  rows.set_dim(dim);
   std::string record(size, '\0');
-  for (size_t k = 0, n; (n = file.read(record.data(), size)) > 0; ++k) {
+  for (size_t k = 0; file.peek() != EOF; ++k) {
+    file.read(record.data(), size);
+    const auto n = static_cast<size_t>(file.gcount());
     const std::string where = path.string() + ": record " + std::to_string(k);
     if (n < size)
       throw Error(where + " has " + std::to_string(n) + " bytes: expected " +
                   std::to_string(size) + ", an id of 10 and 4096 float32 numbers");
-    float* const row = rows.row(record.substr(0, id_size));
+    float* const row = row_of(record.substr(0, id_size), dim);
     if (!row) continue;
     record.copy(reinterpret_cast<char*>(row), size - id_size, id_size);
     if (!std::all_of(row, row + dim, [](float x) { return std::isfinite(x); }))
@@ -77,10 +50,9 @@ void read_mcauley(const fs::path& path, Rows& rows) {
 }
 
 /// Row k of the matrix is the item's whose id stands in line k of `ids`.
-void read_matrix(const FeatureSource& source, Rows& rows) {
+void read_matrix(const FeatureSource& source, const RowOf& row_of) {
   const NpyMatrix matrix(source.file);
   LineReader lines(source.ids, "the ids of the rows of " + source.file.string());
-  rows.set_dim(static_cast<size_t>(matrix.cols()));
   std::string id;
   int64_t k = 0;
   for (; lines.append(id); id.clear(), ++k) {
@@ -88,7 +60,8 @@ void read_matrix(const FeatureSource& source, Rows& rows) {
     if (k == matrix.rows())
       throw Error(lines.where() + ": has an id too many: expected " + std::to_string(k) +
                   ", one for each row of " + source.file.string());
-    if (float* const row = rows.row(id)) matrix.read_rows(k, 1, row);
+    if (float* const row = row_of(id, static_cast<size_t>(matrix.cols())))
+      matrix.read_rows(k, 1, row);
   }
   if (k != matrix.rows())
     throw Error(lines.name() + " has " + std::to_string(k) + " ids: expected " +
@@ -102,21 +75,17 @@ bool read_number(std::string_view field, float& value) {
 }
 
 /// Records of an id and numbers; the first one may hold names.
-void read_records(const fs::path& path, Rows& rows) {
+void read_records(const fs::path& path, const RowOf& row_of) {
   RecordReader records(path, "features of items");
   Fields fields;
   float ignored;
   for (bool first = true; records.next(fields); first = false) {
     if (first && fields.size() < 2)
       throw Error(records.where() + ": expected an id and numbers between commas or tabs");
-    if (first) rows.set_dim(fields.size() - 1);
     if (first && !read_number(fields[1], ignored)) continue;
-    if (fields.size() != rows.dim() + 1)
-      throw Error(records.where() + ": has " + std::to_string(fields.size()) +
-                  " fields: expected " + std::to_string(rows.dim() + 1) +
-                  ", as in the first line");
-    float* const row = rows.row(fields[0]);
-    for (size_t c = 0; row && c < rows.dim(); ++c)
+    const size_t dim = fields.size() - 1;
+    float* const row = row_of(fields[0], dim);
+    for (size_t c = 0; row && c < dim; ++c)
       if (!read_number(fields[c + 1], row[c]))
         throw Error(records.where() + ": field " + std::to_string(c + 2) + " is " +
                     in_quotes(fields[c + 1]) + ": expected a finite float32 number");
@@ -127,15 +96,30 @@ void read_records(const fs::path& path, Rows& rows) {
 
 ItemFeatures read_item_features(const FeatureSource& source, size_t n_items,
                                 const std::function<int32_t(std::string_view)>& item_of) {
-  Rows rows(n_items, item_of);
+  ItemFeatures out;
+  std::vector<char> has(n_items);
+  const RowOf row_of = [&](std::string_view id, size_t dim) -> float* {
+    out.dim = static_cast<int64_t>(dim);
+    out.rows.resize(n_items * dim);
+    const int32_t item = item_of(id);
+    if (item < 0) return nullptr;
+    const auto i = static_cast<size_t>(item);
+    out.repeated += std::exchange(has[i], 1) != 0;
+    return &out.rows[i * dim];
+  };
   const fs::path bare = source.file.extension() == ".gz" ? source.file.stem() : source.file;
   if (!source.ids.empty())
-    read_matrix(source, rows);
+    read_matrix(source, row_of);
   else if (bare.extension() == ".b")
-    read_mcauley(source.file, rows);
+    read_mcauley(source.file, row_of);
   else
-    read_records(source.file, rows);
-  return rows.finish(source.file.string());
+    read_records(source.file, row_of);
+  out.missing = static_cast<size_t>(std::count(has.begin(), has.end(), 0));
+  if (out.missing == n_items)
+    throw Error(source.file.string() + " has none of the data set's items: expected features by "
+                "the items' ids in the ratings");
+  fill_missing(out, has);
+  return out;
 }
 
 }  // namespace bm3

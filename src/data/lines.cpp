@@ -10,7 +10,8 @@
 namespace bm3 {
 
 GzipFile::GzipFile(const std::filesystem::path& path, const std::string& expected)
-    : path_(path), file_(nullptr, gzclose_r) {
+    : std::istream(this), path_(path), file_(nullptr, gzclose_r), buffer_(size_t{1} << 20) {
+  exceptions(std::ios::badbit);  // lets the Error of `underflow` through
   open_file(path, expected);
   file_.reset(gzopen(path.c_str(), "rb"));
   if (!file_ || gzbuffer(file_.get(), 1U << 18) != 0)
@@ -18,47 +19,29 @@ GzipFile::GzipFile(const std::filesystem::path& path, const std::string& expecte
                 "): expected " + expected);
 }
 
-size_t GzipFile::read(char* bytes, size_t count) {
-  size_t done = 0;
-  while (done < count) {
-    const size_t piece = std::min(count - done, size_t{1} << 30);
-    const int n = gzread(file_.get(), bytes + done, static_cast<unsigned>(piece));
-    int status = Z_OK;
-    gzerror(file_.get(), &status);
-    if (n < 0 || status != Z_OK)
-      throw Error("cannot read " + name() + " (" +
-                  (status == Z_ERRNO       ? std::generic_category().message(errno)
-                   : status == Z_BUF_ERROR ? "it ends too early"
-                                           : "it is damaged") +
-                  "): expected a whole file, plain or compressed by gzip");
-    if (n == 0) break;
-    done += static_cast<size_t>(n);
-  }
-  return done;
+int GzipFile::underflow() {
+  const int n = gzread(file_.get(), buffer_.data(), static_cast<unsigned>(buffer_.size()));
+  int status = Z_OK;
+  gzerror(file_.get(), &status);
+  if (n < 0 || status != Z_OK)
+    throw Error("cannot read " + name() + " (" +
+                (status == Z_ERRNO       ? std::generic_category().message(errno)
+                 : status == Z_BUF_ERROR ? "it ends too early"
+                                         : "it is damaged") +
+                "): expected a whole file, plain or compressed by gzip");
+  setg(buffer_.data(), buffer_.data(), buffer_.data() + n);
+  return n > 0 ? std::char_traits<char>::to_int_type(buffer_[0]) : std::char_traits<char>::eof();
 }
 
-LineReader::LineReader(const std::filesystem::path& path, const std::string& expected)
-    : file_(path, expected), buffer_(size_t{1} << 20) {}
-
 bool LineReader::append(std::string& line) {
-  for (bool any = false;; any = true) {
-    if (rest_.empty()) {
-      rest_ = {buffer_.data(), file_.read(buffer_.data(), buffer_.size())};
-      constexpr std::string_view mark = "\xEF\xBB\xBF";
-      if (number_ == 0 && !any && rest_.substr(0, 3) == mark) rest_.remove_prefix(mark.size());
-      if (rest_.empty()) {
-        number_ += any;
-        return any;
-      }
-    }
-    const size_t end = rest_.find('\n');
-    line += rest_.substr(0, end);
-    rest_.remove_prefix(end == rest_.npos ? rest_.size() : end + 1);
-    if (end != rest_.npos) {
-      ++number_;
-      return true;
-    }
-  }
+  if (!std::getline(file_, next_)) return false;
+  constexpr std::string_view mark = "\xEF\xBB\xBF";
+  if (number_++ == 0 && next_.compare(0, mark.size(), mark) == 0) next_.erase(0, mark.size());
+  if (line.empty())
+    line.swap(next_);
+  else
+    line += next_;
+  return true;
 }
 
 bool RecordReader::next(Fields& fields) {
@@ -66,15 +49,16 @@ bool RecordReader::next(Fields& fields) {
     record_.clear();
     if (!lines_.append(record_)) return false;
   } while (record_.empty() || record_ == "\r");
-  if (separator_ != 0) {
-    divide(fields);
-    return true;
-  }
+  const bool first = count_ == 0;
   for (const char c : {'\t', ',', ';'}) {
-    separator_ = c;
+    if (first) separator_ = c;
     divide(fields);
-    if (fields.size() > 1) break;
+    if (!first || fields.size() > 1) break;
   }
+  if (first) count_ = fields.size();
+  if (fields.size() != count_)
+    throw Error(where() + ": has " + std::to_string(fields.size()) + " fields: expected " +
+                std::to_string(count_) + ", as in the first line");
   return true;
 }
 

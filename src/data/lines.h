@@ -1,7 +1,9 @@
 #pragma once
 // Text files of any size, plain or compressed by gzip, read line by line or record by record.
 #include <filesystem>
+#include <istream>
 #include <memory>
+#include <streambuf>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,25 +12,26 @@ struct gzFile_s;  // zlib's
 
 namespace bm3 {
 
-/// The bytes of a file, uncompressed where it is compressed by gzip.
-class GzipFile {
+/// The bytes of a file, uncompressed where it is compressed by gzip. Reading throws when the file
+/// cannot be read, or ends within its compressed data.
+class GzipFile : private std::streambuf, public std::istream {
  public:
   /// Throws as `open_file` does; `expected` ends the message.
   GzipFile(const std::filesystem::path& path, const std::string& expected);
-  /// Fills `bytes` [count] and returns how many there were, fewer at the end alone. Throws when the
-  /// file cannot be read, or ends within its compressed data.
-  size_t read(char* bytes, size_t count);
   std::string name() const { return path_.string(); }
 
  private:
+  int underflow() override;
   std::filesystem::path path_;
   std::unique_ptr<gzFile_s, int (*)(gzFile_s*)> file_;
+  std::vector<char> buffer_;
 };
 
 class LineReader {
  public:
   /// Throws as GzipFile does.
-  LineReader(const std::filesystem::path& path, const std::string& expected);
+  LineReader(const std::filesystem::path& path, const std::string& expected)
+      : file_(path, expected) {}
   /// Appends the next line without its \n, and without a byte order mark; false at the end.
   bool append(std::string& line);
   /// Returns "FILE:LINE" of the last line.
@@ -37,8 +40,7 @@ class LineReader {
 
  private:
   GzipFile file_;
-  std::vector<char> buffer_;
-  std::string_view rest_;  // of the buffer
+  std::string next_;
   size_t number_ = 0;
 };
 
@@ -54,7 +56,7 @@ class RecordReader {
   RecordReader(const std::filesystem::path& path, const std::string& expected)
       : lines_(path, expected) {}
   /// fields = the next record's, valid until the next call; false at the end. Throws where
-  /// quotation marks do not close.
+  /// quotation marks do not close, and where there are more or fewer fields than in the first.
   bool next(Fields& fields);
   /// Returns "FILE:LINE" of the last record's last line.
   std::string where() const { return lines_.where(); }
@@ -66,6 +68,7 @@ class RecordReader {
   LineReader lines_;
   std::string record_, unquoted_;  // a record's lines; its fields where some are quoted
   char separator_ = 0;
+  size_t count_ = 0;  // of the fields
 };
 
 /// Returns `text` as a field between tabs: in quotation marks where it could not be read else.

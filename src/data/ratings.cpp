@@ -1,4 +1,4 @@
-#include "data/ratings.h"
+#include "data/import.h"
 
 #include <algorithm>
 #include <cmath>
@@ -47,75 +47,62 @@ std::string list_of_names(const Words& names) { return in_quotes(join(names, " "
 
 /// Finds the role's column by its name; nowhere where nobody named it and there is no usual one.
 size_t place_by_name(const Role& role, const Words& names, const std::string& where) {
-  const auto is = [&](const std::string& wanted, bool usual) {
-    return [&wanted, usual](const std::string& name) {
-      return usual ? plain(bare(name)) == wanted : name == wanted || bare(name) == wanted;
+  const bool given = !role.wanted.empty();
+  for (const auto& wanted : given ? Words{role.wanted} : role.usual) {
+    const auto is_it = [&](const std::string& name) {
+      return given ? name == wanted || bare(name) == wanted : plain(bare(name)) == wanted;
     };
-  };
-  const auto begin = names.begin(), end = names.end();
-  if (!role.wanted.empty()) {
-    const auto n = std::count_if(begin, end, is(role.wanted, false));
-    if (n != 1)
+    const auto n = std::count_if(names.begin(), names.end(), is_it);
+    if (given && n != 1)
       throw Error(where + (n ? ": several columns are" : ": no column is") + " named " +
-                  in_quotes(role.wanted) + " in " + list_of_names(names) +
-                  ": expected one with the " + role.title + "s");
-    return static_cast<size_t>(std::find_if(begin, end, is(role.wanted, false)) - begin);
-  }
-  for (const auto& usual : role.usual) {
-    const auto at = std::find_if(begin, end, is(usual, true));
-    if (at != end) return static_cast<size_t>(at - begin);
+                  in_quotes(wanted) + " in " + list_of_names(names) + ": expected one with the " +
+                  role.title + "s");
+    const auto at = std::find_if(names.begin(), names.end(), is_it);
+    if (n > 0) return static_cast<size_t>(at - names.begin());
   }
   return nowhere;
 }
 
-/// Finds the columns by their names; empty where no column of users or of items was found.
-Places places_by_name(const Roles& roles, const Words& names, const std::string& where) {
-  Places places;
-  for (const Role& role : roles) places.push_back(place_by_name(role, names, where));
-  if (std::count(places.begin(), places.begin() + 2, nowhere)) return {};
-  if (places.back() == nowhere)
-    throw Error(where + ": no column of times in " + list_of_names(names) +
-                ": expected --columns time=NAME, or --split random");
-  return places;
+/// Reads the number of the role's column. Throws where names stand in that line after all.
+size_t place_by_number(const Role& role, const Words& fields, const std::string& where) {
+  size_t number = 0;
+  if (!parse(role.wanted, number) || number < 1 || number > fields.size())
+    throw Error(where + ": the column of " + role.title + "s is " + in_quotes(role.wanted) +
+                ": expected a number from 1 to " + std::to_string(fields.size()) +
+                ", or --columns with names alone");
+  if (std::count(role.usual.begin(), role.usual.end(), plain(bare(fields[number - 1]))))
+    throw Error(where + ": names stand in " + list_of_names(fields) +
+                ": expected --columns with names instead of numbers");
+  return number - 1;
 }
 
-/// Reads numbers of columns. Throws where names stand in that line after all.
-Places places_by_number(const Roles& roles, const Words& fields, const std::string& where) {
-  Places places;
-  for (const Role& role : roles) {
-    size_t number = 0;
-    if (!parse(role.wanted, number) || number < 1 || number > fields.size())
-      throw Error(where + ": the column of " + role.title + "s is " + in_quotes(role.wanted) +
-                  ": expected a number from 1 to " + std::to_string(fields.size()) +
-                  ", or --columns with names alone");
-    places.push_back(number - 1);
-    if (std::count(role.usual.begin(), role.usual.end(), plain(bare(fields[number - 1]))))
-      throw Error(where + ": names stand in " + list_of_names(fields) +
-                  ": expected --columns with names instead of numbers");
-  }
-  return places;
-}
-
-/// Where the columns are by the first record of a CSV or TSV; `has_names`: it holds their names.
-Places find_places(const Roles& roles, const Words& fields, const std::string& where,
+/// Where the columns are by the first record of a CSV or TSV, or by the keys of the first object;
+/// `has_names`: it holds their names.
+Places find_places(Roles roles, const Words& first, bool is_object, const std::string& where,
                    bool& has_names) {
   const auto given = [](const Role& role) { return !role.wanted.empty(); };
   const auto by_number = [](const Role& role) {
     size_t number = 0;
     return parse(role.wanted, number);
   };
-  has_names = std::none_of(roles.begin(), roles.end(), by_number);
-  if (!has_names) return places_by_number(roles, fields, where);
-  const Places places = places_by_name(roles, fields, where);
-  if (!places.empty()) return places;
   double number;
-  has_names = false;
-  if (std::none_of(roles.begin(), roles.end(), given) && fields.size() == 4 &&
-      is_number(fields[2], number) && is_number(fields[3], number))
-    return {0, 1, 3};  // Amazon's ratings_X.csv
-  throw Error(where + ": no columns of users and items in " + list_of_names(fields) +
-              ": expected --columns user=NAME item=NAME by that line, or, where the first line is "
-              "a rating, their numbers from 1");
+  if (std::none_of(roles.begin(), roles.end(), given) && !is_object && first.size() == 4 &&
+      is_number(first[2], number) && is_number(first[3], number))
+    for (size_t k = 0; k < roles.size(); ++k)  // Amazon's ratings_X.csv
+      roles[k].wanted = k == 0 ? "1" : k == 1 ? "2" : "4";
+  has_names = is_object || std::none_of(roles.begin(), roles.end(), by_number);
+  Places places;
+  for (const Role& role : roles)
+    places.push_back((has_names ? place_by_name : place_by_number)(role, first, where));
+  if (std::count(places.begin(), places.begin() + 2, nowhere))
+    throw Error(where + ": no columns of users and items in " + list_of_names(first) +
+                ": expected --columns user=NAME item=NAME" +
+                (is_object ? "" : " by that line, or, where the first line is a rating, their "
+                                  "numbers from 1"));
+  if (places.back() == nowhere)
+    throw Error(where + ": no column of times in " + list_of_names(first) +
+                ": expected --columns time=NAME, or --split random");
+  return places;
 }
 
 /// Takes a line's fields, of the roles in their order.
@@ -135,18 +122,13 @@ void add(Ratings& ratings, const Fields& fields, const std::function<std::string
 void read_records(RecordReader& records, const Roles& roles, Ratings& ratings) {
   Fields fields, chosen(roles.size());
   if (!records.next(fields)) return;
-  const size_t count = fields.size();
   bool has_names = false;
   const Places places =
-      find_places(roles, {fields.begin(), fields.end()}, records.where(), has_names);
-  if (has_names && !records.next(fields)) return;
-  do {
-    if (fields.size() != count)
-      throw Error(records.where() + ": has " + std::to_string(fields.size()) +
-                  " fields: expected " + std::to_string(count) + ", as in the first line");
+      find_places(roles, {fields.begin(), fields.end()}, false, records.where(), has_names);
+  for (bool rating = !has_names || records.next(fields); rating; rating = records.next(fields)) {
     for (size_t k = 0; k < roles.size(); ++k) chosen[k] = fields[places[k]];
     add(ratings, chosen, [&] { return records.where(); });
-  } while (records.next(fields));
+  }
 }
 
 /// Returns a value as text: empty where there is none.
@@ -171,11 +153,9 @@ void read_objects(LineReader& lines, const Roles& roles, Ratings& ratings) {
     if (keys.empty()) {
       Words names;
       for (const auto& [key, value] : object.items()) names.push_back(key);
-      const Places places = places_by_name(roles, names, lines.where());
-      if (places.empty())
-        throw Error(lines.where() + ": no users and items among the keys " +
-                    list_of_names(names) + ": expected --columns user=KEY item=KEY");
-      for (const size_t place : places) keys.push_back(names[place]);
+      bool has_names = true;
+      for (const size_t place : find_places(roles, names, true, lines.where(), has_names))
+        keys.push_back(names[place]);
     }
     for (size_t k = 0; k < keys.size(); ++k) texts[k] = text_of(object, keys[k], lines.where());
     add(ratings, {texts.begin(), texts.end()}, [&] { return lines.where(); });

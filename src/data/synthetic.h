@@ -21,14 +21,13 @@ struct SyntheticSpec {
   uint64_t seed = 2023;
 };
 
-/// n_interactions distinct pairs, at least five for every user and every item, split 8:1:1 by user.
-/// Items have latent factors (a topic's and their own) and power-law popularity; users have
-/// heavy-tailed activity and tastes for a few topics; a user's items are drawn by popularity times
-/// exp(taste . factors). Error when the sizes leave no such data set.
+/// Returns n_interactions distinct pairs, at least five for every user and every item, split 8:1:1
+/// by user. Topics, the items of a topic, and users follow power laws; a user's items are those of
+/// three topics, but for a share of any. Throws when the sizes leave no such data set.
 Interactions synthesise(const SyntheticSpec& spec);
 
-/// out [count, dim] = the features of items first .. first + count in one modality: rectified
-/// random projections of the item's factors plus noise. A pure function of (spec, modality, item).
+/// out [count, dim] = the features of items first .. first + count in one modality: the vector of
+/// the item's topic plus noise. A pure function of (spec, modality, item).
 void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t first, int64_t count,
                         float* out);
 

@@ -43,9 +43,9 @@ struct Ranking {
   /// Returns where user r's training items begin and end, in ascending order.
   __device__ const int32_t* first_trained(size_t r) const { return trained + begin[users[r]]; }
   __device__ const int32_t* end_trained(size_t r) const { return trained + begin[users[r] + 1]; }
-  __device__ bool has_trained(size_t r, int32_t item) const {
+  __device__ bool has_trained(size_t r, int32_t i) const {
     const int32_t *first = first_trained(r), *end = end_trained(r);
-    const auto node = static_cast<int32_t>(n_users) + item;
+    const auto node = static_cast<int32_t>(n_users) + i;
     while (end - first > 1) {
       const int32_t* const middle = first + (end - first) / 2;
       (*middle <= node ? first : end) = middle;
