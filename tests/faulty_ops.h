@@ -176,7 +176,8 @@ class FaultyOps : public CpuOps<double> {
         if (short_of_it) c.at[e] = 0;
       }
   }
-  void add_weighted(Out y, In w, In x, const Pairs& pairs, double scale_of_w) override {
+  void add_weighted(Out y, double b, In z, In w, In x, const Pairs& pairs,
+                    double scale_of_w) override {
     const bool negative = scale_of_w < 0;
     const std::vector<double> ones(w.rows, 1.0);
     if (negative && is("negatives_unweighted")) w.at = ones.data();
@@ -184,8 +185,8 @@ class FaultyOps : public CpuOps<double> {
     for (size_t k = 0; k < w.rows; ++k) place.push_back(static_cast<int32_t>(k));
     Pairs of = pairs;
     if (is("pair_edge_ignored")) of.edge = place.data();
-    Base::add_weighted(
-        y, w, x, of, negative && is("pair_sign_of_negative") ? -scale_of_w : scale_of_w);
+    Base::add_weighted(y, b, z, w, x, of,
+                       negative && is("pair_sign_of_negative") ? -scale_of_w : scale_of_w);
   }
 
   void edge_weights_backward(Out d_alpha, Out d_c, In d_w, Matrix<const int32_t> chosen, In alpha,

@@ -161,9 +161,9 @@ class MagnitudeOps final : public CpuOps<double> {
         if (form == PairForm::epsilon) terms_[loss] += mean;
       }
   }
-  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                    double scale) override {
-    Base::add_weighted(y, w, x, pairs, backward_ ? std::abs(scale) : scale);
+  void add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatrix<T> w, ConstMatrix<T> x,
+                    const Pairs& pairs, double scale) override {
+    Base::add_weighted(y, b, z, w, x, pairs, backward_ ? std::abs(scale) : scale);
     factors_.push_back(y);
   }
 

@@ -110,13 +110,15 @@ class MeasuredOps final : public Ops<float> {
     measure("rows of length 1", 7 * num(x.size()), 12 * num(x.size()),
             [&] { ops_->normalise_backward(d_x, d_y, x); });
   }
-  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                    double scale) override {
+  void add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatrix<T> w, ConstMatrix<T> x,
+                    const Pairs& pairs, double scale) override {
     const Count has = counted(pairs);
+    const double rows = y.at == z.at && b == 1 ? has.rows : num(y.rows);
+    const bool reads_z = b != 0 && z.at != x.at;
     measure("weighted sums of rows", 2 * has.pairs * num(y.cols),
-            4 * (2 * has.rows * num(y.cols) + num(x.size()) + num(pairs.n) +
+            4 * ((reads_z ? 2 : 1) * rows * num(y.cols) + num(x.size()) + num(pairs.n) +
                  (pairs.edge ? 3 : 2) * has.pairs),
-            [&] { ops_->add_weighted(y, w, x, pairs, scale); });
+            [&] { ops_->add_weighted(y, b, z, w, x, pairs, scale); });
   }
   void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
                 double scale) override {

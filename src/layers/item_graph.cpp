@@ -121,8 +121,7 @@ void ItemGraph<T>::build_backward(Matrix<T> d_mu, ConstMatrix<T> d_h, ConstMatri
       w_d_L.push_back(static_cast<T>(of.w * d_L));
     }
     of.d_entry.memory.upload(w_d_L);
-    ops_.zero(of.d_z);
-    ops_.add_weighted(of.d_z, of.d_entry, of.u, of.K.on_device.rows(), 1);
+    ops_.add_weighted(of.d_z, 0, {}, of.d_entry, of.u, of.K.on_device.rows(), 1);
     ops_.add_weighted(of.d_z, of.d_entry, of.u, of.K.on_device.columns(), 1);
     ops_.normalise_backward(of.d_z, of.d_z, of.z);
     mean += of.w * d_w[m];

@@ -55,13 +55,11 @@ Sparse<T> adjacency(Device& device, const Graph<T>& graph, Scaling scaling);
 /// y = S x, and its backward d_x = S^T d_y. y [n_rows, d], x [n_columns, d].
 template <class T>
 void multiply(Ops<T>& ops, Matrix<T> y, const Sparse<T>& S, ConstMatrix<T> x) {
-  ops.zero(y);
-  ops.add_weighted(y, S.weights(), x, S.rows(), 1);
+  ops.add_weighted(y, 0, {}, S.weights(), x, S.rows(), 1);
 }
 template <class T>
 void multiply_transposed(Ops<T>& ops, Matrix<T> d_x, const Sparse<T>& S, ConstMatrix<T> d_y) {
-  ops.zero(d_x);
-  ops.add_weighted(d_x, S.weights(), d_y, S.columns(), 1);
+  ops.add_weighted(d_x, 0, {}, S.weights(), d_y, S.columns(), 1);
 }
 
 /// H = mean(E, S E, .., S^L E) by the weights and the pairs of S's rows, and by the pairs of its
@@ -71,16 +69,15 @@ template <class T>
 void mean_of_layers(Ops<T>& ops, Matrix<T> H, Matrix<T> other, ConstMatrix<T> E,
                     ConstMatrix<T> weights, const Pairs& pairs, size_t n_layers) {
   const double mean = 1 / static_cast<double>(n_layers + 1);
+  if (n_layers == 0) return ops.add(H, 0, E, mean);
   ConstMatrix<T> R = E;  // by Horner's rule: R_0 = E, R_{l+1} = E + S R_l
   Matrix<T> next = n_layers % 2 == 1 ? H : other;
   for (size_t l = 1; l < n_layers; ++l) {
-    ops.add(next, 0, E, 1);
-    ops.add_weighted(next, weights, R, pairs, 1);
+    ops.add_weighted(next, 1, E, weights, R, pairs, 1);
     R = next;
     next = next.at == H.at ? other : H;
   }
-  ops.add(H, 0, E, mean);
-  if (n_layers > 0) ops.add_weighted(H, weights, R, pairs, mean);
+  ops.add_weighted(H, mean, E, weights, R, pairs, mean);
 }
 
 }  // namespace bm3

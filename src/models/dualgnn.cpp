@@ -77,12 +77,10 @@ class DualGnn final : public Model<T> {
     const auto f = f_(batch), d_f = d_f_(batch);
     pair.backward(d_f, f, batch);
     scatter_rows<T>(ops, d_u, d_f.user(), batch.users);
-    ops.add(d_r, 0, d_u, 1);  // u = r + Q r
-    ops.add_weighted(d_r, Q.weights(), d_u, Q.columns(), 1);
-    ops.zero(d_rep);
+    ops.add_weighted(d_r, 1, d_u, Q.weights(), d_u, Q.columns(), 1);  // u = r + Q r
     ops.zero(w->gradient);
     ops.edge_dot(edges(w->gradient), d_r, rep, V.rows(), 1);  // r = sum of w_m rep_m
-    ops.add_weighted(d_rep, edges(w->value), d_r, V.columns(), 1);
+    ops.add_weighted(d_rep, 0, {}, edges(w->value), d_r, V.columns(), 1);
     const Matrix<T> d_S = block(d_rep, 0);
     ops.scatter_add_rows(this->items(d_S), d_f.item(), batch.items);
     for (size_t m = 0; m < networks.size(); ++m) {
@@ -171,10 +169,8 @@ void DualGnn<T>::encode() {
     propagate(block(rep, 1 + k), x);
     ops.add(block(rep, 0), k > 0, block(rep, 1 + k), 1);  // S = sum of rep_m
   }
-  ops.zero(r);  // r = sum of w_m rep_m
-  ops.add_weighted(r, edges(w->value), rep, V.rows(), 1);
-  ops.add(u, 0, r, 1);  // u = r + Q r
-  ops.add_weighted(u, Q.weights(), r, Q.rows(), 1);
+  ops.add_weighted(r, 0, {}, edges(w->value), rep, V.rows(), 1);  // r = sum of w_m rep_m
+  ops.add_weighted(u, 1, r, Q.weights(), r, Q.rows(), 1);         // u = r + Q r
 }
 
 template <class T>

@@ -126,8 +126,7 @@ class Freedom final : public Model<T> {
     if (G.size() == 0) return;  // there are no modalities
     for (size_t l = 1; l < n_item_layers; ++l) {
       const Matrix<T> next = item_layer[l % 2];
-      ops.zero(next);
-      ops.add_weighted(next, G.weights(), x, entries, 1);
+      ops.add_weighted(next, 0, {}, G.weights(), x, entries, 1);
       x = next;
     }
     ops.add_weighted(y, G.weights(), x, entries, 1);

@@ -113,26 +113,24 @@ class Grcn final : public Model<T> {
     return of[m].alpha.slice(k * S.size() / 2, S.size() / 2);
   }
 
-  void copy(Matrix<T> y, Matrix<T> x) { ops.add(y, 0, x, 1); }
-
-  /// alpha_e = softmax over the edges e of t of y_t . x_s, and o_t += sum of alpha_e x_s.
+  /// alpha_e = softmax over the edges e of t of y_t . x_s, and o_t = y_t + sum of alpha_e x_s.
   void attention_forward(Matrix<T> o, Matrix<T> share, Matrix<T> y, Matrix<T> x,
                          const Pairs& by_t) {
     ops.zero(share);
     ops.edge_dot(share, y, x, by_t, 1);
     ops.edge_softmax_forward(share, share, by_t);
-    ops.add_weighted(o, share, x, by_t, 1);
+    ops.add_weighted(o, 1, y, share, x, by_t, 1);
   }
-  /// d_y and d_x +=, from d_o and from what d_alpha has already, which is overwritten. d_x's rows
-  /// are those of by_s.
+  /// d_y =, then d_x +=, from d_o and from what d_alpha has already, which is overwritten. d_x's
+  /// rows are those of by_s; it may be d_y.
   void attention_backward(Matrix<T> d_y, Matrix<T> d_x, Matrix<T> d_share, Matrix<T> d_o,
                           Matrix<T> share, Matrix<T> y, Matrix<T> x, const Pairs& by_t,
                           const Pairs& by_s) {
-    ops.edge_dot(d_share, d_o, x, by_t, 1);      // do_t = sum of dalpha_e x_s + alpha_e dx_s
-    ops.add_weighted(d_x, share, d_o, by_s, 1);
+    ops.edge_dot(d_share, d_o, x, by_t, 1);  // do_t = dy_t + sum of dalpha_e x_s + alpha_e dx_s
     ops.edge_softmax_backward(d_share, d_share, share, by_t);
-    ops.add_weighted(d_y, d_share, x, by_t, 1);  // da_e = dy_t . x_s + y_t . dx_s
+    ops.add_weighted(d_y, 1, d_o, d_share, x, by_t, 1);  // da_e = dy_t . x_s + y_t . dx_s
     ops.add_weighted(d_x, d_share, y, by_s, 1);
+    ops.add_weighted(d_x, share, d_o, by_s, 1);
   }
 
   void content_forward(size_t m) {
@@ -142,23 +140,21 @@ class Grcn final : public Model<T> {
     ops.normalise_forward(this->items(x), y);  // F = y / |y|
     for (size_t k = 0; k < n_routings; ++k) {
       ops.normalise_forward(P(m, k), q(m, k));
-      copy(q(m, k + 1), P(m, k));         // q_u = P_u + sum over the user's items of alpha F_i
+      // q_u = P_u + sum over the user's items of alpha F_i
       attention_forward(q(m, k + 1), alpha(m, k), P(m, k), x, of_users());
     }
     ops.normalise_forward(this->users(x), q(m, n_routings));
-    copy(of[m].Rep, x);                   // Rep_t = x_t + sum over t's neighbours of alpha x_s
+    // Rep_t = x_t + sum over t's neighbours of alpha x_s
     attention_forward(of[m].Rep, alpha(m), x, x, S.rows());
   }
   void content_backward(size_t m, const Batch& batch) {
     const Matrix<T> x = of[m].x, y = of[m].y, d_x = d_x_, d_o = d_o_;
     const Matrix<T> d_P = this->users(d_x), d_F = this->items(d_x);
     d_output(d_o, 1 + m, batch);
-    copy(d_x, d_o);
     attention_backward(d_x, d_x, d_alpha(m), d_o, alpha(m), x, x, S.rows(), S.columns());
     for (size_t k = n_routings; k-- > 0;) {
       const Matrix<T> d_q = this->users(d_o), d_share = d_edge.slice(0, S.size() / 2);
       ops.normalise_backward(d_q, d_P, q(m, k + 1));
-      copy(d_P, d_q);
       ops.zero(d_share);
       attention_backward(d_P, d_F, d_share, d_q, alpha(m, k), P(m, k), x, of_users(), of_items());
     }
@@ -173,10 +169,8 @@ class Grcn final : public Model<T> {
     if (M > 0)  // w_e = max(0, max over m of alpha_e C_sm), by source s; without modalities 1
       ops.edge_weights_forward(S.weights(), chosen, alphas, C->value, S.columns());
     ops.normalise_forward(z, E);  // z = E / |E|
-    copy(r, z);                   // r = z + S z
-    ops.add_weighted(r, S.weights(), z, S.rows(), 1);
-    copy(Z, z);                   // Z = z + S r = z + S z + S^2 z
-    ops.add_weighted(Z, S.weights(), r, S.rows(), 1);
+    ops.add_weighted(r, 1, z, S.weights(), z, S.rows(), 1);  // r = z + S z
+    ops.add_weighted(Z, 1, z, S.weights(), r, S.rows(), 1);  // Z = z + S r = z + S z + S^2 z
   }
   void id_backward(const Batch& batch) {
     const Matrix<T> d_z = d_x_, d_r = d_o_, d_w = d_edge;

@@ -96,6 +96,12 @@ class Ops : public virtual Device {
  public:
 #define BM3_HERE = 0
 #include "ops/operations.inc"
+
+  /// y += scale * S x.
+  void add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
+                    double scale) {
+    add_weighted(y, 1, y, w, x, pairs, scale);
+  }
 };
 
 /// Returns the operations on this computer's processor with `threads` OpenMP threads (0: as many as

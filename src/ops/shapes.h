@@ -72,6 +72,12 @@ void weighted(const Matrix<const T>& w, const Matrix<const T>& y, const Matrix<c
   BM3_SHAPE(y.cols == x.cols && w.cols == 1);
   BM3_SHAPE(pairs.n == y.rows && pairs.begin && pairs.target);
 }
+template <class T>
+void weighted_sums(const Matrix<T>& y, double b, const Matrix<const T>& z,
+                   const Matrix<const T>& w, const Matrix<const T>& x, const Pairs& pairs) {
+  weighted<T>(w, y, x, pairs);
+  BM3_SHAPE((b == 0 || same(y, z)) && y.at != x.at);
+}
 /// Weights w of the edges of the rows of c by alpha [n_modalities, number of edges].
 template <class T>
 void edge_weights(const Matrix<const T>& w, const Matrix<const int32_t>& chosen,

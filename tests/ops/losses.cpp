@@ -176,7 +176,8 @@ TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
   });
 }
 
-/// y += scale * sum of w_edge x_target
+/// y = b z + scale * sum of w_edge x_target, where z is y or a matrix of its own; without b neither
+/// z nor the old y is read.
 TYPED_TEST(LossTest, WeightedRowsArePlainSums) {
   using T = typename TypeParam::Real;
   Random random(3);
@@ -184,8 +185,12 @@ TYPED_TEST(LossTest, WeightedRowsArePlainSums) {
     for (double scale : {1.0, -1.0, 0.3}) {
       const RandomPairs pairs(random, n, targets);
       const auto w = random.numbers<T>(pairs.target.size()), x = this->vectors(random, targets, d);
-      const auto y = random.numbers<T>(n * d);
-      std::vector<Sum> sums = sums_from(y);
+      const double b = 0.5 * static_cast<double>(random.below(3));
+      const bool in_place = b != 0 && random.below(2);
+      const auto z = random.numbers<T>(n * d);
+      const std::vector<T> unread(n * d, std::numeric_limits<T>::quiet_NaN());
+      std::vector<Sum> sums(n * d);
+      for (size_t k = 0; k < n * d; ++k) sums[k] += b * static_cast<double>(z[k]);
       pairs.for_each([&](size_t r, size_t target, size_t edge) {
         for (size_t k = 0; k < d; ++k)
           sums[r * d + k] += scale * static_cast<double>(w[edge]) *
@@ -193,8 +198,10 @@ TYPED_TEST(LossTest, WeightedRowsArePlainSums) {
       });
       const auto [got] = this->same_bytes([&] {
         const PairsOnDevice on(*this->ops, pairs);
-        auto to = this->device(y);
-        this->ops->add_weighted(to.matrix(n, d), this->device(w).matrix(w.size(), 1),
+        auto to = this->device(in_place ? z : unread);
+        const auto from = this->device(b == 0 ? unread : z);
+        this->ops->add_weighted(to.matrix(n, d), b, in_place ? to.matrix(n, d) : from.matrix(n, d),
+                                this->device(w).matrix(w.size(), 1),
                                 this->device(x).matrix(targets, d), on.pairs(), scale);
         return std::tuple(to.host());
       });

@@ -76,6 +76,8 @@ TYPED_TEST(ShapesTest, ADebugBuildRefusesWrongOnes) {
                             1, 1), Wrong);
   EXPECT_THROW(on.add_weighted(m(5, 3), m(6, 1), m(7, 3), {5, zero}, 1), Wrong);
   EXPECT_THROW(on.add_weighted(m(5, 3), m(6, 1), m(7, 2), pairs(5), 1), Wrong);
+  EXPECT_THROW(on.add_weighted(m(5, 3), 1, m(4, 3), m(6, 1), other(7, 3), pairs(5), 1), Wrong);
+  EXPECT_THROW(on.add_weighted(m(5, 3), 0, {}, m(6, 1), m(7, 3), pairs(5), 1), Wrong);
   EXPECT_THROW(on.penalty_forward(sum, sum + 1, m(5, 3), pairs(6), norm, 1), Wrong);
   EXPECT_THROW(on.penalty_backward(m(5, 3), sum, m(5, 3), pairs(4), norm, 1), Wrong);
   EXPECT_THROW(on.penalty_backward(m(5, 2), sum, m(5, 3), pairs(5), norm, 1), Wrong);

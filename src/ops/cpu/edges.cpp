@@ -16,11 +16,11 @@ template <size_t width, class T>
   for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_k + c);
 }
 
-/// y[0..width) += scale * sum of w_k x_k over the pairs begin .. end: one tile of columns; x and y
-/// point to its first column, d apart from row to row of x.
+/// y[0..width) = b z + scale * sum of w_k x_k over the pairs begin .. end: one tile of columns; x, y
+/// and z point to its first column, d apart from row to row of x. b = 0 leaves z unread.
 template <size_t width, class T>
-void add_row(T* y, const T* w, const T* x, const Pairs& pairs, int32_t begin, int32_t end,
-             int32_t n_pairs, T scale, size_t d) {
+void add_row(T* y, T b, const T* z, const T* w, const T* x, const Pairs& pairs, int32_t begin,
+             int32_t end, int32_t n_pairs, T scale, size_t d) {
   T sum[width] = {};
   for (int32_t k = begin; k < end; ++k) {
     fetch<width>(x, pairs, k + ahead, n_pairs, d);
@@ -29,8 +29,13 @@ void add_row(T* y, const T* w, const T* x, const Pairs& pairs, int32_t begin, in
 #pragma omp simd
     for (size_t c = 0; c < width; ++c) sum[c] += w_k * x_k[c];
   }
+  if (b == T(0)) {
 #pragma omp simd
-  for (size_t c = 0; c < width; ++c) y[c] += scale * sum[c];
+    for (size_t c = 0; c < width; ++c) y[c] = scale * sum[c];
+  } else {
+#pragma omp simd
+    for (size_t c = 0; c < width; ++c) y[c] = b * z[c] + scale * sum[c];
+  }
 }
 
 /// w_k += scale * y . x_k in a tile of columns, likewise.
@@ -45,24 +50,27 @@ void dot_row(T* w, const T* y, const T* x, const Pairs& pairs, int32_t begin, in
 
 }  // namespace
 
-// y += scale * sum over pairs of w_edge x_target
+// y = b z + scale * sum over pairs of w_edge x_target
 template <class T>
-void CpuOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                             double scale) {
-  shapes::weighted<T>(w, y, x, pairs);
-  const T factor = static_cast<T>(scale);
+void CpuOps<T>::add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatrix<T> w,
+                             ConstMatrix<T> x, const Pairs& pairs, double scale) {
+  shapes::weighted_sums<T>(y, b, z, w, x, pairs);
+  const T factor = static_cast<T>(scale), of_z = static_cast<T>(b);
+  const bool in_place = y.at == z.at && b == 1;
   for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
     const int32_t n_pairs = pairs.begin[pairs.n];
     for (size_t r = first; r < last; ++r) {
       const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
-      if (begin == end) continue;
+      if (begin == end && in_place) continue;
+      const T* const z_r = of_z == T(0) ? y.row(r) : z.row(r);
+      const auto row = [&](auto width, size_t c) {
+        add_row<width>(y.row(r) + c, of_z, z_r + c, w.at, x.at + c, pairs, begin, end, n_pairs,
+                       factor, x.cols);
+      };
       size_t c = 0;
-      for (; c + 64 <= x.cols; c += 64)
-        add_row<64>(y.row(r) + c, w.at, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
-      for (; c + 8 <= x.cols; c += 8)
-        add_row<8>(y.row(r) + c, w.at, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
-      for (; c < x.cols; ++c)
-        add_row<1>(y.row(r) + c, w.at, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
+      for (; c + 64 <= x.cols; c += 64) row(std::integral_constant<size_t, 64>(), c);
+      for (; c + 8 <= x.cols; c += 8) row(std::integral_constant<size_t, 8>(), c);
+      for (; c < x.cols; ++c) row(std::integral_constant<size_t, 1>(), c);
     }
   });
 }

@@ -9,14 +9,14 @@ namespace {
 
 using namespace cuda;
 
-/// y += scale * sum of w_e x over the pairs of each row, as a kernel takes it.
+/// y = b z + scale * sum of w_e x over the pairs of each row, as a kernel takes it.
 template <class T>
 struct WeightedSums {
   using Real = T;
   T* y;
-  const T *z, *w, *x;  // z is y
+  const T *z, *w, *x;
   Pairs pairs;
-  T scale;
+  T of_z, scale;
   int64_t n_rows;
   size_t d;
 
@@ -26,7 +26,7 @@ struct WeightedSums {
     return w[pairs.edge_of(static_cast<int32_t>(k))];
   }
   __device__ T a(int64_t) const { return scale; }
-  __device__ T b(int64_t) const { return 1; }
+  __device__ T b(int64_t) const { return of_z; }
 };
 
 /// Lane i of a group finishes the i-th of `at_once` edges whose rows are under way together.
@@ -121,14 +121,14 @@ void for_edges_of_rows(cudaStream_t stream, const Pairs& pairs, const Body& body
 
 }  // namespace
 
-// y += scale * sum over pairs of w_edge x_target
+// y = b z + scale * sum over pairs of w_edge x_target
 template <class T>
-void CudaOps<T>::add_weighted(Matrix<T> y, ConstMatrix<T> w, ConstMatrix<T> x, const Pairs& pairs,
-                              double scale) {
-  shapes::weighted<T>(w, y, x, pairs);
-  const WeightedSums<T> of{y.at, y.at, w.at, x.at, pairs, static_cast<T>(scale),
+void CudaOps<T>::add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatrix<T> w,
+                              ConstMatrix<T> x, const Pairs& pairs, double scale) {
+  shapes::weighted_sums<T>(y, b, z, w, x, pairs);
+  const WeightedSums<T> of{y.at, z.at, w.at, x.at, pairs, static_cast<T>(b), static_cast<T>(scale),
                            static_cast<int64_t>(pairs.n), y.cols};
-  sum_rows(stream(), of, {y.at, x.at});
+  sum_rows(stream(), of, {y.at, x.at, z.at});
 }
 
 // y = sum of w_e x:  d_w_e += scale * d_y . x

@@ -78,7 +78,8 @@ __device__ Vector<T, width> sum_of_entries(const Of& of, int64_t first, int64_t 
   return sum;
 }
 
-/// y_r = a(r) sum of the row's entries + b(r) z_r for each row r, in a tile of columns.
+/// y_r = a(r) sum of the row's entries + b(r) z_r for each row r, in a tile of columns. b(r) = 0
+/// leaves z_r unread.
 template <unsigned lanes, int width, class Of, class T = typename Of::Real>
 __global__ void __launch_bounds__(block_threads, row_blocks) row_sums_kernel(Of of) {
   constexpr unsigned groups = block_threads / lanes;
@@ -89,7 +90,7 @@ __global__ void __launch_bounds__(block_threads, row_blocks) row_sums_kernel(Of 
   const auto row = [&](bool writes, int64_t r, const auto& sum) {
     const size_t at = static_cast<size_t>(r) * of.d + c;
     const T a = writes ? of.a(r) : T(0), b = writes ? of.b(r) : T(0);
-    const Vector<T, width> z = writes ? vector_at<width>(of.z + at) : Vector<T, width>{};
+    const Vector<T, width> z = b != T(0) ? vector_at<width>(of.z + at) : Vector<T, width>{};
     Vector<T, width> y = sum();
     for (int m = 0; m < width; ++m) y.x[m] = a * y.x[m] + b * z.x[m];
     if (writes) vector_at<width>(of.y + at) = y;
