@@ -106,8 +106,8 @@ Interactions synthesise(const SyntheticSpec& spec) {
 
 void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t first, int64_t count,
                         float* out) {
-  const auto& [name, dim, noise] = spec.modalities[modality];
-  const auto columns = static_cast<size_t>(dim);
+  const double noise = spec.modalities[modality].noise;
+  const auto columns = static_cast<size_t>(spec.modalities[modality].dim);
   const uint32_t table = looks + 2 * static_cast<uint32_t>(modality);
   const double scale = std::sqrt(12.0);  // a uniform number's variance is 1 / 12
 #pragma omp parallel for schedule(static)

@@ -140,6 +140,24 @@ void by_width(size_t d, size_t lanes, std::initializer_list<const T*> arrays,
   launch(std::integral_constant<int, 1>());
 }
 
+constexpr unsigned widest_row = 1024;  // that a warp's registers hold
+
+/// Throws where rows of d numbers are wider than a warp's registers.
+inline void refuse_wide(const char* what, size_t d) {
+  if (d > widest_row)
+    throw Error(std::string(what) + " of rows of " + std::to_string(d) +
+                " numbers: a GPU takes up to " + std::to_string(widest_row) +
+                "; take a smaller --dim or --device cpu");
+}
+
+/// Calls launch(columns) with the number of a lane's columns for rows of d numbers.
+template <class Launch>
+void by_columns(size_t d, const Launch& launch) {
+  if (d <= 2 * warp) return launch(std::integral_constant<unsigned, 2>());
+  if (d <= 8 * warp) return launch(std::integral_constant<unsigned, 8>());
+  launch(std::integral_constant<unsigned, widest_row / warp>());
+}
+
 // ------------------------------------------------------------------------------------ launches
 
 /// Starts kernel(arguments...) in these blocks, if any, of these threads.
