@@ -35,7 +35,7 @@ sanitize: ## the same tests with address and undefined-behaviour sanitizers, the
 	@ctest --test-dir $(BUILD)-sanitize --output-on-failure -j $(JOBS)
 
 GPU_TESTS := batch bm3 choose cuda_device evaluate goldens models ops
-SLOW := *FiniteDifferences*
+SLOW := *FiniteDifferences*:GradientTest*
 REFUSED := CudaOutOfMemory*
 OURS := --kernel-name kernel_substring=bm3
 sanitize-gpu: tests ## the GPU's tests under compute-sanitizer's four tools (needs a GPU, takes long)

@@ -31,6 +31,14 @@ double central_difference(std::vector<double>& x, size_t k, const Loss& loss, do
   return out;
 }
 
+/// dL/dx, entry by entry.
+template <class Loss>
+std::vector<double> central_differences(std::vector<double> x, const Loss& loss) {
+  std::vector<double> gradient;
+  for (size_t k = 0; k < x.size(); ++k) gradient.push_back(central_difference(x, k, loss));
+  return gradient;
+}
+
 /// Whether the loss has a kink so near to x_k that its central differences step over it: with
 /// another step they are not the same.
 template <class Loss>
@@ -39,13 +47,11 @@ bool has_kink(std::vector<double> x, size_t k, const Loss& loss) {
   return std::abs(wide - narrow) > 5e-11 * std::max(1.0, std::abs(loss(x)));
 }
 
-/// `gradient` against the central differences of `loss` at x, entry by entry.
+/// `gradient` against the central differences of `loss` at x.
 template <class Loss>
-Agreement check_gradient(const std::vector<double>& gradient, std::vector<double> x,
+Agreement check_gradient(const std::vector<double>& gradient, const std::vector<double>& x,
                          const Loss& loss) {
-  std::vector<double> differences;
-  for (size_t k = 0; k < x.size(); ++k) differences.push_back(central_difference(x, k, loss));
-  return compare(gradient, differences, gradient_floor);
+  return compare(gradient, central_differences(x, loss), gradient_floor);
 }
 
 }  // namespace bm3::test

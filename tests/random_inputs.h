@@ -14,6 +14,9 @@ class Random {
   explicit Random(uint64_t seed) : engine_(seed) {}
   /// A whole number in [0, n).
   int32_t below(size_t n) { return static_cast<int32_t>(engine_() % n); }
+  size_t one_of(std::initializer_list<size_t> these) {
+    return these.begin()[engine_() % these.size()];
+  }
   /// A number in [-1, 1).
   double number() { return std::ldexp(static_cast<double>(engine_() >> 11), -52) - 1; }
   /// n numbers in [-scale, scale).
