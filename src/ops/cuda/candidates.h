@@ -36,7 +36,7 @@ struct Ranking {
   uint8_t* listed = nullptr;    // [n, lists]: how many candidates there were
   int32_t* list = nullptr;      // [n, lists, list_size]: as many of them as it holds
   uint32_t* left = nullptr;     // [1 + n]: how many users the lists do not serve, and which
-  T* scores = nullptr;          // [warps, n_items] for these
+  T* scores = nullptr;          // [blocks, n_items] for these
 
   __host__ __device__ size_t strips() const { return parts * strips_of_part; }
   __host__ __device__ size_t lists() const { return parts * lists_of_part; }
