@@ -5,7 +5,6 @@
 
 #include "bench/measured_ops.h"
 #include "bench/reference.h"
-#include "bench/tools.h"
 #include "train.h"
 
 namespace bm3 {
