@@ -39,7 +39,7 @@ std::string count_of(size_t n, const std::string& word) {
 
 using Tell = std::function<void(const std::string&)>;
 
-/// The ratings that are to be split.
+/// The ratings that are to be split, with the users and items that they have.
 Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
   Ratings ratings = read_ratings(spec.ratings, spec.columns, spec.by_time);
   const size_t read = ratings.rows.size();
@@ -60,6 +60,10 @@ Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
   if (ratings.rows.empty())
     throw Error(spec.ratings.string() + " has no user and item left with " +
                 std::to_string(spec.core) + " ratings each: expected a smaller --core");
+  if (round > 0) {  // else every user and item is left
+    ratings.users = renumber(ratings.rows, &Rating::user, ratings.users);
+    ratings.items = renumber(ratings.rows, &Rating::item, ratings.items);
+  }
   return ratings;
 }
 
@@ -155,8 +159,6 @@ void import_dataset(const ImportSpec& spec, const std::string& name, const fs::p
                     const Tell& tell) {
   PartFolder{folder / name};  // throws now rather than at the end
   Ratings ratings = ratings_of(spec, tell);
-  ratings.users = renumber(ratings.rows, &Rating::user, ratings.users);
-  ratings.items = renumber(ratings.rows, &Rating::item, ratings.items);
   const auto n_users = static_cast<int64_t>(ratings.users.size()),
              n_items = static_cast<int64_t>(ratings.items.size());
   check_node_count(n_users, n_items, spec.ratings.string());
