@@ -41,10 +41,10 @@ std::string id_map_text(const std::string& title, const std::string& number_titl
 /// a record is no such pair, where a number or an id stands twice, and where a number is missing.
 std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n);
 
-/// Reads folder/name, as data/README.md describes it: interactions, modalities in the order of their
-/// names, and maps of original ids where they are. `seed` is of a split that is drawn. Throws for
-/// one map without the other, for a matrix with fewer rows than there are items, and as
-/// `read_id_map`, `read_inter`, `NpyMatrix` and `check_modality_name` do.
+/// Reads folder/name, as data/README.md describes it: interactions, modalities by name, and maps of
+/// original ids where they are. `seed` is of a split that is drawn. Throws for one map without the
+/// other, for a matrix with fewer rows than there are items, and as `read_id_map`, `read_inter`,
+/// `NpyMatrix` and `check_modality_name` do.
 Dataset load_dataset(const std::filesystem::path& folder, const std::string& name, uint64_t seed);
 
 /// Makes the data set that `spec` describes in memory.

@@ -37,10 +37,8 @@ uint64_t checksum(const Interactions& data);
 /// model knows them. `name` stands in the message.
 void check_node_count(int64_t n_users, int64_t n_items, const std::string& name);
 
-/// Splits 8:1:1 by user: of a user's n interactions, in the order of their `time` (of `all` where
-/// it is equal) or, without times, in one drawn from the seed, the last n / 5 (rounded down) are
-/// held out, half of them (rounded down) for validation and then the rest for test; one each where
-/// n < 10, none where n < 3. Within a part, the order of `all` stays. [4.3]
+/// Splits 8:1:1 by user, as data/README.md says: by `time` (of equal ones in the order of `all`)
+/// or, without times, at random by `seed`. Within a part, the order of `all` stays. [4.3]
 Interactions split_by_user(int64_t n_users, int64_t n_items, const std::vector<Interaction>& all,
                            uint64_t seed, const std::function<double(size_t row)>& time = {});
 

@@ -34,7 +34,7 @@ int GzipFile::underflow() {
 }
 
 bool LineReader::append(std::string& line) {
-  if (!std::getline(file_, next_)) return false;
+  if (!std::getline(*this, next_)) return false;
   constexpr std::string_view mark = "\xEF\xBB\xBF";
   if (number_++ == 0 && next_.compare(0, mark.size(), mark) == 0) next_.erase(0, mark.size());
   if (line.empty())
@@ -103,9 +103,9 @@ void RecordReader::divide_quoted(Fields& fields) {
   ends.push_back(unquoted_.size());
   const std::string_view all = unquoted_;
   size_t begin = 0;
-  for (const size_t end : ends) {
-    fields.push_back(all.substr(begin, end - begin));
-    begin = end;
+  for (const size_t stop : ends) {
+    fields.push_back(all.substr(begin, stop - begin));
+    begin = stop;
   }
 }
 

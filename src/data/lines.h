@@ -27,19 +27,15 @@ class GzipFile : private std::streambuf, public std::istream {
   std::vector<char> buffer_;
 };
 
-class LineReader {
+class LineReader : private GzipFile {
  public:
-  /// Throws as GzipFile does.
-  LineReader(const std::filesystem::path& path, const std::string& expected)
-      : file_(path, expected) {}
+  using GzipFile::GzipFile, GzipFile::name;
   /// Appends the next line without its \n, and without a byte order mark; false at the end.
   bool append(std::string& line);
   /// Returns "FILE:LINE" of the last line.
-  std::string where() const { return file_.name() + ":" + std::to_string(number_); }
-  std::string name() const { return file_.name(); }
+  std::string where() const { return name() + ":" + std::to_string(number_); }
 
  private:
-  GzipFile file_;
   std::string next_;
   size_t number_ = 0;
 };
@@ -52,8 +48,7 @@ using Fields = std::vector<std::string_view>;
 /// passed over.
 class RecordReader : private LineReader {
  public:
-  using LineReader::LineReader;
-  using LineReader::name, LineReader::where;
+  using LineReader::LineReader, LineReader::name, LineReader::where;
   /// fields = the next record's, valid until the next call; false at the end. Throws where
   /// quotation marks do not close, and where there are more or fewer fields than in the first.
   bool next(Fields& fields);
