@@ -34,7 +34,7 @@ int GzipFile::underflow() {
 }
 
 bool LineReader::append(std::string& line) {
-  if (!std::getline(*this, next_)) return false;
+  if (!std::getline(file_, next_)) return false;
   constexpr std::string_view mark = "\xEF\xBB\xBF";
   if (number_++ == 0 && next_.compare(0, mark.size(), mark) == 0) next_.erase(0, mark.size());
   if (line.empty())

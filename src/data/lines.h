@@ -27,15 +27,19 @@ class GzipFile : private std::streambuf, public std::istream {
   std::vector<char> buffer_;
 };
 
-class LineReader : private GzipFile {
+class LineReader {
  public:
-  using GzipFile::GzipFile, GzipFile::name;
+  /// Throws as GzipFile does.
+  LineReader(const std::filesystem::path& path, const std::string& expected)
+      : file_(path, expected) {}
   /// Appends the next line without its \n, and without a byte order mark; false at the end.
   bool append(std::string& line);
   /// Returns "FILE:LINE" of the last line.
-  std::string where() const { return name() + ":" + std::to_string(number_); }
+  std::string where() const { return file_.name() + ":" + std::to_string(number_); }
+  std::string name() const { return file_.name(); }
 
  private:
+  GzipFile file_;
   std::string next_;
   size_t number_ = 0;
 };
