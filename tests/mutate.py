@@ -34,7 +34,7 @@ GROUPS = [
      ["batch", "negatives", "goldens:*.Agree", "models", "graphs", "training"]),
     (2, ["src/ops/cpu/*.cpp", "src/ops/cpu/product.h"], ["goldens:*.Agree", "ops"]),
     (1, ["src/ops/choose.cpp"], ["choose"]),
-    (2, ["src/train.cpp", "src/training.h"], ["protocol", "training", "checkpoint"]),
+    (2, ["src/train.cpp"], ["protocol", "training", "checkpoint"]),
     (1, ["src/evaluate.cpp"], ["evaluate", "protocol"]),
     (2, ["src/data/*.cpp"], ["lines", "files", "inter", "npy", "dataset", "import", "cli_import"]),
 ]
