@@ -11,8 +11,8 @@ Adam<T>::Adam(Ops<T>& ops, Parameters<T>& parameters, std::vector<Features<T>*> 
       parameters_(parameters),
       constants_(config.beta1, config.beta2, config.epsilon),
       step_(ops, 1),
-      m_(ops, parameters.values().size()),
-      v_(ops, parameters.values().size()) {
+      m_(ops, 1, parameters.values().size()),
+      v_(ops, 1, m_.size()) {
   std::vector<AdamStep<T>> schedule(max_steps + 1);
   for (size_t t = 1; t <= max_steps; ++t) {
     const auto power = static_cast<double>(t);
@@ -22,36 +22,29 @@ Adam<T>::Adam(Ops<T>& ops, Parameters<T>& parameters, std::vector<Features<T>*> 
                    static_cast<T>(1 / std::sqrt(1 - std::pow(config.beta2, power)))};
   }
   schedule_ = Array<AdamStep<T>>(ops, schedule);
-  for (auto* e : features)
-    states_.push_back({e, Array<T>(ops, e->value.size()), Array<T>(ops, e->value.size()),
-                       Array<uint32_t>(ops, e->value.rows)});
-}
-
-template <class T>
-AdamRows<T> Adam<T>::rows_of(State& state, Rows rows) {
-  const Matrix<T>& e = state.features->value;
-  return {e, state.m.matrix(e.rows, e.cols), state.v.matrix(e.rows, e.cols), state.last.data(),
-          rows};
+  for (auto* e : features) {
+    const auto [at, rows, cols] = static_cast<Matrix<T>>(e->value);
+    states_.push_back({e, {ops, rows, cols}, {ops, rows, cols}, {ops, rows, 1}});
+  }
 }
 
 template <class T>
 void Adam<T>::begin_step(Rows rows) {
   ops_.advance(step_.data());
-  for (State& state : states_) ops_.adam_replay(rows_of(state, rows), time(), -1);
+  for (State& state : states_) ops_.adam_replay(state.at(rows), time(), -1);
 }
 
 template <class T>
 void Adam<T>::step(Rows rows) {
-  ops_.adam(parameters_.values(), m_.matrix(1, m_.size()), v_.matrix(1, v_.size()),
-            parameters_.gradients(), time());
+  ops_.adam(parameters_.values(), m_, v_, parameters_.gradients(), time());
   for (State& state : states_)
-    ops_.adam_rows(rows_of(state, rows), state.features->gradient(rows.n), time());
+    ops_.adam_rows(state.at(rows), state.features->gradient(rows.n), time());
 }
 
 template <class T>
 void Adam<T>::catch_up() {
   for (State& state : states_)
-    ops_.adam_replay(rows_of(state, {nullptr, state.features->value.rows}), time(), 0);
+    ops_.adam_replay(state.at({nullptr, state.m.rows}), time(), 0);
 }
 
 template <class T>
@@ -61,14 +54,13 @@ std::vector<SavedArray> Adam<T>::saved() {
     const auto first = static_cast<size_t>(p.value.at - parameters_.values().at);
     for (auto* moment : {&m_, &v_})
       out.push_back(saved_array((moment == &m_ ? "adam/m/" : "adam/v/") + p.name,
-                                Matrix<T>{moment->data() + first, p.value.rows, p.value.cols}));
+                                Matrix<T>{moment->at + first, p.rows, p.cols}));
   }
   for (State& state : states_) {
-    const auto [e, m, v, last, rows] = rows_of(state, {});
-    out.push_back(saved_array("adam/features/m/" + state.features->name, m));
-    out.push_back(saved_array("adam/features/v/" + state.features->name, v));
-    out.push_back(saved_array("adam/features/last/" + state.features->name,
-                              Matrix<uint32_t>{last, e.rows, 1}));
+    const std::string& name = state.features->name;
+    out.push_back(saved_array("adam/features/m/" + name, state.m));
+    out.push_back(saved_array("adam/features/v/" + name, state.v));
+    out.push_back(saved_array("adam/features/last/" + name, state.last));
   }
   return out;
 }

@@ -40,10 +40,10 @@ class Adam {
  private:
   struct State {  // of one table of tuned features
     Features<T>* features;
-    Array<T> m, v;
-    Array<uint32_t> last;
+    Table<T> m, v;
+    Table<uint32_t> last;
+    AdamRows<T> at(Rows rows) const { return {features->value, m, v, last.at, rows}; }
   };
-  AdamRows<T> rows_of(State& state, Rows rows);
   AdamTime<T> time() { return {constants_, schedule_.data(), step_.data()}; }
 
   Ops<T>& ops_;
@@ -51,7 +51,7 @@ class Adam {
   AdamConstants<T> constants_;
   Array<AdamStep<T>> schedule_;  // [max_steps + 1]
   Array<uint32_t> step_;
-  Array<T> m_, v_;
+  Table<T> m_, v_;
   std::vector<State> states_;
 };
 

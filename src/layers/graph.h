@@ -23,25 +23,31 @@ std::vector<Interaction> edges_of(const Graph<T>& graph);
 template <class T>
 void replace(Device& device, Graph<T>& graph, const std::vector<Interaction>& edges);
 
+/// H = E + S E + .. + S^L E for L > 0 by Horner's rule: with R_0 = E and R_{l+1} = E + S R_l, H is
+/// R_L, so that each layer is one pass and none is kept. layer(y, x, last) writes y = E + S x, which
+/// the last may scale. `other`, of H's shape, is working memory, unused for L <= 1.
+template <class T, class Layer>
+void sum_layers(Matrix<T> H, Matrix<T> other, ConstMatrix<T> E, size_t n_layers,
+                const Layer& layer) {
+  ConstMatrix<T> R = E;
+  for (size_t l = 1; l <= n_layers; ++l) {
+    const Matrix<T> next = (n_layers - l) % 2 == 0 ? H : other;  // H is the last
+    layer(next, R, l == n_layers);
+    R = next;
+  }
+}
+
 /// H [n_nodes, d] = mean(H^0 .. H^L), plus residual * H^0 in the rows of items, with H^0 = E and
-/// H^{l+1} = D^-1/2 A D^-1/2 H^l. [Eq. 3, 4] `other` [n_nodes, d] is working memory, unused for
-/// L <= 1.
-///
-/// Horner's rule: with R_0 = E and R_{l+1} = E + D^-1/2 A D^-1/2 R_l, R_L is the sum of all layers,
-/// so that each layer is one pass and none is kept.
+/// H^{l+1} = D^-1/2 A D^-1/2 H^l. [Eq. 3, 4] `other` as in sum_layers.
 template <class T>
 void lightgcn_forward(Ops<T>& ops, Matrix<T> H, Matrix<T> other, ConstMatrix<T> E,
                       const Graph<T>& graph, size_t n_layers, double residual) {
   const T mean = T(1) / static_cast<T>(n_layers + 1), of_items = mean + static_cast<T>(residual);
   if (n_layers == 0) return ops.propagate(H, E, E, T(0), mean, of_items, graph);
-  ConstMatrix<T> R = E;
-  Matrix<T> next = n_layers % 2 == 1 ? H : other;  // the last of L writes is to H
-  for (size_t l = 1; l < n_layers; ++l) {
-    ops.propagate(next, R, E, T(1), T(1), T(1), graph);
-    R = next;
-    next = next.at == H.at ? other : H;
-  }
-  ops.propagate(next, R, E, mean, mean, of_items, graph);
+  sum_layers<T>(H, other, E, n_layers, [&](Matrix<T> y, ConstMatrix<T> x, bool last) {
+    const T scale = last ? mean : T(1);
+    ops.propagate(y, x, E, scale, scale, last ? of_items : T(1), graph);
+  });
 }
 
 /// d_E [n_nodes, d] from d_H [n_nodes, d]. H = P E with P = (I + S + ... + S^L)/(L+1) + residual

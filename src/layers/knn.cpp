@@ -35,20 +35,18 @@ struct Groups {
 // Products of the same rows may round in different ways, so that ties are found before them.
 template <class T>
 std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k) {
-  Array<T> every(ops, x.size());
-  const Matrix<T> unit = every.matrix(x.rows, x.cols);
+  Table<T> unit(ops, x.rows, x.cols);
   ops.normalise_forward(unit, x);
-  const Groups groups(every.host(), x.rows);
+  const Groups groups(unit.memory.host(), x.rows);
   const size_t n = groups.first.size(), n_lists = std::min(k, n);
   const Array<int32_t> first(ops, groups.first);
   const Graph<T> none{n, n, Array<int64_t>(ops, 2 * n + 1), Array<int32_t>(ops, 0),
                       Array<T>(ops, 2 * n)};
-  Array<T> distinct(ops, n * x.cols);
-  Array<int32_t> lists(ops, n * n_lists);
-  const Matrix<T> rows = distinct.matrix(n, x.cols);
-  ops.gather_rows(rows, unit, first.rows());
-  ops.top_k(lists.matrix(n, n_lists), rows, rows, {nullptr, n}, none);
-  const std::vector<int32_t> of_groups = lists.host();
+  Table<T> distinct(ops, n, x.cols);
+  Table<int32_t> lists(ops, n, n_lists);
+  ops.gather_rows(distinct, unit, first.rows());
+  ops.top_k(lists, distinct, distinct, {nullptr, n}, none);
+  const std::vector<int32_t> of_groups = lists.memory.host();
   std::vector<int32_t> out;
   for (size_t r = 0; r < x.rows; ++r) {
     const size_t end = out.size() + std::min(k, x.rows);

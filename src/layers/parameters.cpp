@@ -56,12 +56,12 @@ template <class T>
 void Parameters<T>::allocate() {
   size_t size = 0;
   for (const auto& p : all_) size += p.value.size();
-  values_ = Array<T>(ops_, size);
-  gradients_ = Array<T>(ops_, size);
+  values_ = Table<T>(ops_, 1, size);
+  gradients_ = Table<T>(ops_, 1, size);
   size_t first = 0;
   for (auto& p : all_) {
-    p.value.at = values_.data() + first;
-    if (!p.frozen) p.gradient = {gradients_.data() + first, p.rows, p.cols};
+    p.value.at = values_.at + first;
+    if (!p.frozen) p.gradient = {gradients_.at + first, p.rows, p.cols};
     first += p.value.size();
   }
 }

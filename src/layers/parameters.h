@@ -39,10 +39,10 @@ struct Parameter : ParameterShape {
 /// A linear layer, of the parameters NAME.weight [in, out] and NAME.bias [1, out].
 template <class T>
 struct Linear {
-  const Parameter<T>*W, *b;
-  /// y = x[rows] W + b
+  const Parameter<T>*W, *b = nullptr;
+  /// y = x[rows] W + b; without b (null) y += x[rows] W.
   void forward(Ops<T>& ops, Matrix<T> y, ConstMatrix<T> x, Rows rows = {}) const {
-    ops.linear_forward(y, x, rows, W->value, b->value);
+    ops.linear_forward(y, x, rows, W->value, b ? b->value : Matrix<T>{});
   }
   /// d_x alone.
   void backward_x(Ops<T>& ops, Matrix<T> d_x, ConstMatrix<T> d_y) const {
@@ -52,7 +52,7 @@ struct Linear {
   /// d_x (unless null), and the gradients of W and b.
   void backward(Ops<T>& ops, Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x,
                 Rows rows = {}) const {
-    ops.linear_backward(d_x, W->gradient, b->gradient, d_y, x, rows, W->value);
+    ops.linear_backward(d_x, W->gradient, b ? b->gradient : Matrix<T>{}, d_y, x, rows, W->value);
   }
 };
 
@@ -75,33 +75,26 @@ class Parameters {
   const Parameter<T>& at(const std::string& name) const { return all_[place(name)]; }
   const std::deque<Parameter<T>>& all() const { return all_; }
   /// All values, and all gradients, as one row.
-  Matrix<T> values() { return values_.matrix(1, values_.size()); }
-  Matrix<T> gradients() { return gradients_.matrix(1, gradients_.size()); }
+  Matrix<T> values() { return values_; }
+  Matrix<T> gradients() { return gradients_; }
 
  private:
   size_t place(const std::string& name) const;
   Ops<T>& ops_;
   std::deque<Parameter<T>> all_;  // which stay where they are
-  Array<T> values_, gradients_;
+  Table<T> values_, gradients_;
 };
 
-/// One modality's features e_m [n_items, d_m]. Where training changes them, `gradient`
-/// [batch's n_items, d_m] is that of the batch's rows: all others are 0.
+/// One modality's features e_m [n_items, d_m], and where training changes them the gradients of a
+/// step's rows, at most so many: all others are 0.
 template <class T>
 struct Features {
-  /// `tuned_rows`: the most rows of a batch, or 0 when features are frozen.
-  Features(Ops<T>& ops, std::string title, size_t n_items, size_t dim, size_t tuned_rows)
-      : name(std::move(title)),
-        memory(ops, n_items * dim),
-        rows(ops, tuned_rows * dim),
-        value(memory.matrix(n_items, dim)) {}
-  /// The gradient of n rows; null when features are frozen.
-  Matrix<T> gradient(size_t n) {
-    return rows.size() > 0 ? rows.matrix(n, value.cols) : Matrix<T>{};
-  }
   std::string name;
-  Array<T> memory, rows;
-  Matrix<T> value;
+  Table<T> value, gradients;
+  /// The gradient of n rows; null when features are frozen.
+  Matrix<T> gradient(size_t n) const {
+    return gradients.size() > 0 ? gradients.slice(0, n) : Matrix<T>{};
+  }
 };
 
 }  // namespace bm3

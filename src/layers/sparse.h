@@ -3,8 +3,7 @@
 // another than LightGCN's.
 #include <vector>
 
-#include "data/inter.h"
-#include "ops/ops.h"
+#include "layers/graph.h"
 
 namespace bm3 {
 
@@ -63,21 +62,15 @@ void multiply_transposed(Ops<T>& ops, Matrix<T> d_x, const Sparse<T>& S, ConstMa
 }
 
 /// H = mean(E, S E, .., S^L E) by the weights and the pairs of S's rows, and by the pairs of its
-/// columns the backward, d_E = mean(d_H, S^T d_H, ..). All [n, d]; `other` is working memory, which
-/// L <= 1 leaves alone.
+/// columns the backward, d_E = mean(d_H, S^T d_H, ..). All [n, d]; `other` as in sum_layers.
 template <class T>
 void mean_of_layers(Ops<T>& ops, Matrix<T> H, Matrix<T> other, ConstMatrix<T> E,
                     ConstMatrix<T> weights, const Pairs& pairs, size_t n_layers) {
   const double mean = 1 / static_cast<double>(n_layers + 1);
   if (n_layers == 0) return ops.add(H, 0, E, mean);
-  ConstMatrix<T> R = E;  // by Horner's rule: R_0 = E, R_{l+1} = E + S R_l
-  Matrix<T> next = n_layers % 2 == 1 ? H : other;
-  for (size_t l = 1; l < n_layers; ++l) {
-    ops.add_weighted(next, 1, E, weights, R, pairs, 1);
-    R = next;
-    next = next.at == H.at ? other : H;
-  }
-  ops.add_weighted(H, mean, E, weights, R, pairs, mean);
+  sum_layers<T>(H, other, E, n_layers, [&](Matrix<T> y, ConstMatrix<T> x, bool last) {
+    ops.add_weighted(y, last ? mean : 1, E, weights, x, pairs, last ? mean : 1);
+  });
 }
 
 }  // namespace bm3

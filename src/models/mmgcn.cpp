@@ -2,7 +2,6 @@
 // layers.
 #include <optional>
 
-#include "layers/pair_loss.h"
 #include "layers/sparse.h"
 #include "models/model.h"
 
@@ -12,14 +11,10 @@ namespace {
 enum : size_t { bpr, reg };
 constexpr size_t n_layers = 3;  // L, in the authors' code whatever its settings say
 
-/// The law is that of the tables of users and items as one.
 template <class T>
 std::vector<ParameterShape> tables(const Setup<T>& s) {
-  auto out = embedding_tables(s, xavier_normal);
-  for (auto& table : out) {
-    table.law = xavier_normal(s.graph.n_nodes(), table.cols);
-    table.frozen = s.settings.has("tables", "frozen");
-  }
+  auto out = one_embedding_table(s);
+  for (auto& table : out) table.frozen = s.settings.has("tables", "frozen");
   return out;
 }
 
@@ -28,8 +23,7 @@ class Mmgcn final : public Model<T> {
  public:
   explicit Mmgcn(const Setup<T>& s)
       : Model<T>(s, tables(s), pair_losses(s.settings)),
-        trained(s.settings.has("tables", "trained")),
-        pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size()) {
+        trained(s.settings.has("tables", "trained")) {
     for (size_t m = 0; m < s.modalities.size(); ++m) {
       networks.push_back(network(m, s.modalities[m], s.settings));
       widest = std::max(widest, networks[m].x0.cols);
@@ -42,44 +36,36 @@ class Mmgcn final : public Model<T> {
   }
 
   void forward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
     encode();
-    ops.gather_rows(f.nodes(), F, batch.nodes);
-    pair.forward(this->loss(bpr), d_f, f, batch);  // L_bpr = mean of -ln sigma(f_u . (f_p - f_n))
-    penalties.forward(this->loss(reg), parts(batch));  // L = L_bpr + lambda reg
+    pair.forward(loss(bpr), F, batch);           // L_bpr = mean of -ln sigma(f_u . (f_p - f_n))
+    penalties.forward(loss(reg), parts(batch));  // L = L_bpr + lambda reg
   }
 
   void backward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
-    pair.backward(d_f, f, batch);
-    scatter_rows<T>(ops, d_F, d_f.nodes(), batch.nodes);
+    pair.backward(d_F, batch);
     if (trained) ops.zero(d_E);
     for (Network& m : networks) backward(m);
-    penalties.backward(parts(batch), this->weight(reg));
+    penalties.backward(parts(batch), weight(reg));
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = f_u . f_i
     encode();
-    return {this->users(F), this->items(F)};
+    return {users(F), items(F)};
   }
 
-  std::vector<Trace> trace(const Batch& batch) override {
-    std::vector<Trace> out;
+  void show(const Batch& batch) override {
     for (size_t m = 0; m < networks.size(); ++m) {
-      const std::string name = this->features()[m].name + ".x";
-      out.push_back(this->look(name + "0", "nrm(P ; F)", networks[m].x0));
+      const std::string name = features()[m].name + ".x";
+      look(name + "0", "nrm(P ; F)", networks[m].x0);
       for (size_t l = 1; l <= n_layers; ++l)
-        out.push_back(this->look(name + std::to_string(l), "LR((h (+) xh) G + b)",
-                                 networks[m].layers[l - 1].x));
+        look(name + std::to_string(l), "LR((h (+) xh) G + b)", networks[m].layers[l - 1].x);
     }
-    out.push_back(this->look("F", "mean of x^L", F));
-    out.push_back(this->look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size}));
-    return out;
+    look("F", "mean of x^L", F);
+    look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size});
   }
 
  private:
-  using Model<T>::ops, Model<T>::graph, Model<T>::loader, Model<T>::d, Model<T>::E, Model<T>::d_E;
-  using Model<T>::E_u, Model<T>::E_i;
+  BM3_MODEL_NAMES;
 
   /// x' = LR((h (+) xh) G + b_G), with h = LR(M x C) and xh = q + E, q = LR(x N + b_N).
   struct Layer {
@@ -101,22 +87,22 @@ class Mmgcn final : public Model<T> {
   Network network(size_t m, const ModalityShape& shape, const Settings& settings) {
     const size_t D = is_visual(shape.name) ? settings.whole("latent") : shape.dim;
     const size_t U = graph.n_users, N = graph.n_nodes();
-    Network out{this->features()[m].value,
-                this->add({shape.name + ".preference", U, D, xavier_normal(U, D), !trained}),
+    Network out{features()[m].value,
+                add({shape.name + ".preference", U, D, xavier_normal(U, D), !trained}),
                 {ops, N, D}};
     if (is_visual(shape.name)) {
-      out.W = this->add_linear(shape.name, shape.dim, D, of_fan_in(shape.dim));
+      out.W = add_linear(shape.name, shape.dim, D, of_fan_in(shape.dim));
       out.F = {ops, graph.n_items, D};
     }
     for (size_t l = 1; l <= n_layers; ++l) {
       const size_t in = l == 1 ? D : d;
       const Law of_G = l == 1 ? xavier_normal(in + d, d) : of_fan_in(in + d);
       const auto name = [&](const char* part) { return shape.name + part + std::to_string(l); };
-      out.layers.push_back({this->add({name(".conv"), in, in, xavier_normal(in, in)}),
-                            this->add_linear(name(".linear"), in, d, xavier_normal(in, d)),
-                            this->add_linear(name(".fusion"), in + d, d, of_G),
-                            {ops, N, in}, {ops, N, in}, this->node_table(), this->node_table(),
-                            this->node_table()});
+      out.layers.push_back({add({name(".conv"), in, in, xavier_normal(in, in)}),
+                            add_linear(name(".linear"), in, d, xavier_normal(in, d)),
+                            add_linear(name(".fusion"), in + d, d, of_G),
+                            {ops, N, in}, {ops, N, in}, node_table(), node_table(),
+                            node_table()});
     }
     return out;
   }
@@ -131,8 +117,8 @@ class Mmgcn final : public Model<T> {
   }
   /// x^0 and M x^0: either what of them is constant, or the rest.
   void begin(Network& m, bool constant) {
-    const Matrix<T> of_items = this->items(m.x0);
-    if (constant != trained) ops.normalise_forward(this->users(m.x0), m.P->value);
+    const Matrix<T> of_items = items(m.x0);
+    if (constant != trained) ops.normalise_forward(users(m.x0), m.P->value);
     if (constant && !m.W) ops.normalise_forward(of_items, m.X);
     if (!constant && m.W) {
       m.W->forward(ops, m.F, m.X);
@@ -160,13 +146,12 @@ class Mmgcn final : public Model<T> {
 
   const bool trained;  // E and P
   const Sparse<T> M = adjacency(ops, graph, Scaling::mean);  // D^-1 A
-  PairLoss<T> pair;
+  PairLoss<T> pair{ops, loader, d};
   Penalties<T> penalties{ops, loader, d};
   std::vector<Network> networks;  // by modality
   size_t widest = d;
-  Table<T> F = this->node_table(), d_F = this->node_table(), d_xh = this->node_table();
+  Table<T> F = node_table(), d_F = node_table(), d_xh = node_table();
   Array<T> d_x_, d_h_, d_a_;      // [n_nodes, widest]
-  BatchRows<T> f_ = this->batch_rows(), d_f_ = this->batch_rows();
 };
 
 template <class T>
@@ -213,10 +198,10 @@ void Mmgcn<T>::backward(Network& m) {
     if (on) ops.add_weighted(d_x, M.weights(), d_a, M.columns(), 1);
   }
   if (trained)  // x^0 = nrm((P ; F))
-    ops.normalise_backward(m.P->gradient, this->users(d_x), m.P->value);
+    ops.normalise_backward(m.P->gradient, users(d_x), m.P->value);
   if (!m.W) return;
-  ops.normalise_backward(this->items(d_x), this->items(d_x), m.F);
-  m.W->backward(ops, {}, this->items(d_x), m.X);  // F = X W + b
+  ops.normalise_backward(items(d_x), items(d_x), m.F);
+  m.W->backward(ops, {}, items(d_x), m.X);  // F = X W + b
 }
 
 std::vector<Setting> settings() {
