@@ -24,8 +24,8 @@ template <class T>
 void replace(Device& device, Graph<T>& graph, const std::vector<Interaction>& edges);
 
 /// H = E + S E + .. + S^L E for L > 0 by Horner's rule: with R_0 = E and R_{l+1} = E + S R_l, H is
-/// R_L, so that each layer is one pass and none is kept. layer(y, x, last) writes y = E + S x, which
-/// the last may scale. `other`, of H's shape, is working memory, unused for L <= 1.
+/// R_L, so that each layer is one pass and none is kept. layer(y, x, last) writes y = E + S x; the
+/// last may scale it. `other`, of H's shape, is working memory, unused for L <= 1.
 template <class T, class Layer>
 void sum_layers(Matrix<T> H, Matrix<T> other, ConstMatrix<T> E, size_t n_layers,
                 const Layer& layer) {

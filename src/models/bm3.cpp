@@ -202,24 +202,21 @@ void Bm3<T>::show(const Batch& batch) {
   }
 }
 
-std::vector<Setting> settings() {
-  return {
-      recipe_setting(),
-      layers_setting("1", "n-layers", {{"elec", "2"}}),
-      {"dropout", probability(), "0.5", "p, the probability to drop in a view", {{"elec", "0.3"}}},
-      reg_setting("0.1", {{"sports", "0.01"}}),
-      reg_form_setting(),
-      {"mm-weight", weight(), "2", "weight of the align and mask losses", {{"paper", "1"}},
-       {"cl-weight"}},
-      features_setting(),
-      {"losses", list_of({"rec", "align", "mask"}), "rec,align,mask", "which losses are on"},
-      dim_setting()};
-}
-
 }  // namespace
 
 ModelKind bm3_kind() {
-  return {"bm3", "Zhou et al., WWW 2023", settings(),
+  return {"bm3", "Zhou et al., WWW 2023",
+          {recipe_setting(),
+           layers_setting("1", "n-layers", {{"elec", "2"}}),
+           {"dropout", probability(), "0.5", "p, the probability to drop in a view",
+            {{"elec", "0.3"}}},
+           reg_setting("0.1", {{"sports", "0.01"}}),
+           reg_form_setting(),
+           {"mm-weight", weight(), "2", "weight of the align and mask losses", {{"paper", "1"}},
+            {"cl-weight"}},
+           features_setting(),
+           {"losses", list_of({"rec", "align", "mask"}), "rec,align,mask", "which losses are on"},
+           dim_setting()},
           {{"baby", 0.0564, 0.0883, 0.0301, 0.0383},
            {"sports", 0.0656, 0.0980, 0.0355, 0.0438},
            {"elec", 0.0437, 0.0648, 0.0247, 0.0302}},

@@ -4,8 +4,6 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, reg };
-
 template <class T>
 class Bpr final : public Model<T> {
  public:
@@ -14,8 +12,8 @@ class Bpr final : public Model<T> {
         pair(ops, s.loader, d, pair_forms(s.settings)) {}
 
   void forward(const Batch& batch) override {
-    pair.forward(loss(bpr), E, batch);                    // L_bpr = mean of -ln sigma(e_u.(e_p - e_n))
-    pair.reg_forward(loss(reg), pair.f(batch), batch);    // L = L_bpr + lambda reg
+    pair.forward(loss(bpr), E, batch);  // L_bpr = mean of -ln sigma(e_u . (e_p - e_n))
+    pair.reg_forward(loss(reg), pair.f(batch), batch);  // L = L_bpr + lambda reg
   }
 
   void backward(const Batch& batch) override {

@@ -133,20 +133,17 @@ class Buir final : public Model<T> {
   Table<T> q = node_table(), ranked{ops, q.rows, 2 * d};
 };
 
-std::vector<Setting> settings() {
-  return {recipe_setting(),
-          layers_setting("3", "n-layers"),
-          {"dropout", real(0, 1, "from 0 to 1"), "0",
-           "edges are dropped at a rate drawn uniformly from 0 to this", {{"paper", "0.2"}}},
-          {"momentum", real(0, 1, "from 0 to 1"), "0.995",
-           "m: target = m target + (1 - m) online after each step"},
-          dim_setting()};
-}
-
 }  // namespace
 
 ModelKind buir_kind() {
-  return {"buir", "Lee et al., SIGIR 2021", settings(), {},
+  return {"buir", "Lee et al., SIGIR 2021",
+          {recipe_setting(),
+           layers_setting("3", "n-layers"),
+           {"dropout", real(0, 1, "from 0 to 1"), "0",
+            "edges are dropped at a rate drawn uniformly from 0 to this", {{"paper", "0.2"}}},
+           {"momentum", real(0, 1, "from 0 to 1"), "0.995",
+            "m: target = m target + (1 - m) online after each step"},
+           dim_setting()}, {},
           false, false, make<Buir, float>, make<Buir, double>};
 }
 

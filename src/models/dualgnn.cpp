@@ -8,8 +8,6 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, reg };
-
 /// L = L_bpr / ln 2 + lambda reg: the logarithm's base is 2.
 std::vector<Loss> losses(const Settings& s) {
   return {{"bpr", 1 / std::log(2.0)}, {"reg", s.real("reg")}};
@@ -177,21 +175,18 @@ void DualGnn<T>::backward(Network& m, ConstMatrix<T> d_rep_m) {
   m.hidden.backward(ops, {}, d_h, m.X);
 }
 
-std::vector<Setting> settings() {
-  return {recipe_setting(),
-          {"fusion", word_of({"aliased", "separate"}), "aliased",
-           "whether users' first modality stands for the sum of all, or for itself",
-           {{"paper", "separate"}}},
-          {"neighbours", whole_from_to(1, 1000), "40", "k, neighbours in the graph of users"},
-          {"hidden", whole_from_to(1, 4096), "256", "width of the features' hidden layer"},
-          reg_setting("0.001"),
-          dim_setting()};
-}
-
 }  // namespace
 
 ModelKind dualgnn_kind() {
-  return {"dualgnn", "Wang et al., TMM 2021", settings(),
+  return {"dualgnn", "Wang et al., TMM 2021",
+          {recipe_setting(),
+           {"fusion", word_of({"aliased", "separate"}), "aliased",
+            "whether users' first modality stands for the sum of all, or for itself",
+            {{"paper", "separate"}}},
+           {"neighbours", whole_from_to(1, 1000), "40", "k, neighbours in the graph of users"},
+           {"hidden", whole_from_to(1, 4096), "256", "width of the features' hidden layer"},
+           reg_setting("0.001"),
+           dim_setting()},
           {{"baby", 0.0448, 0.0716, 0.0240, 0.0309},
            {"sports", 0.0568, 0.0859, 0.0310, 0.0385},
            {"elec", 0.0365, 0.0542, 0.0206, 0.0252}},

@@ -7,7 +7,7 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, of_features };
+constexpr size_t of_features = 1;  // place of the second loss
 
 /// alpha_m: what each modality's graph counts. Images have their own weight, and the others share
 /// the rest; where they are missing or alone all count alike.
@@ -133,25 +133,21 @@ class Freedom final : public Model<T> {
   Table<T> item_layer[2] = {item_table(n_item_layers > 1), item_table(n_item_layers > 1)};
 };
 
-std::vector<Setting> settings() {
-  return {
-      layers_setting("2", "n-ui-layers"),
-      {"item-layers", whole_from_to(1, 8), "1", "n, layers of the items' graph", {},
-       {"n-mm-layers"}},
-      neighbours_setting(),
-      {"rho", probability(), "0.8", "the share of edges that an epoch prunes"},
-      {"image-weight", real(0, 1, "from 0 to 1"), "0.1",
-       "weight of image's graph; the others share the rest", {}, {"mm-image-weight"}},
-      {"mm-weight", weight(), "0.001", "lambda, weight of the features' losses", {},
-       {"reg-weight"}},
-      features_setting(),
-      dim_setting()};
-}
-
 }  // namespace
 
 ModelKind freedom_kind() {
-  return {"freedom", "Zhou and Shen, MM 2023", settings(),
+  return {"freedom", "Zhou and Shen, MM 2023",
+          {layers_setting("2", "n-ui-layers"),
+           {"item-layers", whole_from_to(1, 8), "1", "n, layers of the items' graph", {},
+            {"n-mm-layers"}},
+           neighbours_setting(),
+           {"rho", probability(), "0.8", "the share of edges that an epoch prunes"},
+           {"image-weight", real(0, 1, "from 0 to 1"), "0.1",
+            "weight of image's graph; the others share the rest", {}, {"mm-image-weight"}},
+           {"mm-weight", weight(), "0.001", "lambda, weight of the features' losses", {},
+            {"reg-weight"}},
+           features_setting(),
+           dim_setting()},
           {{"baby", 0.0627, 0.0992, 0.0330, 0.0424},
            {"sports", 0.0717, 0.1089, 0.0385, 0.0481},
            {"elec", 0.0396, 0.0601, 0.0220, 0.0273}},

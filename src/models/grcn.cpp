@@ -6,8 +6,6 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, reg };
-
 /// What GRCN makes of one modality's features.
 template <class T>
 struct Content {

@@ -5,8 +5,6 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, reg };
-
 template <class T>
 class Lattice final : public Model<T> {
  public:
@@ -41,7 +39,7 @@ class Lattice final : public Model<T> {
   void forward(const Batch& batch) override {
     if (builds_) build();
     read_out();
-    pair.forward(loss(bpr), F, batch);                  // L_bpr = mean of -ln sigma(f_u.(f_p - f_n))
+    pair.forward(loss(bpr), F, batch);  // L_bpr = mean of -ln sigma(f_u . (f_p - f_n))
     pair.reg_forward(loss(reg), pair.f(batch), batch);  // L = L_bpr + lambda reg
   }
 
@@ -116,24 +114,21 @@ class Lattice final : public Model<T> {
   Table<T> h = item_table(!projection.empty()), d_h = item_table(!projection.empty());
 };
 
-std::vector<Setting> settings() {
-  return {
-      recipe_setting(),
-      layers_setting("2", "n-ui-layers"),
-      neighbours_setting(),
-      {"raw-weight", real(0, 1, "from 0 to 1"), "0.9",
-       "weight of the raw features' graph; the learnt one has the rest", {}, {"lambda-coeff"}},
-      {"build", word_of({"epoch", "batch"}), "epoch", "how often the graph of items is learnt anew",
-       {{"paper", "batch"}}},
-      reg_setting("0.00001"),
-      features_setting(),
-      dim_setting()};
-}
-
 }  // namespace
 
 ModelKind lattice_kind() {
-  return {"lattice", "Zhang et al., MM 2021", settings(),
+  return {"lattice", "Zhang et al., MM 2021",
+          {recipe_setting(),
+           layers_setting("2", "n-ui-layers"),
+           neighbours_setting(),
+           {"raw-weight", real(0, 1, "from 0 to 1"), "0.9",
+            "weight of the raw features' graph; the learnt one has the rest", {}, {"lambda-coeff"}},
+           {"build", word_of({"epoch", "batch"}), "epoch",
+            "how often the graph of items is learnt anew",
+            {{"paper", "batch"}}},
+           reg_setting("0.00001"),
+           features_setting(),
+           dim_setting()},
           {{"baby", 0.0547, 0.0850, 0.0292, 0.0370}, {"sports", 0.0620, 0.0953, 0.0335, 0.0421}},
           true, true, make<Lattice, float>, make<Lattice, double>,
           {{"lr", "0.0005"}, {"lr-decay", "0.96"}}};

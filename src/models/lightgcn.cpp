@@ -4,8 +4,6 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, reg };
-
 template <class T>
 class LightGcn final : public Model<T> {
  public:
@@ -52,16 +50,11 @@ class LightGcn final : public Model<T> {
   BatchRows<T> e_ = batch_rows(), d_e_ = batch_rows();
 };
 
-std::vector<Setting> settings() {
-  std::vector<Setting> out = pair_settings("0.01");
-  out.insert(out.begin() + 1, layers_setting("4", "n-layers"));
-  return out;
-}
-
 }  // namespace
 
 ModelKind lightgcn_kind() {
-  return {"lightgcn", "He et al., SIGIR 2020", settings(),
+  return {"lightgcn", "He et al., SIGIR 2020",
+          pair_settings("0.01", {layers_setting("4", "n-layers")}),
           {{"baby", 0.0479, 0.0754, 0.0257, 0.0328},
            {"sports", 0.0569, 0.0864, 0.0311, 0.0387},
            {"elec", 0.0363, 0.0540, 0.0204, 0.0250}},

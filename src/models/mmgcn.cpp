@@ -8,7 +8,6 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, reg };
 constexpr size_t n_layers = 3;  // L, in the authors' code whatever its settings say
 
 template <class T>
@@ -204,20 +203,17 @@ void Mmgcn<T>::backward(Network& m) {
   m.W->backward(ops, {}, items(d_x), m.X);  // F = X W + b
 }
 
-std::vector<Setting> settings() {
-  return {recipe_setting(),
-          {"tables", word_of({"frozen", "trained"}), "frozen",
-           "whether training changes the id embeddings and the users' preferences",
-           {{"paper", "trained"}}},
-          {"latent", whole_from_to(1, 4096), "256", "width of the image features' linear layer"},
-          reg_setting("0.001"),
-          dim_setting()};
-}
-
 }  // namespace
 
 ModelKind mmgcn_kind() {
-  return {"mmgcn", "Wei et al., MM 2019", settings(),
+  return {"mmgcn", "Wei et al., MM 2019",
+          {recipe_setting(),
+           {"tables", word_of({"frozen", "trained"}), "frozen",
+            "whether training changes the id embeddings and the users' preferences",
+            {{"paper", "trained"}}},
+           {"latent", whole_from_to(1, 4096), "256", "width of the image features' linear layer"},
+           reg_setting("0.001"),
+           dim_setting()},
           {{"baby", 0.0378, 0.0615, 0.0200, 0.0261},
            {"sports", 0.0370, 0.0605, 0.0193, 0.0254},
            {"elec", 0.0213, 0.0343, 0.0112, 0.0146}},

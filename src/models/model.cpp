@@ -128,11 +128,14 @@ Setting layers_setting(const char* fallback, const char* alias, const Best& best
   return {"layers", whole_from_to(0, 8), fallback, "L, layers of the graph", best, {alias}};
 }
 
-std::vector<Setting> pair_settings(const char* reg) {
-  return {recipe_setting(), reg_setting(reg), reg_form_setting(),
-          {"pair-form", word_of({"epsilon", "plain"}), "epsilon",
-           "-ln(1e-10 + sigma(x)) or -ln sigma(x) for a triple", {{"paper", "plain"}}},
-          dim_setting()};
+std::vector<Setting> pair_settings(const char* weight_of_reg, const std::vector<Setting>& others) {
+  std::vector<Setting> out = {
+      recipe_setting(), reg_setting(weight_of_reg), reg_form_setting(),
+      {"pair-form", word_of({"epsilon", "plain"}), "epsilon",
+       "-ln(1e-10 + sigma(x)) or -ln sigma(x) for a triple", {{"paper", "plain"}}},
+      dim_setting()};
+  out.insert(out.begin() + 1, others.begin(), others.end());
+  return out;
 }
 
 std::vector<Loss> pair_losses(const Settings& settings) {

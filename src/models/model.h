@@ -198,9 +198,12 @@ Setting reg_form_setting();
 using Best = std::map<std::string, std::string>;
 Setting reg_setting(const char* fallback, const Best& best = {});
 Setting layers_setting(const char* fallback, const char* alias, const Best& best = {});
-/// Those of the models with BPR's loss, with this weight of the regulariser; what they say.
-std::vector<Setting> pair_settings(const char* reg);
+/// Those of the models with BPR's loss, with this weight of the regulariser, after the first of
+/// which stand `others`; what they say; and the places of their losses.
+std::vector<Setting> pair_settings(const char* weight_of_reg,
+                                   const std::vector<Setting>& others = {});
 std::vector<Loss> pair_losses(const Settings& settings);
+enum : size_t { bpr, reg };
 PairForms pair_forms(const Settings& settings);
 RegForm reg_form(const Settings& settings);
 /// Shapes of user_embedding and item_embedding, each with this law of its rows and columns.
@@ -213,9 +216,11 @@ std::vector<ParameterShape> embedding_tables(const Setup<T>& setup, const LawOf&
 }
 /// The same, with the laws of one table of all nodes.
 template <class T>
-std::vector<ParameterShape> one_embedding_table(const Setup<T>& setup) {
+std::vector<ParameterShape> one_embedding_table(const Setup<T>& setup, bool frozen = false) {
   const size_t n = setup.graph.n_nodes();
-  return embedding_tables(setup, [n](size_t, size_t d) { return xavier_normal(n, d); });
+  auto out = embedding_tables(setup, [n](size_t, size_t d) { return xavier_normal(n, d); });
+  for (auto& table : out) table.frozen = frozen;
+  return out;
 }
 
 /// Published test figures of a model on one of the paper's data sets.

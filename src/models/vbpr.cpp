@@ -5,8 +5,6 @@
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, reg };
-
 /// P [U, w] and Q [I, d], where w is 2 d, or d without features.
 template <class T>
 std::vector<ParameterShape> tables(const Setup<T>& s) {
