@@ -117,7 +117,23 @@ class Bm3 final : public Model<T> {
       out.push_back({features()[m].name, batch.items, graph.n_items, mask.modality(m)});
     return out;
   }
-  void show(const Batch& batch) override;
+  void show(const Batch& batch) override {
+    const auto h = h_(batch), p = p_(batch);
+    for (size_t m = 0; m < M; ++m)
+      look("projection." + features()[m].name, "Eq. 1", h.modality(m), {graph.n_items, d},
+           batch.items);
+    look_at_layers(n_layers, "Eq. 3");
+    look("H", "Eq. 4", H);
+    for (const auto& [name, rows, height, mask, rate] : masks(batch)) {
+      const auto first = static_cast<size_t>(mask.at - mask_(batch).all.at) / d;
+      const Matrix<T> of_h = h.all.slice(first, rows.n), of_p = p.all.slice(first, rows.n);
+      std::vector<double>& view = look("view." + name, "Eq. 5", of_h, {height, d}, rows);
+      const std::vector<uint8_t> kept = host<uint8_t>(ops, mask);
+      for (size_t i = 0; i < view.size(); ++i)
+        view[i] = view_entry(static_cast<T>(view[i]), kept[i], views(h, batch).all.kept);
+      look("predicted." + name, "Eq. 6", of_p, {height, d}, rows);
+    }
+  }
 
  private:
   BM3_MODEL_NAMES;
@@ -132,10 +148,33 @@ class Bm3 final : public Model<T> {
   }
   /// reg = (|H_u|_F + |H_i|_F) / I of all nodes, or the mean over the batch's pairs of
   /// |h_u|^2 + |h_i|^2; both before the predictor. [Eq. 12]
-  void regulariser_forward(const Blocks<Matrix<T>>& h, const Batch& batch);
+  void regulariser_forward(const Blocks<Matrix<T>>& h, const Batch& batch) {
+    double* const norm = norms.data();
+    if (form == RegForm::norm) {
+      const double mean = 1 / static_cast<double>(graph.n_items);
+      ops.norm_forward(loss(reg), norm, users(H), mean);
+      ops.norm_forward(loss(reg), norm + 1, items(H), mean);
+    } else {
+      const double mean = 1 / static_cast<double>(batch.size);
+      ops.penalty_forward(loss(reg), norm, h.user(), batch.by_user, form, mean);
+      ops.penalty_forward(loss(reg), norm + 1, h.item(), batch.by_item, form, mean);
+    }
+  }
   /// d_H = its gradient, or 0 with the gradient added to d_h.
   void regulariser_backward(Matrix<T> d_H, const Blocks<Matrix<T>>& d_h,
-                            const Blocks<Matrix<T>>& h, const Batch& batch);
+                            const Blocks<Matrix<T>>& h, const Batch& batch) {
+    const double lambda = weight(reg), *const norm = norms.data();
+    if (form == RegForm::norm) {
+      const double scale = lambda / static_cast<double>(graph.n_items);
+      ops.both([&] { ops.norm_backward(users(d_H), norm, users(H), scale); },
+               [&] { ops.norm_backward(items(d_H), norm + 1, items(H), scale); });
+    } else {
+      const double scale = lambda / static_cast<double>(batch.size);
+      ops.zero(d_H);
+      ops.penalty_backward(d_h.user(), norm, h.user(), batch.by_user, form, scale);
+      ops.penalty_backward(d_h.item(), norm + 1, h.item(), batch.by_item, form, scale);
+    }
+  }
 
   const size_t M, n_layers;  // modalities; L
   const double dropout;      // p, the probability to drop
@@ -152,55 +191,6 @@ class Bm3 final : public Model<T> {
   Table<T> held_;               // targets
   Array<double> norms{ops, 2};  // |H_u|_F, |H_i|_F
 };
-
-template <class T>
-void Bm3<T>::regulariser_forward(const Blocks<Matrix<T>>& h, const Batch& batch) {
-  double* const norm = norms.data();
-  if (form == RegForm::norm) {
-    const double mean = 1 / static_cast<double>(graph.n_items);
-    ops.norm_forward(loss(reg), norm, users(H), mean);
-    ops.norm_forward(loss(reg), norm + 1, items(H), mean);
-  } else {
-    const double mean = 1 / static_cast<double>(batch.size);
-    ops.penalty_forward(loss(reg), norm, h.user(), batch.by_user, form, mean);
-    ops.penalty_forward(loss(reg), norm + 1, h.item(), batch.by_item, form, mean);
-  }
-}
-
-template <class T>
-void Bm3<T>::regulariser_backward(Matrix<T> d_H, const Blocks<Matrix<T>>& d_h,
-                                  const Blocks<Matrix<T>>& h, const Batch& batch) {
-  const double lambda = weight(reg), *const norm = norms.data();
-  if (form == RegForm::norm) {
-    const double scale = lambda / static_cast<double>(graph.n_items);
-    ops.both([&] { ops.norm_backward(users(d_H), norm, users(H), scale); },
-             [&] { ops.norm_backward(items(d_H), norm + 1, items(H), scale); });
-  } else {
-    const double scale = lambda / static_cast<double>(batch.size);
-    ops.zero(d_H);
-    ops.penalty_backward(d_h.user(), norm, h.user(), batch.by_user, form, scale);
-    ops.penalty_backward(d_h.item(), norm + 1, h.item(), batch.by_item, form, scale);
-  }
-}
-
-template <class T>
-void Bm3<T>::show(const Batch& batch) {
-  const auto h = h_(batch), p = p_(batch);
-  for (size_t m = 0; m < M; ++m)
-    look("projection." + features()[m].name, "Eq. 1", h.modality(m), {graph.n_items, d},
-         batch.items);
-  look_at_layers(n_layers, "Eq. 3");
-  look("H", "Eq. 4", H);
-  for (const auto& [name, rows, height, mask, rate] : masks(batch)) {
-    const auto first = static_cast<size_t>(mask.at - mask_(batch).all.at) / d;
-    const Matrix<T> of_h = h.all.slice(first, rows.n), of_p = p.all.slice(first, rows.n);
-    std::vector<double>& view = look("view." + name, "Eq. 5", of_h, {height, d}, rows);
-    const std::vector<uint8_t> kept = host<uint8_t>(ops, mask);
-    for (size_t i = 0; i < view.size(); ++i)
-      view[i] = view_entry(static_cast<T>(view[i]), kept[i], views(h, batch).all.kept);
-    look("predicted." + name, "Eq. 6", of_p, {height, d}, rows);
-  }
-}
 
 }  // namespace
 

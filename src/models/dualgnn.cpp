@@ -116,8 +116,27 @@ class DualGnn final : public Model<T> {
     ops.propagate(layer, x_0, x_0, T(1), T(1), T(1), graph);
     ops.propagate(y, layer, x_0, T(1), T(1), T(1), graph);
   }
-  void encode();
-  void backward(Network& m, ConstMatrix<T> d_rep_m);
+  void encode() {
+    for (size_t k = 0; k < networks.size(); ++k) {
+      const Network& m = networks[k];
+      m.hidden.leaky_forward(ops, m.h, m.X);              // h = LR(X W_1 + b_1)
+      m.output.forward(ops, m.F, m.h);                    // F = h W_2 + b_2
+      ops.normalise_forward(users(x), m.P->value);  // x = nrm((P ; F))
+      ops.normalise_forward(items(x), m.F);
+      propagate(block(rep, 1 + k), x);
+      ops.add(block(rep, 0), k > 0, block(rep, 1 + k), 1);  // S = sum of rep_m
+    }
+    ops.add_weighted(r, 0, {}, edges(w->value), rep, V.rows(), 1);  // r = sum of w_m rep_m
+    ops.add_weighted(u, 1, r, Q.weights(), r, Q.rows(), 1);         // u = r + Q r
+  }
+  void backward(Network& m, ConstMatrix<T> d_rep_m) {
+    const Matrix<T> d_x = x, d_F = items(d_x);
+    propagate(d_x, d_rep_m);
+    ops.normalise_backward(m.P->gradient, users(d_x), m.P->value);  // x = nrm((P ; F))
+    ops.normalise_backward(d_F, d_F, m.F);
+    m.output.backward(ops, d_h, d_F, m.h);               // F = h W_2 + b_2
+    m.hidden.leaky_backward(ops, {}, d_h, m.h, m.X);     // h = LR(X W_1 + b_1)
+  }
 
   /// Block b of a stack: S, then rep of each modality.
   Matrix<T> block(Matrix<T> stack, size_t b) const { return stack.slice(b * E.rows, E.rows); }
@@ -147,33 +166,6 @@ class DualGnn final : public Model<T> {
   Table<T> r = user_table(), u = user_table(), d_r = user_table(), d_u = user_table();
   Table<T> d_h{ops, graph.n_items, hidden};
 };
-
-template <class T>
-void DualGnn<T>::encode() {
-  for (size_t k = 0; k < networks.size(); ++k) {
-    const Network& m = networks[k];
-    m.hidden.forward(ops, m.h, m.X);  // h = LR(X W_1 + b_1)
-    ops.leaky_relu_forward(m.h, m.h);
-    m.output.forward(ops, m.F, m.h);                    // F = h W_2 + b_2
-    ops.normalise_forward(users(x), m.P->value);  // x = nrm((P ; F))
-    ops.normalise_forward(items(x), m.F);
-    propagate(block(rep, 1 + k), x);
-    ops.add(block(rep, 0), k > 0, block(rep, 1 + k), 1);  // S = sum of rep_m
-  }
-  ops.add_weighted(r, 0, {}, edges(w->value), rep, V.rows(), 1);  // r = sum of w_m rep_m
-  ops.add_weighted(u, 1, r, Q.weights(), r, Q.rows(), 1);         // u = r + Q r
-}
-
-template <class T>
-void DualGnn<T>::backward(Network& m, ConstMatrix<T> d_rep_m) {
-  const Matrix<T> d_x = x, d_F = items(d_x);
-  propagate(d_x, d_rep_m);
-  ops.normalise_backward(m.P->gradient, users(d_x), m.P->value);  // x = nrm((P ; F))
-  ops.normalise_backward(d_F, d_F, m.F);
-  m.output.backward(ops, d_h, d_F, m.h);   // F = h W_2 + b_2
-  ops.leaky_relu_backward(d_h, d_h, m.h);  // h = LR(X W_1 + b_1)
-  m.hidden.backward(ops, {}, d_h, m.X);
-}
 
 }  // namespace
 

@@ -117,9 +117,8 @@ class Grcn final : public Model<T> {
 
   void content_forward(size_t m) {
     const Matrix<T> x = of[m].x, y = of[m].y;
-    of[m].linear.forward(ops, y, features()[m].value);
-    ops.leaky_relu_forward(y, y);              // y = LeakyReLU(X W + b)
-    ops.normalise_forward(items(x), y);  // F = y / |y|
+    of[m].linear.leaky_forward(ops, y, features()[m].value);  // y = LR(X W + b)
+    ops.normalise_forward(items(x), y);                       // F = y / |y|
     for (size_t k = 0; k < n_routings; ++k) {
       ops.normalise_forward(P(m, k), q(m, k));
       // q_u = P_u + sum over the user's items of alpha F_i
@@ -142,8 +141,7 @@ class Grcn final : public Model<T> {
     }
     ops.normalise_backward(of[m].P->gradient, d_P, of[m].P->value);
     ops.normalise_backward(d_F, d_F, y);
-    ops.leaky_relu_backward(d_F, d_F, y);
-    of[m].linear.backward(ops, {}, d_F, features()[m].value);
+    of[m].linear.leaky_backward(ops, {}, d_F, y, features()[m].value);
   }
 
   void encode() {

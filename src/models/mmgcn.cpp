@@ -11,18 +11,12 @@ namespace {
 constexpr size_t n_layers = 3;  // L, in the authors' code whatever its settings say
 
 template <class T>
-std::vector<ParameterShape> tables(const Setup<T>& s) {
-  auto out = one_embedding_table(s);
-  for (auto& table : out) table.frozen = s.settings.has("tables", "frozen");
-  return out;
-}
-
-template <class T>
 class Mmgcn final : public Model<T> {
  public:
   explicit Mmgcn(const Setup<T>& s)
-      : Model<T>(s, tables(s), pair_losses(s.settings)),
-        trained(s.settings.has("tables", "trained")) {
+      : Model<T>(s, one_embedding_table(s, s.settings.has("tables", "frozen")),
+                 pair_losses(s.settings)),
+        trained(!E_u->frozen) {
     for (size_t m = 0; m < s.modalities.size(); ++m) {
       networks.push_back(network(m, s.modalities[m], s.settings));
       widest = std::max(widest, networks[m].x0.cols);
@@ -68,8 +62,7 @@ class Mmgcn final : public Model<T> {
 
   /// x' = LR((h (+) xh) G + b_G), with h = LR(M x C) and xh = q + E, q = LR(x N + b_N).
   struct Layer {
-    const Parameter<T>* C;
-    Linear<T> N, G;
+    Linear<T> C, N, G;
     Table<T> a, h, q, xh, x;  // a = M x; the last is x'
   };
   /// x^0 = nrm((P ; F)), with F = X W + b, or F = X where there is no W.
@@ -97,7 +90,7 @@ class Mmgcn final : public Model<T> {
       const size_t in = l == 1 ? D : d;
       const Law of_G = l == 1 ? xavier_normal(in + d, d) : of_fan_in(in + d);
       const auto name = [&](const char* part) { return shape.name + part + std::to_string(l); };
-      out.layers.push_back({add({name(".conv"), in, in, xavier_normal(in, in)}),
+      out.layers.push_back({{add({name(".conv"), in, in, xavier_normal(in, in)})},
                             add_linear(name(".linear"), in, d, xavier_normal(in, d)),
                             add_linear(name(".fusion"), in + d, d, of_G),
                             {ops, N, in}, {ops, N, in}, node_table(), node_table(),
@@ -127,8 +120,48 @@ class Mmgcn final : public Model<T> {
   }
   /// Whether training changes x^0.
   bool moves(const Network& m) const { return trained || m.W; }
-  void forward(Network& m);
-  void backward(Network& m);
+  void forward(Network& m) {
+    begin(m, false);
+    Matrix<T> x = m.x0;
+    for (Layer& l : m.layers) {
+      const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
+      if (x.at != m.x0.at) multiply<T>(ops, l.a, M, x);
+      ops.zero(l.h);
+      l.C.leaky_forward(ops, l.h, l.a);  // h = LR(M x C)
+      l.N.leaky_forward(ops, l.q, x);    // q = LR(x N + b_N)
+      ops.add(l.xh, 0, l.q, 1);          // xh = q + E
+      ops.add(l.xh, 1, E, 1);
+      ops.linear_forward(l.x, l.xh, {}, G_xh, l.G.b->value);  // x' = LR((h (+) xh) G + b_G)
+      ops.linear_forward(l.x, l.h, {}, G_h, {});
+      ops.leaky_relu_forward(l.x, l.x);
+      x = l.x;
+    }
+  }
+  void backward(Network& m) {
+    Matrix<T> d_x = d_x_.matrix(E.rows, d);
+    ops.add(d_x, 0, d_F, 1 / static_cast<double>(networks.size()));  // F = mean of x^L
+    for (size_t k = n_layers; k-- > 0;) {
+      Layer& l = m.layers[k];
+      const Matrix<T> x = k > 0 ? m.layers[k - 1].x : m.x0, d_h = d_h_.matrix(E.rows, x.cols);
+      const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
+      const Matrix<T> d_G = l.G.W->gradient, d_G_h = d_G.slice(0, x.cols);
+      ops.leaky_relu_backward(d_x, d_x, l.x);  // x' = LR((h (+) xh) G + b_G)
+      ops.linear_backward(d_h, d_G_h, {}, d_x, l.h, {}, G_h);
+      ops.linear_backward(d_xh, d_G.slice(x.cols, d), l.G.b->gradient, d_x, l.xh, {}, G_xh);
+      if (trained) ops.add(d_E, 1, d_xh, 1);  // xh = q + E
+      const bool on = k > 0 || moves(m);      // x has a gradient
+      d_x = on ? d_x_.matrix(E.rows, x.cols) : Matrix<T>{};
+      const Matrix<T> d_a = on ? d_a_.matrix(E.rows, x.cols) : Matrix<T>{};
+      l.N.leaky_backward(ops, d_x, d_xh, l.q, x);   // q = LR(x N + b_N)
+      l.C.leaky_backward(ops, d_a, d_h, l.h, l.a);  // h = LR(M x C)
+      if (on) ops.add_weighted(d_x, M.weights(), d_a, M.columns(), 1);
+    }
+    if (trained)  // x^0 = nrm((P ; F))
+      ops.normalise_backward(m.P->gradient, users(d_x), m.P->value);
+    if (!m.W) return;
+    ops.normalise_backward(items(d_x), items(d_x), m.F);
+    m.W->backward(ops, {}, items(d_x), m.X);  // F = X W + b
+  }
 
   /// reg: the means over the entries of two rows of E for each triple and item, and of the
   /// preferences. Of frozen ones the authors' code counts the visual modality's alone.
@@ -152,56 +185,6 @@ class Mmgcn final : public Model<T> {
   Table<T> F = node_table(), d_F = node_table(), d_xh = node_table();
   Array<T> d_x_, d_h_, d_a_;      // [n_nodes, widest]
 };
-
-template <class T>
-void Mmgcn<T>::forward(Network& m) {
-  begin(m, false);
-  Matrix<T> x = m.x0;
-  for (Layer& l : m.layers) {
-    const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
-    if (x.at != m.x0.at) multiply<T>(ops, l.a, M, x);
-    ops.zero(l.h);
-    ops.linear_forward(l.h, l.a, {}, l.C->value, {});  // h = LR(M x C)
-    ops.leaky_relu_forward(l.h, l.h);
-    l.N.forward(ops, l.q, x);  // q = LR(x N + b_N)
-    ops.leaky_relu_forward(l.q, l.q);
-    ops.add(l.xh, 0, l.q, 1);  // xh = q + E
-    ops.add(l.xh, 1, E, 1);
-    ops.linear_forward(l.x, l.xh, {}, G_xh, l.G.b->value);  // x' = LR((h (+) xh) G + b_G)
-    ops.linear_forward(l.x, l.h, {}, G_h, {});
-    ops.leaky_relu_forward(l.x, l.x);
-    x = l.x;
-  }
-}
-
-template <class T>
-void Mmgcn<T>::backward(Network& m) {
-  Matrix<T> d_x = d_x_.matrix(E.rows, d);
-  ops.add(d_x, 0, d_F, 1 / static_cast<double>(networks.size()));  // F = mean of x^L
-  for (size_t k = n_layers; k-- > 0;) {
-    Layer& l = m.layers[k];
-    const Matrix<T> x = k > 0 ? m.layers[k - 1].x : m.x0, d_h = d_h_.matrix(E.rows, x.cols);
-    const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
-    const Matrix<T> d_G = l.G.W->gradient, d_G_h = d_G.slice(0, x.cols);
-    ops.leaky_relu_backward(d_x, d_x, l.x);  // x' = LR((h (+) xh) G + b_G)
-    ops.linear_backward(d_h, d_G_h, {}, d_x, l.h, {}, G_h);
-    ops.linear_backward(d_xh, d_G.slice(x.cols, d), l.G.b->gradient, d_x, l.xh, {}, G_xh);
-    if (trained) ops.add(d_E, 1, d_xh, 1);  // xh = q + E
-    const bool on = k > 0 || moves(m);      // x has a gradient
-    d_x = on ? d_x_.matrix(E.rows, x.cols) : Matrix<T>{};
-    const Matrix<T> d_a = on ? d_a_.matrix(E.rows, x.cols) : Matrix<T>{};
-    ops.leaky_relu_backward(d_xh, d_xh, l.q);  // q = LR(x N + b_N)
-    l.N.backward(ops, d_x, d_xh, x);
-    ops.leaky_relu_backward(d_h, d_h, l.h);  // h = LR(M x C)
-    ops.linear_backward(d_a, l.C->gradient, {}, d_h, l.a, {}, l.C->value);
-    if (on) ops.add_weighted(d_x, M.weights(), d_a, M.columns(), 1);
-  }
-  if (trained)  // x^0 = nrm((P ; F))
-    ops.normalise_backward(m.P->gradient, users(d_x), m.P->value);
-  if (!m.W) return;
-  ops.normalise_backward(items(d_x), items(d_x), m.F);
-  m.W->backward(ops, {}, items(d_x), m.X);  // F = X W + b
-}
 
 }  // namespace
 
