@@ -29,6 +29,7 @@ struct Blocks {
   size_t n_users, n_items;
   M nodes() const { return all.slice(0, n_users + n_items); }
   M user() const { return all.slice(0, n_users); }
+  /// Those of items, then of each modality.
   M items(size_t k) const { return all.slice(n_users + k * n_items, n_items); }
   M item() const { return items(0); }
   M modality(size_t m) const { return items(1 + m); }

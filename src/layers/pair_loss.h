@@ -21,7 +21,7 @@ struct PairForms {
 template <class T>
 class PairLoss {
  public:
-  /// For f of `width` columns; items' modalities have rows of their own.
+  /// For f of `width` columns, with rows of users, of items, and of items' modalities.
   PairLoss(Ops<T>& ops, const BatchLoader& loader, size_t width, PairForms forms = {},
            size_t n_modalities = 0)
       : ops_(ops), forms_(forms), n_modalities_(n_modalities),
@@ -35,16 +35,18 @@ class PairLoss {
   /// c (f_p - f_n), the others 0.
   void forward(double* bpr, const Batch& batch, double weight = 1) {
     ops_.zero(d_f(batch).all);
-    forward_of(0, bpr, batch, weight);
+    add_forward(0, bpr, batch, weight);
   }
   /// The same for f = rows of F.
   void forward(double* bpr, ConstMatrix<T> F, const Batch& batch) {
     ops_.gather_rows(f(batch).nodes(), F, batch.nodes);
     forward(bpr, batch);
   }
-  /// The same with the k-th modality's rows as the items', after `forward`: adds to d_f.
-  void forward_of_modality(size_t k, double* bpr, const Batch& batch, double weight) {
-    forward_of(1 + k, bpr, batch, weight);
+  /// The same with f's k-th items, after `forward`: adds to d_f.
+  void add_forward(size_t k, double* bpr, const Batch& batch, double weight) {
+    ops_.pair_loss(bpr, x(batch, k), c(batch, k), d_f(batch).user(), f(batch).user(),
+                   f(batch).items(k), batch.triples, forms_.pair,
+                   1 / static_cast<double>(batch.size), weight);
   }
   /// Adds the gradient to d_f's rows of items: dx/df_p = f_u and dx/df_n = -f_u.
   void backward(const Batch& batch) {
@@ -74,14 +76,9 @@ class PairLoss {
                             lambda * mean(batch));
   }
   /// x of a batch's triples [B, 1], in the order of its by_user.
-  Matrix<T> x(const Batch& batch) const { return {x_.at, batch.size, 1}; }
+  Matrix<T> x(const Batch& batch, size_t k = 0) const { return {x_.row(k), batch.size, 1}; }
 
  private:
-  void forward_of(size_t k, double* bpr, const Batch& batch, double weight) {
-    ops_.pair_loss(bpr, {x_.row(k), batch.size, 1}, c(batch, k), d_f(batch).user(),
-                   f(batch).user(), f(batch).items(k), batch.triples, forms_.pair,
-                   1 / static_cast<double>(batch.size), weight);
-  }
   Matrix<T> c(const Batch& batch, size_t k) const { return {c_.row(k), batch.size, 1}; }
   static const Pairs& pairs(const Batch& batch, size_t k) {
     return k == 0 ? batch.by_user : k == 1 ? batch.by_item : batch.by_negative;

@@ -18,7 +18,8 @@ class Buir final : public Model<T> {
                  {{"rec", 2}}),  // L = 2 L_rec
         n_layers(s.settings.whole("layers")),
         dropout(n_layers > 0 ? s.settings.real("dropout") : 0),
-        momentum(s.settings.real("momentum")) {
+        momentum(s.settings.real("momentum")),
+        S(dropout > 0 ? adjacency(ops, graph, Scaling::symmetric) : Sparse<T>()) {
     const auto copy = [&](const ParameterShape& of) {  // starts with the same values
       return add({"target." + of.name, of.rows, of.cols, of.law, true, of.name});
     };
@@ -26,15 +27,7 @@ class Buir final : public Model<T> {
     copy(*E_i);
     const Law of_W = is_id(s) ? xavier_normal(d, d) : of_fan_in(d);
     const Law of_b = is_id(s) ? Law{true, 1} : of_fan_in(d);
-    predictor = {add({"predictor.weight", d, d, of_W}),
-                 add({"predictor.bias", 1, d, of_b})};
-    if (dropout > 0) S = adjacency(ops, graph, Scaling::symmetric);
-    for (Network k : {online, target}) {
-      F[k] = node_table();
-      layer[k] = node_table(n_layers > 1);
-      w[k] = Table<T>(ops, S.size(), 1);
-      mask[k] = Table<uint8_t>(ops, S.size(), 1);
-    }
+    predictor = {add({"predictor.weight", d, d, of_W}), add({"predictor.bias", 1, d, of_b})};
   }
 
   void draw(const Batch&, uint64_t seed, const uint32_t* step) override {
@@ -108,8 +101,7 @@ class Buir final : public Model<T> {
   Matrix<T> target_E() const { return {T_u->value.at, E.rows, d}; }
 
   void cosine(Matrix<T> d_a, Matrix<T> a, const View<T>& b_of, const Pairs& pairs, size_t size) {
-    ops.cosine_loss(loss(rec), d_a, a, b_of, pairs, 1 / static_cast<double>(size),
-                    weight(rec));
+    ops.cosine_loss(loss(rec), d_a, a, b_of, pairs, 1 / static_cast<double>(size), weight(rec));
   }
   /// F of a network: the mean of the layers 0 .. L, over its own draw of the edges.
   void encode(Network k, Matrix<const T> of) {
@@ -122,10 +114,11 @@ class Buir final : public Model<T> {
   const double dropout, momentum;  // the largest rate at which edges are dropped; m
   Linear<T> predictor;             // q
   const Parameter<T>* T_u;         // of the target, before T_i in memory
-  Sparse<T> S;                     // the adjacency, where edges are dropped
-  Table<T> F[2], layer[2];         // of each network [n_nodes, d]
-  Table<T> w[2];                   // the weights of its edges
-  Table<uint8_t> mask[2];
+  const Sparse<T> S;               // the adjacency, where edges are dropped
+  Table<T> F[2] = {node_table(), node_table()};  // of each network
+  Table<T> layer[2] = {node_table(n_layers > 1), node_table(n_layers > 1)};
+  Table<T> w[2] = {{ops, S.size(), 1}, {ops, S.size(), 1}};  // the weights of its edges
+  Table<uint8_t> mask[2] = {{ops, S.size(), 1}, {ops, S.size(), 1}};
   Array<double> rate{ops, 2};
   BatchRows<T> o_ = batch_rows(), d_o_ = batch_rows(), p_ = batch_rows();
   BatchRows<T> d_p_ = batch_rows(), t_ = batch_rows();

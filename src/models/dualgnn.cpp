@@ -39,12 +39,11 @@ class DualGnn final : public Model<T> {
                          fusion(graph.n_users, graph.n_nodes(), s.modalities.size(),
                                 s.settings.has("fusion", "aliased")))),
         w(add({"user_weight", graph.n_users, s.modalities.size(),
-                     softmax_of(xavier_normal(graph.n_users, s.modalities.size()))})) {
+               softmax_of(xavier_normal(graph.n_users, s.modalities.size()))})) {
     const size_t U = graph.n_users;
     for (const auto& e : features()) {
       Network of{e.name, e.value, add({e.name + ".preference", U, d, xavier_normal(U, d)}),
-                 add_linear(e.name + ".hidden", e.value.cols, hidden,
-                                  of_fan_in(e.value.cols)),
+                 add_linear(e.name + ".hidden", e.value.cols, hidden, of_fan_in(e.value.cols)),
                  add_linear(e.name + ".output", hidden, d, of_fan_in(hidden)),
                  {ops, graph.n_items, hidden}, item_table()};
       networks.insert(is_visual(e.name) ? networks.begin() : networks.end(), std::move(of));
@@ -119,8 +118,8 @@ class DualGnn final : public Model<T> {
   void encode() {
     for (size_t k = 0; k < networks.size(); ++k) {
       const Network& m = networks[k];
-      m.hidden.leaky_forward(ops, m.h, m.X);              // h = LR(X W_1 + b_1)
-      m.output.forward(ops, m.F, m.h);                    // F = h W_2 + b_2
+      m.hidden.leaky_forward(ops, m.h, m.X);        // h = LR(X W_1 + b_1)
+      m.output.forward(ops, m.F, m.h);              // F = h W_2 + b_2
       ops.normalise_forward(users(x), m.P->value);  // x = nrm((P ; F))
       ops.normalise_forward(items(x), m.F);
       propagate(block(rep, 1 + k), x);
@@ -134,8 +133,8 @@ class DualGnn final : public Model<T> {
     propagate(d_x, d_rep_m);
     ops.normalise_backward(m.P->gradient, users(d_x), m.P->value);  // x = nrm((P ; F))
     ops.normalise_backward(d_F, d_F, m.F);
-    m.output.backward(ops, d_h, d_F, m.h);               // F = h W_2 + b_2
-    m.hidden.leaky_backward(ops, {}, d_h, m.h, m.X);     // h = LR(X W_1 + b_1)
+    m.output.backward(ops, d_h, d_F, m.h);            // F = h W_2 + b_2
+    m.hidden.leaky_backward(ops, {}, d_h, m.h, m.X);  // h = LR(X W_1 + b_1)
   }
 
   /// Block b of a stack: S, then rep of each modality.

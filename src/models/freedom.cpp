@@ -62,7 +62,7 @@ class Freedom final : public Model<T> {
     // L_bpr = mean of -ln sigma(f_u . (f_p - f_n)), and L_features the same with each z_m as items
     pair.forward(loss(bpr), batch);
     for (size_t m = 0; m < M; ++m)
-      pair.forward_of_modality(m, loss(of_features), batch, weight(of_features));
+      pair.add_forward(1 + m, loss(of_features), batch, weight(of_features));
   }
 
   void backward(const Batch& batch) override {

@@ -13,10 +13,7 @@ class Lattice final : public Model<T> {
                  s.graph.n_items),
         n_layers(s.settings.whole("layers")),
         in_each_batch(s.settings.has("build", "batch")),
-        S(adjacency(ops, graph, Scaling::with_loops)),
-        mu(s.modalities.empty()
-               ? nullptr
-               : add({"modal_weight", 1, s.modalities.size(), zeros()})),
+        mu(s.modalities.empty() ? nullptr : add({"modal_weight", 1, s.modalities.size(), zeros()})),
         projection(add_projections(of_fan_in)) {
     if (mu)
       A = std::make_unique<ItemGraph<T>>(ops, graph.n_items, d, projection.size(),
@@ -104,7 +101,7 @@ class Lattice final : public Model<T> {
 
   const size_t n_layers;     // L
   const bool in_each_batch;  // A is built
-  const Sparse<T> S;         // (D + 1)^-1 (adjacency + I)
+  const Sparse<T> S = adjacency(ops, graph, Scaling::with_loops);  // (D + 1)^-1 (adjacency + I)
   PairLoss<T> pair{ops, loader, d, {PairForm::plain, RegForm::squared, loader.max_size()}};
   const Parameter<T>* const mu;             // none without modalities
   const std::vector<Linear<T>> projection;  // by modality
@@ -124,8 +121,7 @@ ModelKind lattice_kind() {
            {"raw-weight", real(0, 1, "from 0 to 1"), "0.9",
             "weight of the raw features' graph; the learnt one has the rest", {}, {"lambda-coeff"}},
            {"build", word_of({"epoch", "batch"}), "epoch",
-            "how often the graph of items is learnt anew",
-            {{"paper", "batch"}}},
+            "how often the graph of items is learnt anew", {{"paper", "batch"}}},
            reg_setting("0.00001"),
            features_setting(),
            dim_setting()},

@@ -16,17 +16,17 @@ Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& tables
       sums_(ops, losses.size()) {
   for (const auto& table : tables) (E_u ? E_i : E_u) = add(table);
   if (feature_rows == 0) feature_rows = loader.max_items();
-  tuned_ = setup.settings.knows("features") && setup.settings.has("features", "tuned");
+  const Settings& of = setup.settings;
+  if (!of.knows("features") || !of.has("features", "tuned")) feature_rows = 0;
   for (const auto& m : setup.modalities)
-    features_.push_back(
-        {m.name, {ops, graph.n_items, m.dim}, {ops, tuned_ ? feature_rows : 0, m.dim}});
+    features_.push_back({m.name, {ops, graph.n_items, m.dim}, {ops, feature_rows, m.dim}});
 }
 
 template <class T>
 std::vector<Features<T>*> Model<T>::tuned_features() {
   std::vector<Features<T>*> out;
   for (auto& e : features_)
-    if (tuned_) out.push_back(&e);
+    if (e.gradients.size() > 0) out.push_back(&e);
   return out;
 }
 
@@ -152,10 +152,9 @@ RegForm reg_form(const Settings& settings) {
 }
 
 const std::vector<ModelKind>& all_models() {
-  static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind(),
-                                             buir_kind(), vbpr_kind(), mmgcn_kind(),
-                                             grcn_kind(), dualgnn_kind(), lattice_kind(),
-                                             freedom_kind()};
+  static const std::vector<ModelKind> all = {
+      bm3_kind(), bpr_kind(), lightgcn_kind(), buir_kind(), vbpr_kind(), mmgcn_kind(), grcn_kind(),
+      dualgnn_kind(), lattice_kind(), freedom_kind()};
   return all;
 }
 

@@ -172,7 +172,6 @@ class Model {
 
  private:
   std::vector<Features<T>> features_;
-  bool tuned_ = false;
   std::vector<Loss> losses_;
   Array<double> sums_;
   std::vector<Trace> traces_;
@@ -190,11 +189,8 @@ class Model {
 double total(const std::vector<Loss>& losses);
 
 /// Settings that several models have, with this value unless something else is said.
-Setting dim_setting();
-Setting recipe_setting();
-Setting features_setting();
-Setting neighbours_setting();
-Setting reg_form_setting();
+Setting dim_setting(), recipe_setting(), features_setting(), neighbours_setting(),
+    reg_form_setting();
 using Best = std::map<std::string, std::string>;
 Setting reg_setting(const char* fallback, const Best& best = {});
 Setting layers_setting(const char* fallback, const char* alias, const Best& best = {});

@@ -66,9 +66,9 @@ class Vbpr final : public Model<T> {
 
  private:
   BM3_MODEL_NAMES;
-  /// z = x[items] W + b
-  void project(Matrix<T> z, Rows items) {
-    for (size_t m = 0; m < W.size(); ++m) W[m].forward(ops, z, features()[m].value, items);
+  /// z = x[rows] W + b
+  void project(Matrix<T> z, Rows rows) {
+    for (size_t m = 0; m < W.size(); ++m) W[m].forward(ops, z, features()[m].value, rows);
   }
   /// v = q (+) z
   void concatenate(Matrix<T> v, Matrix<const T> q, Matrix<const T> z) {

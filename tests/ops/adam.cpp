@@ -1,6 +1,7 @@
 // Adam (Kingma & Ba, 2015): each step against a plain loop, and the layer's lazy form against the
 // dense one, bit for bit.
 #include "layers/adam.h"
+#include "layers/batch.h"
 
 #include "backends.h"
 #include "random_inputs.h"
