@@ -154,7 +154,7 @@ class DualGnn final : public Model<T> {
 
   const size_t hidden, n_neighbours;
   const UserGraph of_users;
-  Sparse<T> Q;        // om [n_users, n_users]
+  Sparse<T> Q;        // weights of users' neighbours [n_users, n_users]
   const Sparse<T> V;  // places of w's entries [n_users, stack's rows]
   const Parameter<T>* const w;  // users' weights of the modalities
   PairLoss<T> pair{ops, loader, d};

@@ -35,13 +35,13 @@ class Freedom final : public Model<T> {
         projection(add_projections(of_fan_in)),
         pruning(edges_of(graph), s.settings.real("rho")) {
     pruned = make_graph<T>(ops, graph.n_users, graph.n_items, pruning.draw(0, 0),
-                            graph.degree_epsilon);
+                           graph.degree_epsilon);
     pruned.changes = true;
   }
 
   void prepare() override {  // G = sum of alpha_m G_m
     G = make_sparse<T>(ops, graph.n_items, graph.n_items,
-                        alike(ops, features(), alpha, k, graph.degree_epsilon));
+                       alike(ops, features(), alpha, k, graph.degree_epsilon));
   }
   void begin_epoch(uint64_t seed, size_t epoch) override {
     replace(ops, pruned, pruning.draw(seed, epoch));
@@ -122,7 +122,7 @@ class Freedom final : public Model<T> {
     ops.add_weighted(y, G.weights(), x, entries, 1);
   }
 
-  const size_t M, n_layers, n_item_layers, k;  // modalities; L; n
+  const size_t M, n_layers, n_item_layers, k;  // modalities; L; n; neighbours in G_m
   const std::vector<double> alpha;             // by modality
   const std::vector<Linear<T>> projection;     // likewise
   const Pruning pruning;

@@ -194,7 +194,8 @@ class Grcn final : public Model<T> {
   const Parameter<T>* C = nullptr;  // confidence of each node in each modality
   std::vector<Content<T>> of;  // by modality
   Table<T> z = node_table(), r = node_table(), Z = node_table();
-  Table<T> d_x_ = node_table(), d_o_ = node_table(), ranked{ops, z.rows, width()};
+  Table<T> d_x_ = node_table(), d_o_ = node_table();  // of each modality in turn; also d_z, d_r
+  Table<T> ranked{ops, z.rows, width()};
   Table<T> alphas{ops, M, S.size()}, d_alphas{ops, M, S.size()}, d_edge{ops, S.size(), 1};
   Table<int32_t> chosen{ops, S.size(), 1};
   BatchRows<T> rows_ = batch_rows();

@@ -177,7 +177,7 @@ class Mmgcn final : public Model<T> {
   }
 
   const bool trained;  // E and P
-  const Sparse<T> M = adjacency(ops, graph, Scaling::mean);  // D^-1 A
+  const Sparse<T> M = adjacency(ops, graph, Scaling::mean);  // D^-1 A, a mean over neighbours
   PairLoss<T> pair{ops, loader, d};
   Penalties<T> penalties{ops, loader, d};
   std::vector<Network> networks;  // by modality
