@@ -30,7 +30,7 @@ RULES = ["universal.rules", "c_like.rules", "cpp.rules"]
 # there is one, comes first.
 GROUPS = [
     (3, ["src/models/*.cpp"], ["goldens:*.Agree", "models:*_{}*", "rivals", "training"]),
-    (2, ["src/layers/*.cpp", "src/layers/pair_loss.h"],
+    (2, ["src/layers/*.cpp", "src/layers/*.h"],
      ["batch", "negatives", "goldens:*.Agree", "models", "graphs", "training"]),
     (2, ["src/ops/cpu/*.cpp", "src/ops/cpu/product.h"], ["goldens:*.Agree", "ops"]),
     (1, ["src/ops/choose.cpp"], ["choose"]),

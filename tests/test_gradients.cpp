@@ -152,16 +152,18 @@ Agreements check_triples(Ops<double>& ops, Random& random) {
     return Blocks<Matrix<double>>{{at, batch.nodes.n, d}, batch.users.n, batch.items.n};
   };
   const double lambda = 0.9;
-  Array<double> unused(ops, of_users + of_items);
   Agreements result;
   for (bool other : {false, true}) {
-    PairLoss<double> layer(ops, other ? PairForm::epsilon : PairForm::plain,
-                           other ? RegForm::squared : RegForm::norm, pairs.size());
+    PairLoss<double> layer(ops, loader, d,
+                           {other ? PairForm::epsilon : PairForm::plain,
+                            other ? RegForm::squared : RegForm::norm});
     const std::string u = ".d_u" + std::string(other ? ", other form" : "");
     const std::string i = ".d_i" + std::string(other ? ", other form" : "");
-    const auto bpr = [&](double* f, double* d_f) {
+    const Rows all{nullptr, batch.nodes.n};
+    const auto bpr = [&](double* f) {
       Array<double> sum(ops, 1);
-      layer.forward(sum.data(), rows(d_f), rows(f), batch);
+      ops.gather_rows(layer.f(batch).all, rows(f).all, all);
+      layer.forward(sum.data(), batch);
       return sum.host()[0];
     };
     const auto reg = [&](double* e) {
@@ -170,10 +172,10 @@ Agreements check_triples(Ops<double>& ops, Random& random) {
       return lambda * sum.host()[0];
     };
     result.merge(check_part(ops, random, 2, {{"pair" + u, of_users}, {"pair" + i, of_items}},
-                            [&](double* f) { return bpr(f, unused.data()); },
-                            [&](double* f, double* d_f) {
-                              bpr(f, d_f);
-                              layer.backward(rows(d_f), rows(f), batch);
+                            bpr, [&](double* f, double* d_f) {
+                              bpr(f);
+                              layer.backward(batch);
+                              ops.gather_rows(rows(d_f).all, layer.d_f(batch).all, all);
                             }));
     result.merge(check_part(ops, random, 2, {{"penalty" + u, of_users}, {"penalty" + i, of_items}},
                             reg, [&](double* e, double* d_e) {
