@@ -16,8 +16,8 @@ template <size_t width, class T>
   for (size_t c = 0; c < width; c += 64 / sizeof(T)) __builtin_prefetch(x_k + c);
 }
 
-/// y[0..width) = b z + scale * sum of w_k x_k over the pairs begin .. end: one tile of columns; x, y
-/// and z point to its first column, d apart from row to row of x. b = 0 leaves z unread.
+/// y[0..width) = b z + scale * sum of w_k x_k over the pairs begin .. end: one tile of columns. x,
+/// y and z point to its first column, d apart from row to row of x. b = 0 leaves z unread.
 template <size_t width, class T>
 void add_row(T* y, T b, const T* z, const T* w, const T* x, const Pairs& pairs, int32_t begin,
              int32_t end, int32_t n_pairs, T scale, size_t d) {

@@ -4,30 +4,30 @@
 namespace bm3 {
 namespace {
 
-constexpr size_t lanes = 16;  // blocks of Philox that are drawn side by side
-constexpr size_t columns_at_once = 4 * lanes;
+constexpr size_t runs = 4, blocks_of_run = 16;  // of Philox, which are drawn side by side
+constexpr size_t blocks_at_once = runs * blocks_of_run;
+constexpr size_t columns_of_run = 4 * blocks_of_run;
 
-/// kept [columns_at_once] = 0 or 1 for the columns of blocks first_block, first_block + 1, ..: the
-/// words of `philox`, each round for all lanes.
-void draw_columns(uint8_t* kept, uint32_t threshold, uint64_t seed, uint32_t stream, uint32_t step,
-                  uint64_t first_block) {
-  uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes];
-#pragma omp simd
-  for (uint32_t i = 0; i < lanes; ++i) {
-    c0[i] = static_cast<uint32_t>(first_block) + i;
-    c1[i] = static_cast<uint32_t>(first_block >> 32);
-    c2[i] = step;
-    c3[i] = stream;
+/// kept [runs, columns_of_run] = 0 or 1 for the columns of blocks first[run], first[run] + 1, ..:
+/// the words of `philox`, each round for all blocks_at_once.
+void draw_runs(uint8_t* kept, uint32_t threshold, const DrawKey& key,
+               const uint64_t (&first)[runs]) {
+  uint32_t c0[blocks_at_once], c1[blocks_at_once], c2[blocks_at_once], c3[blocks_at_once];
+  for (uint32_t i = 0; i < blocks_at_once; ++i) {
+    c0[i] = static_cast<uint32_t>(first[i / blocks_of_run]) + i % blocks_of_run;
+    c1[i] = static_cast<uint32_t>(first[i / blocks_of_run] >> 32);
+    c2[i] = *key.step;
+    c3[i] = key.stream;
   }
-  auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  auto k0 = static_cast<uint32_t>(key.seed), k1 = static_cast<uint32_t>(key.seed >> 32);
   for (uint32_t round = 0; round < philox_rounds; ++round) {
 #pragma omp simd
-    for (size_t i = 0; i < lanes; ++i) philox_round(c0[i], c1[i], c2[i], c3[i], k0, k1);
+    for (size_t i = 0; i < blocks_at_once; ++i) philox_round(c0[i], c1[i], c2[i], c3[i], k0, k1);
     k0 += philox_step0;
     k1 += philox_step1;
   }
 #pragma omp simd
-  for (size_t i = 0; i < lanes; ++i) {
+  for (size_t i = 0; i < blocks_at_once; ++i) {
     kept[4 * i] = c0[i] >= threshold;
     kept[4 * i + 1] = c1[i] >= threshold;
     kept[4 * i + 2] = c2[i] >= threshold;
@@ -71,12 +71,16 @@ void CpuOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawK
   BM3_SHAPE(rows.n == mask.rows);
   const uint32_t threshold = drop_threshold(p);
   for_blocks(mask.rows, 256, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r)
-      for (size_t c = 0; c < mask.cols; c += columns_at_once) {
-        uint8_t drawn[columns_at_once];
-        draw_columns(drawn, threshold, key.seed, key.stream, *key.step,
-                     mask_block(rows[r], 0) + c / 4);
-        std::copy_n(drawn, std::min(columns_at_once, mask.cols - c), mask.row(r) + c);
+    for (size_t r = first; r < last; r += runs)
+      for (size_t c = 0; c < mask.cols; c += columns_of_run) {
+        uint8_t drawn[4 * blocks_at_once];
+        uint64_t block[runs];
+        for (size_t k = 0; k < runs; ++k)
+          block[k] = mask_block(rows[std::min(r + k, last - 1)], 0) + c / 4;
+        draw_runs(drawn, threshold, key, block);
+        for (size_t k = 0; k < std::min(runs, last - r); ++k)
+          std::copy_n(drawn + k * columns_of_run, std::min(columns_of_run, mask.cols - c),
+                      mask.row(r + k) + c);
       }
   });
 }
@@ -86,11 +90,13 @@ void CpuOps<T>::draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, con
   BM3_SHAPE(mask.cols == 1);
   *rate = drop_rate(ratio, philox(key.seed, key.stream, *key.step, 0).x[0]);
   const uint32_t threshold = drop_threshold(*rate);
-  for_blocks(mask.rows, 256 * columns_at_once, [&](size_t, size_t first, size_t last) {
-    for (size_t e = first; e < last; e += columns_at_once) {
-      uint8_t drawn[columns_at_once];
-      draw_columns(drawn, threshold, key.seed, key.stream, *key.step, edge_block(e / 4));
-      std::copy_n(drawn, std::min(columns_at_once, last - e), mask.at + e);
+  for_blocks(mask.rows, 64 * 4 * blocks_at_once, [&](size_t, size_t first, size_t last) {
+    for (size_t e = first; e < last; e += 4 * blocks_at_once) {
+      uint8_t drawn[4 * blocks_at_once];
+      uint64_t block[runs];
+      for (size_t k = 0; k < runs; ++k) block[k] = edge_block(e / 4 + k * blocks_of_run);
+      draw_runs(drawn, threshold, key, block);
+      std::copy_n(drawn, std::min(4 * blocks_at_once, last - e), mask.at + e);
     }
   });
 }

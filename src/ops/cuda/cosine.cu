@@ -24,7 +24,8 @@ __device__ void for_fours(size_t d, const Body& body) {
   for (unsigned i = 0; i < columns; i += 4)
     if (const size_t c = i * row_lanes + threadIdx.x % row_lanes * 4; c < d) body(i, c);
 }
-/// The lane's columns of a row of d numbers, in vectors if `width` is 4; as they are beyond its end.
+/// The lane's columns of a row of d numbers, in vectors if `width` is 4; `to` keeps what lies
+/// beyond its end.
 template <int width, unsigned columns, class E>
 __device__ void load_fours(E (&to)[columns], const E* row, size_t d) {
   for_fours<columns>(d, [&](unsigned i, size_t c) {

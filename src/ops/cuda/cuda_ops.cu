@@ -20,7 +20,8 @@ CudaOps<T>::Lane::Lane(cuda::Runtime& runtime, cudaStream_t stream, bool tf32, b
     BM3_CHECK(cublasSetStream(blas.get(), stream));
     // Set after the stream, which takes it back; with memory of its own a product allocates
     // nothing, which a recorded step may not, and is the same in every run.
-    const size_t bytes = size_t{runtime.properties().major >= 9 ? 32u : 4u} << 20;  // NVIDIA's advice
+    const bool hopper = runtime.properties().major >= 9;
+    const size_t bytes = size_t{hopper ? 32u : 4u} << 20;  // NVIDIA's advice
     auto* const memory = blas_memory.room<char>(bytes);
     runtime.zero(memory, bytes);  // cuBLAS may read what it has not written
     BM3_CHECK(cublasSetWorkspace(blas.get(), memory, bytes));

@@ -1,6 +1,6 @@
 #pragma once
-// Products of rows that were rounded for tensor cores and packed as these take them, in groups of 32
-// and steps of 16 of their numbers: estimates of scores.
+// Products of rows that were rounded for tensor cores and packed as these take them, in groups of
+// 32 and steps of 16 of their numbers: estimates of scores.
 #include <cstring>
 
 #include "ops/cuda/tile.h"
@@ -10,8 +10,9 @@ namespace bm3::cuda {
 constexpr unsigned group = 32;  // users, and items, whose scores a warp estimates at once
 constexpr unsigned step = 16;   // of their numbers
 
-/// Where the number (r, k) of a group's step lies: as operands of mma.m16n8k8 whose rows and columns
-/// are 4g + .. and inner numbers 4t + .. of lane 4g + t, so that a lane reads what it needs at once.
+/// Where the number (r, k) of a group's step lies: as operands of mma.m16n8k8 whose rows and
+/// columns are 4g + .. and inner numbers 4t + .. of lane 4g + t, so that a lane reads what it needs
+/// at once.
 template <bool of_items>
 __device__ unsigned place(unsigned r, unsigned k) {
   const unsigned lane = r / 4 * 4 + k / 4, p = r % 4, q = k % 4;

@@ -153,8 +153,8 @@ __device__ inline void multiply(float& c0, float& c1, float& c2, float& c3, cons
 }
 
 /// With a = A + a' and b = B + b', big and small, a b = A B + A b' + a' B but for a' b', at most
-/// 2^-20 of it: about float32's rounding, from three products in TF32. Which row, column and inner number a lane's operands stand for is free:
-/// its neighbours 4g + .., 4t + .. are read at once.
+/// 2^-20 of it: about float32's rounding, from three products in TF32. Which row, column and inner
+/// number a lane's operands stand for is free: its neighbours 4g + .., 4t + .. are read at once.
 template <class A, class B>
 __device__ void add_sixteenth(Sums<float>& sums, const float* tile_A, const float* tile_B,
                               unsigned row, unsigned column, unsigned k) {

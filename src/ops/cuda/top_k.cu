@@ -26,8 +26,8 @@ __device__ bool better(const Entry<T>& a, const Entry<T>& b) {
 constexpr unsigned score_lanes = 8;  // share a score,
 constexpr unsigned scores_at_once = 4;  // of each, whose loads are under way together
 
-/// Writes the score of this user, of d numbers, with item(k) at(k) for k = first, first + step, .. <
-/// n; lanes that share a score have the same `first`. All lanes of a warp call it.
+/// at(k) = the score of this user, of d numbers, with item(k), for k = first, first + step, .. < n;
+/// lanes that share a score have the same `first`. All lanes of a warp call it.
 template <int width, class T, class At, class Item>
 __device__ void write_scores(const Ranking<T>& of, const T* h_u, unsigned first, unsigned step,
                              unsigned n, const Item& item, const At& at) {
