@@ -57,8 +57,9 @@ TYPED_TEST(LinearTest, ForwardAndBackwardArePlainSums) {
   using T = typename TypeParam::Real;
   Random random(1);
   this->for_each(shapes, [&](size_t n, size_t in, size_t out) {
+    const bool whole = TypeParam::name() == "cuda32_tf32";
+    if (whole && n * in * out > 1000000) return;  // its products are cuBLAS's
     for (int kind : {0, 1, 2, 3}) {
-      const bool whole = TypeParam::name() == "cuda32_tf32";
       const Case<T> of(random, n, in, out, kind % 2, kind / 2, whole);
       const auto [y, d_x, d_W, d_b, alone_W, alone_b] = this->same_bytes([&] {
         const auto numbers = this->device(of.rows);
