@@ -45,13 +45,12 @@ sanitize-gpu: tests ## the GPU's tests under compute-sanitizer's four tools (nee
 	            --gtest_brief=1 --gtest_filter='*cuda*:Cuda*:-$(SLOW):$(REFUSED)' || failed=1; \
 	done; done; [ -z "$$failed" ]
 
-SECONDS_OF_FUZZ := 60
-fuzz: ## a minute of fuzzing for each of the two parsers (needs clang)
+SECONDS_OF_FUZZ := 120
+fuzz: ## two minutes of fuzzing for the two parsers (needs clang)
 	$(CONFIGURE) $(BUILD)-fuzz -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ \
 	    -DBM3_SANITIZE=ON -DBM3_FUZZ=ON
 	@cmake --build $(BUILD)-fuzz -j $(JOBS)
-	$(BUILD)-fuzz/fuzz_inter -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
-	$(BUILD)-fuzz/fuzz_npy -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
+	$(BUILD)-fuzz/fuzz -max_total_time=$(SECONDS_OF_FUZZ) -verbosity=0
 
 bench: all ## time, floor and ratio of each stage on data of Baby's size, beside PyTorch where it is there
 	@cmake --build $(BUILD) -j $(JOBS) --target bench

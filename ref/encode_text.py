@@ -38,7 +38,14 @@ def records(path):
 
 
 def sentence(record):
-    """Title, brand, the first list of categories, description; a space for what is not there."""
+    r"""Title, brand, the first list of categories, description; a space for what is not there.
+
+    >>> sentence({"asin": "B2", "title": "A 'title'", "brand": "b", "description": "one\ntwo",
+    ...           "categories": [["Sports", "Golf"], ["Other"]]})
+    "A 'title' b Sports Golf one two"
+    >>> sentence({})
+    '      '
+    """
     categories = (record.get("categories") or [[]])[0]
     text = record.get("title") or " "
     text += " " + (record.get("brand") or " ") + " "

@@ -42,6 +42,13 @@ struct CusparseBackend : CudaBackend<T> {
   static std::string name() { return sizeof(T) == 8 ? "cusparse64" : "cusparse32"; }
   static std::unique_ptr<Ops<T>> make(int) { return make_cuda_ops<T>(false, true); }
 };
+/// The same, but for products, which are cuBLAS's in TF32: of small whole numbers they are exact.
+struct Tf32Backend : CudaBackend<float> {
+  static std::string name() { return "cuda32_tf32"; }
+  static std::unique_ptr<Ops<float>> make(int) { return make_cuda_ops<float>(true); }
+};
+using LinearBackends = ::testing::Types<CpuBackend<double>, CpuBackend<float>, CudaBackend<double>,
+                                        CudaBackend<float>, Tf32Backend>;
 using Backends = ::testing::Types<CpuBackend<double>, CpuBackend<float>, CudaBackend<double>,
                                   CudaBackend<float>>;
 using GraphBackends =
@@ -52,6 +59,7 @@ using Backends32 = ::testing::Types<CpuBackend<float>, CudaBackend<float>>;
 #else
 using Backends = ::testing::Types<CpuBackend<double>, CpuBackend<float>>;
 using GraphBackends = Backends;
+using LinearBackends = Backends;
 using Backends64 = ::testing::Types<CpuBackend<double>>;
 using Backends32 = ::testing::Types<CpuBackend<float>>;
 #endif
@@ -121,6 +129,16 @@ class OnBackend : public ::testing::Test {
       std::swap(ops, other);
     }
     return once;
+  }
+  /// Returns what op(y) leaves in y [n, d], which holds `before`, or NaN where that is empty; with
+  /// the same bytes in other runs.
+  template <class Op>
+  std::vector<Real> output(size_t n, size_t d, const std::vector<Real>& before, const Op& op) {
+    return std::get<0>(same_bytes([&] {
+      auto y = before.empty() ? garbage(n * d) : device(before);
+      op(y.matrix(n, d));
+      return std::tuple(y.host());
+    }));
   }
   std::unique_ptr<Ops<Real>> ops;
 

@@ -10,31 +10,21 @@ namespace bm3::test {
 
 /// Relative errors by name, such as "linear.d_W".
 using Agreements = std::map<std::string, Agreement>;
-/// Checks a part, with random sizes. One with a matrix as its output is followed by the loss
-/// sum g . output with random numbers g, whose gradient is g.
-using Check = Agreements (*)(Ops<double>& ops, Random& random);
-using Vector = std::vector<double>;
-
-inline double dot(const Vector& a, const Vector& b) {
-  double sum = 0;
-  for (size_t k = 0; k < a.size(); ++k) sum += a[k] * b[k];
-  return sum;
-}
-
 /// Names of gradients with the sizes of their variables, which follow each other in memory.
 using Variables = std::vector<std::pair<std::string, size_t>>;
 
 /// At random numbers up to `scale`: what backward(variables, gradient) adds to a zero gradient,
 /// against the central differences of forward(variables).
 template <class Forward, class Backward>
-Agreements check_part(Ops<double>& ops, Random& random, double scale, const Variables& variables,
+Agreements check_loss(Ops<double>& ops, Random& random, double scale, const Variables& variables,
                       const Forward& forward, const Backward& backward) {
   size_t n = 0;
   for (const auto& [name, size] : variables) n += size;
-  const Vector x = random.numbers<double>(n, scale);
+  const auto x = random.numbers<double>(n, scale);
   Array<double> on_x(ops, x), d_x(ops, n);
   backward(on_x.data(), d_x.data());
-  const Vector gradient = d_x.host(), differences = central_differences(x, [&](const Vector& at) {
+  const auto gradient = d_x.host();
+  const auto differences = central_differences(x, [&](const std::vector<double>& at) {
     on_x.upload(at);
     return forward(on_x.data());
   });
@@ -42,13 +32,35 @@ Agreements check_part(Ops<double>& ops, Random& random, double scale, const Vari
   auto begin = std::ptrdiff_t{0};
   for (const auto& [name, size] : variables) {
     const auto end = begin + static_cast<std::ptrdiff_t>(size);
-    const auto part = [&](const Vector& all) {
-      return Vector(all.begin() + begin, all.begin() + end);
+    const auto part = [&](const std::vector<double>& all) {
+      return std::vector<double>(all.begin() + begin, all.begin() + end);
     };
     result[name] = compare(part(gradient), part(differences), gradient_floor);
     begin = end;
   }
   return result;
+}
+
+/// The same for a part with an output y [n, d], zero before forward(y, variables): the loss is
+/// sum g . y with random numbers g, which are what backward(variables, gradient, g, y) has as d_y.
+template <class Forward, class Backward>
+Agreements check_output(Ops<double>& ops, Random& random, size_t n, size_t d,
+                        const Variables& variables, const Forward& forward,
+                        const Backward& backward) {
+  const auto g = random.numbers<double>(n * d);
+  const Array<double> d_y(ops, g);
+  Array<double> memory(ops, n * d);
+  const Matrix<double> y = memory.matrix(n, d);
+  const auto loss = [&](double* x) {
+    ops.zero(y.at, y.size() * sizeof(double));
+    forward(y, x);
+    const auto out = memory.host();
+    return std::inner_product(g.begin(), g.end(), out.begin(), 0.0);
+  };
+  return check_loss(ops, random, 1, variables, loss, [&](double* x, double* d_x) {
+    loss(x);
+    backward(x, d_x, d_y.matrix(n, d), y);
+  });
 }
 
 }  // namespace bm3::test

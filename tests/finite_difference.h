@@ -47,11 +47,4 @@ bool has_kink(std::vector<double> x, size_t k, const Loss& loss) {
   return std::abs(wide - narrow) > 5e-11 * std::max(1.0, std::abs(loss(x)));
 }
 
-/// `gradient` against the central differences of `loss` at x.
-template <class Loss>
-Agreement check_gradient(const std::vector<double>& gradient, const std::vector<double>& x,
-                         const Loss& loss) {
-  return compare(gradient, central_differences(x, loss), gradient_floor);
-}
-
 }  // namespace bm3::test

@@ -56,8 +56,8 @@ struct Golden {
 std::string in_step(size_t s, const std::string& name);
 
 /// Reads a golden. Throws, with the file and what was expected, unless it is a whole one: also
-/// where the file is truncated, arrays overlap or leave a gap, a name stands twice, a type is none
-/// of F64, F32, I64, I32, U8 and BOOL, or a value is not finite.
+/// where the file is truncated, arrays overlap or leave a gap, a type is none of F64, F32, I64,
+/// I32, U8 and BOOL, or a value is not finite.
 Golden read_golden(const std::filesystem::path& file);
 
 /// What the C++ computes for an array of a golden.
@@ -99,10 +99,8 @@ struct GoldenReport {
 constexpr double golden_bound = 1e-10;
 
 /// Runs the steps of `golden` in precision T and compares every array. Intermediates that the model
-/// computes for a batch's rows alone are compared in these rows, everything else in all rows. There
-/// are two runs: in one, rows of tuned features that a batch does not touch wait with their
-/// momentum, as in training; in the other all rows are caught up after each step. Scores are sums
-/// in float64 of products of the C++'s vectors.
+/// computes for a batch's rows alone are compared in these rows, everything else in all rows.
+/// Scores are sums in float64 of products of the C++'s vectors.
 ///
 /// Bounds: golden_bound in float64; in float32 rounding<float>(n) * (1 + k), where n is the longest
 /// sum of the case and k how much the array magnifies a relative change of the inputs. k is

@@ -29,7 +29,6 @@ std::vector<E> gather(const std::vector<E>& table, const std::vector<int32_t>& r
 
 /// How to run a golden's steps.
 struct How {
-  bool wait = false;     // rows of tuned features that a batch does not touch
   bool float32 = false;  // end where the golden lacks gradients; no metrics of our own lists
   double jitter = 0;     // change parameters and features by a relative +-jitter, at random
   uint64_t seed = 0;
@@ -193,18 +192,14 @@ class GoldenRun {
     return true;
   }
 
-  /// Puts parameters after the step. Of features that wait, the batch's rows; all are caught up at
-  /// the end.
+  /// Puts parameters after the step.
   void put_parameters() {
-    const bool all = !how_.wait || step_ + 1 == g_.steps.size();
-    if (all) adam_.catch_up();
+    adam_.catch_up();
     for (const Variable<T>& v : trained()) {
       const std::string gradient = now("grad/" + v.name), after = now("after/" + v.name);
       if (!g_.find(gradient) && !g_.find(after))
         throw Error("expected " + gradient + " or " + after);
-      const std::vector<int32_t> rows = all ? std::vector<int32_t>{} : v.rows;
-      put({{after, "", {v.value.rows, v.value.cols}, rows,
-            gather(doubles(host<T>(ops_, v.value)), rows, v.value.cols)}});
+      put({{after, "", {v.value.rows, v.value.cols}, {}, doubles(host<T>(ops_, v.value))}});
     }
   }
 

@@ -32,31 +32,23 @@ Numbers distinct(const Numbers& all, size_t padding) {
   while (rows.size() % padding != 0) rows.push_back(-1);
   return rows;
 }
-/// For each of `all`, its place in `rows`.
-Numbers places(const Numbers& all, const Numbers& rows) {
+/// The places of the numbers `all`, by the places of their rows, and within a row in their order.
+Numbers by_row(const Numbers& all, const Numbers& rows) {
+  const auto place = [&](int32_t k) {
+    return std::find(rows.begin(), rows.end(), all[static_cast<size_t>(k)]);
+  };
+  Numbers order(all.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return place(a) < place(b); });
+  return order;
+}
+/// from[k] for each of `places`.
+Numbers taken(const Numbers& from, const Numbers& places) {
   Numbers out;
-  for (int32_t x : all)
-    out.push_back(static_cast<int32_t>(std::find(rows.begin(), rows.end(), x) - rows.begin()));
+  for (int32_t k : places) out.push_back(from.at(static_cast<size_t>(k)));
   return out;
 }
-
-/// The pairs k with row_of[k] = r for r = 0, 1, .. n_rows - 1, each row's in their order.
-struct Groups {
-  Numbers begin = {0}, pair;
-  Groups(const Numbers& row_of, size_t n_rows) {
-    for (size_t r = 0; r < n_rows; ++r) {
-      for (size_t k = 0; k < row_of.size(); ++k)
-        if (row_of[k] == static_cast<int32_t>(r)) pair.push_back(static_cast<int32_t>(k));
-      begin.push_back(static_cast<int32_t>(pair.size()));
-    }
-  }
-  /// of[k] of the pairs, in their order here.
-  Numbers in_order(const Numbers& of) const {
-    Numbers out;
-    for (int32_t k : pair) out.push_back(of[static_cast<size_t>(k)]);
-    return out;
-  }
-};
 
 /// `b` holds these pairs and, unless there are none, negatives: rows by first occurrence, positives
 /// first, then padding; groups in the order of the pairs.
@@ -73,26 +65,27 @@ void expect_batch(PaddedOps& ops, const Batch& b, const Numbers& user, const Num
   EXPECT_SAME(ops.numbers(b.items), items);
   EXPECT_SAME(ops.numbers(b.nodes), nodes);
 
-  const Numbers user_row = places(user, users), item_row = places(item, items);
-  const Groups by_user(user_row, users.size());
-  Numbers all(size);
-  std::iota(all.begin(), all.end(), 0);
-  const Numbers edge = places(all, by_user.pair);
-  const auto expect_groups = [&](const Pairs& pairs, const Groups& groups, const Numbers& target) {
-    ASSERT_EQ(pairs.n, groups.begin.size() - 1);
-    EXPECT_SAME(ops.numbers(pairs.begin, pairs.n + 1), groups.begin);
-    EXPECT_SAME(ops.numbers(pairs.target, size), groups.in_order(target));
-    if (&groups != &by_user) {
-      EXPECT_SAME(ops.numbers(pairs.edge, size), groups.in_order(edge));
+  const Numbers edges = by_row(user, users);  // the pairs in by_user's order
+  const auto expect_pairs = [&](const Pairs& pairs, const Numbers& rows, const Numbers& of_row,
+                                const Numbers& targets, const Numbers& of_target) {
+    ASSERT_EQ(pairs.n, rows.size());
+    Numbers begin = {0};
+    for (int32_t row : rows)
+      begin.push_back(begin.back() +
+                      static_cast<int32_t>(std::count(of_row.begin(), of_row.end(), row)));
+    EXPECT_SAME(ops.numbers(pairs.begin, pairs.n + 1), begin);
+    const Numbers order = by_row(of_row, rows);
+    EXPECT_SAME(taken(targets, ops.numbers(pairs.target, size)), taken(of_target, order));
+    if (&rows == &items) {
+      EXPECT_SAME(taken(edges, ops.numbers(pairs.edge, size)), order);
     }
   };
-  expect_groups(b.by_user, by_user, item_row);
-  expect_groups(b.by_item, Groups(item_row, items.size()), user_row);
+  expect_pairs(b.by_user, users, user, items, item);
+  expect_pairs(b.by_item, items, item, users, user);
   if (negative.empty()) return;
-  const Numbers negative_row = places(negative, items);
-  expect_groups(b.by_negative, Groups(negative_row, items.size()), user_row);
-  expect_groups(b.triples.by_user, by_user, item_row);
-  EXPECT_SAME(ops.numbers(b.triples.negative, size), by_user.in_order(negative_row));
+  expect_pairs(b.by_negative, items, negative, users, user);
+  expect_pairs(b.triples.by_user, users, user, items, item);
+  EXPECT_SAME(taken(items, ops.numbers(b.triples.negative, size)), taken(negative, edges));
 }
 
 /// Random batches of all sizes.

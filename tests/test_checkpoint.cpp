@@ -1,129 +1,27 @@
-// Checkpoints: whole under kill -9 at any moment, and refused where they are not this training's.
+// Checkpoints are refused where they are not this training's; what signals do.
 #include "checkpoint.h"
 
-#include <omp.h>
-
 #include <csignal>
-#include <random>
 
 #include "interrupt.h"
-#include "run_folder.h"
+#include "ops/cpu/cpu_ops.h"
 #include "scratch.h"
 
 namespace bm3::test {
 namespace {
 
-namespace fs = std::filesystem;
 using Words = std::vector<std::pair<std::string, std::string>>;
 
-Dataset small_data(int64_t n_items = 60) {
-  return synthetic_dataset({80, n_items, 800, {{"image", 30, 1.0}}}, "small");
-}
-
-TrainOptions options_of(const std::string& model, const Words& words) {
+void train_small(const std::string& model, const Words& words, int64_t n_items,
+                 const TrainHooks& hooks) {
   const ModelKind& kind = model_kind(model);
-  TrainOptions out{"small", "", "", {"all"}, &kind, all_settings(kind), {"cpu"}};
+  Settings settings = all_settings(kind);
   for (const auto& [name, value] : Words{{"dim", "16"}, {"batch", "40"}, {"epochs", "6"}})
-    out.settings.set(name, value);
-  for (const auto& [name, value] : words) out.settings.set(name, value);
-  return out;
+    settings.set(name, value);
+  for (const auto& [name, value] : words) settings.set(name, value);
+  const Dataset data = synthetic_dataset({80, n_items, 800, {{"image", 30, 1.0}}}, "small");
+  train(*make_cpu_ops<float>(1), data, kind, settings, hooks);
 }
-
-/// A process that is forked after OpenMP has begun threads would wait for them.
-const bool one_thread = (omp_set_num_threads(1), true);
-
-TrainResult trained(const TrainOptions& options, const Dataset& data, const TrainHooks& hooks) {
-  return train(*make_cpu_ops<float>(1), data, *options.model, options.settings,
-               hooks);
-}
-
-// ---------------------------------------------------------------------------------------- killed
-
-/// Begins or resumes, in a process of its own, a run that saves itself after every batch.
-pid_t start(const fs::path& out, const TrainOptions& options) {
-  const pid_t child = fork();
-  if (child != 0) return child;
-  try {
-    TrainHooks hooks;
-    hooks.file = checkpoint_path(out);
-    hooks.resume = fs::exists(hooks.file);
-    hooks.period = 0;
-    const Dataset data = small_data();
-    write_run(out, options, data, trained(options, data, hooks));
-  } catch (const std::exception& e) {
-    std::cerr << e.what() << "\n";
-    _exit(1);
-  }
-  _exit(0);
-}
-
-/// Whether a process came to its end; false where it was killed.
-bool ended(pid_t child) {
-  int status = 0;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) << status;
-  return status == 0;
-}
-
-/// Returns when a file was last written, if it is there.
-auto time_of(const fs::path& file) {
-  std::error_code none;
-  const auto time = fs::last_write_time(file, none);
-  return none ? fs::file_time_type{} : time;
-}
-
-/// Kills a run, some time after it has saved itself up to eight times, and resumes it until it ends
-/// by itself. Returns how many kills found it further than the last one.
-size_t run_under_fire(const fs::path& out, const TrainOptions& options) {
-  std::mt19937 random(1);
-  size_t inside = 0, last = 0;
-  for (bool done = false; !done;) {
-    size_t saves = random() % 9;
-    auto saved = time_of(checkpoint_path(out));
-    const pid_t child = start(out, options);
-    const auto saved_enough = [&] {
-      const auto now = time_of(checkpoint_path(out));
-      if (now != std::exchange(saved, now) && saves > 0) --saves;
-      return saves == 0;
-    };
-    wait_until(saved_enough, child);
-    usleep(static_cast<useconds_t>(random() % 5000));
-    kill(child, SIGKILL);
-    done = ended(child) || is_complete(out);
-    if (done || !fs::exists(checkpoint_path(out))) continue;
-    const Checkpoint checkpoint(checkpoint_path(out));  // whole at every moment
-    const size_t now = checkpoint.position().epoch * 1000 + checkpoint.position().batches;
-    EXPECT_GE(now, last);
-    inside += now > last;
-    last = now;
-  }
-  return inside;
-}
-
-class Killed : public testing::TestWithParam<std::pair<std::string, Words>> {};
-
-TEST_P(Killed, AtRandomMomentsARunEndsWithTheSameBytes) {
-  const ScratchFolder scratch;
-  const TrainOptions options = options_of(GetParam().first, GetParam().second);
-  ASSERT_TRUE(ended(start(scratch / "whole", options)));
-  EXPECT_GE(run_under_fire(scratch / "run", options), 2U);
-  const auto names = names_below(scratch / "whole");
-  EXPECT_EQ(names.size(), 6U);
-  for (const auto& name : names) {
-    if (name == "timing.csv") continue;  // the only one that measures
-    EXPECT_TRUE(read_file(scratch / ("run/" + name)) == read_file(scratch / ("whole/" + name)))
-        << name;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    , Killed,
-    testing::Values(std::pair<std::string, Words>{"bm3", {}},
-                    std::pair<std::string, Words>{"bm3", {{"features", "tuned"}}},
-                    std::pair<std::string, Words>{"lightgcn", {}}),
-    [](const auto& of) {
-      return of.param.first + (of.param.second.empty() ? "" : "_tuned");
-    });
 
 // --------------------------------------------------------------------------------------- refused
 
@@ -134,7 +32,7 @@ class Refused : public testing::Test {
     hooks_.file = scratch_ / "x.checkpoint";
     size_t batches = 0;
     hooks_.stop = [&batches] { return ++batches == 20; };
-    trained(options_of("bm3", tuned_), small_data(), hooks_);
+    train_small("bm3", tuned_, 60, hooks_);
     hooks_.stop = [] { return false; };
     hooks_.resume = true;
     bytes_ = read_file(hooks_.file);
@@ -144,8 +42,7 @@ class Refused : public testing::Test {
     write_file(hooks_.file, bytes);
     for (const auto& word : tuned_)
       if (model == "bm3") words.insert(words.begin(), word);
-    std::string message = error_of(
-        [&] { trained(options_of(model, words), small_data(n_items), hooks_); });
+    std::string message = error_of([&] { train_small(model, words, n_items, hooks_); });
     const std::string path = hooks_.file.string();
     for (size_t at; (at = message.find(path)) != message.npos;)
       message.replace(at, path.size(), "X");

@@ -56,26 +56,6 @@ TEST_F(CliImport, TrainsAndAnswersByOriginalIds) {
   }
   expect_refused({"recommend", "one", "--user", "7"},
                  "--user is '7': expected the original id of one of the run's users");
-  expect_refused({"import", "mine", "--ratings", "ratings.csv"},
-                 "cannot make the folder " + fs::canonical(folder_ / "data/mine").string() +
-                     " (Directory not empty): expected a new or empty one (no mount point) where "
-                     "files can be written");
-}
-
-TEST_F(CliImport, ReadsTheMapsOfMmrec) {
-  std::string users = "user_id\tuserID\n", items = "asin\titemID\n";
-  for (int k = 59; k >= 0; --k) users += "A" + std::to_string(k) + "\t" + std::to_string(k) + "\n";
-  for (int k = 0; k < 50; ++k) items += "B" + std::to_string(k) + "\t" + std::to_string(k) + "\n";
-  write_file(folder_ / "data/toy/u_id_mapping.csv", users);
-  write_file(folder_ / "data/toy/i_id_mapping.csv", items);
-  ASSERT_EQ(run(short_run("one")).status, 0);
-  const Words list = split(lines_of(read_file(folder_ / "one/top_k.tsv"))[1 + 42], '\t');
-  EXPECT_EQ(list[1], "A42");
-  const Outcome best = run({"recommend", "one", "--user", "A42"});
-  EXPECT_EQ(split(lines_of(best.out)[1], '\t')[1], "B" + list[2]);
-  fs::remove(folder_ / "data/toy/i_id_mapping.csv");
-  expect_refused(short_run("two"), "cannot open data/toy/item_ids.tsv (No such file or directory): "
-                                   "expected a map of original ids");
 }
 
 /// Of the run's training, and of held-out pairs that are others.

@@ -1,10 +1,9 @@
 // What the operations' own tests do not see of the CUDA backend: replayed steps, work on two
-// streams, refused sizes, TF32 and cuSPARSE.
+// streams, refused sizes and TF32.
 #include <regex>
 
 #include "backends.h"
 #include "error.h"
-#include "layers/graph.h"
 #include "random_inputs.h"
 #include "rounding.h"
 
@@ -93,35 +92,6 @@ TEST_F(CudaTf32, RoundsTheFactors) {
   EXPECT_LE(errors_of(*tf32), 2 * in_tf32);
 }
 
-/// By cuBLAS, too, layers gather their rows, add the bias and sum its gradient: the numbers are
-/// small and whole, so that TF32 rounds none.
-TEST_F(CudaTf32, LayersAreTheOthers) {
-  const auto tf32 = make_cuda_ops<float>(true);
-  Random random(9);
-  for (size_t n : {0, 1, 70}) {
-    constexpr size_t height = 40, in = 33, out = 300;
-    const auto whole = [&](size_t size) {
-      std::vector<float> numbers(size);
-      for (float& x : numbers) x = static_cast<float>(random.below(9)) - 4;
-      return numbers;
-    };
-    const auto x = whole(height * in), W = whole(in * out), b = whole(out), y = whole(n * out);
-    const auto rows = random.padded_rows(n, height);
-    const auto results = [&](Ops<float>& of) {
-      const Array<float> on_x(of, x), on_W(of, W), on_b(of, b), d_y(of, y);
-      const Array<int32_t> on_rows(of, rows);
-      const auto X = on_x.matrix(height, in), to_W = on_W.matrix(in, out);
-      Array<float> with(of, n * out), added(of, y), d_x(of, n * in), d_W(of, W), d_b(of, b);
-      of.linear_forward(with.matrix(n, out), X, on_rows.rows(), to_W, on_b.matrix(1, out));
-      of.linear_forward(added.matrix(n, out), X, on_rows.rows(), to_W, {});
-      of.linear_backward(d_x.matrix(n, in), d_W.matrix(in, out), d_b.matrix(1, out),
-                         d_y.matrix(n, out), X, on_rows.rows(), to_W);
-      return std::tuple(with.host(), added.host(), d_x.host(), d_W.host(), d_b.host());
-    };
-    EXPECT_TRUE(results(*tf32) == results(*ops)) << n;
-  }
-}
-
 /// cuBLAS has the stream from its handle: its product comes after the cosine that waits there.
 TEST_F(CudaTf32, ProductsComeAfterWhatWaits) {
   const auto tf32 = make_cuda_ops<float>(true);
@@ -134,36 +104,6 @@ TEST_F(CudaTf32, ProductsComeAfterWhatWaits) {
                    View<float>{h.matrix(1, 2), mask.data(), 1}, {1, begin.data()}, 1, 1);
   tf32->linear_forward(y.matrix(1, 1), d_a.matrix(1, 2), {nullptr, 1}, W.matrix(2, 1), {});
   EXPECT_EQ(y.host(), std::vector<float>{-1});  // -h W: a and h are at right angles
-}
-
-/// The streams' sums and products share no working memory, call by call and in a record.
-TYPED_TEST(CudaTest, BothShareNoWorkingMemory) {
-  using T = typename TypeParam::Real;
-  Random random(4);
-  const size_t n = 100, d = 128;  // deep enough for products in parts
-  const auto rows = this->device(random.distinct_rows(n, n));
-  const auto W = this->device(random.numbers<T>(d * d)), b = this->device(random.numbers<T>(d));
-  auto x = this->garbage(n * d), of_f = this->garbage(n * d), of_g = this->garbage(n * d);
-  Array<double> sums(*this->ops, 4);  // loss and norm of f, of g
-  const auto piece = [&](Array<T>& out, Rows of, double* sum) {
-    return [&, of, sum] {
-      this->ops->linear_forward(out.matrix(n, d), x.matrix(n, d), of, W.matrix(d, d),
-                                b.matrix(1, d));
-      this->ops->norm_forward(sum, sum + 1, out.matrix(n, d), 1.0);
-    };
-  };
-  const auto f = piece(of_f, rows.rows(), sums.data());
-  const auto g = piece(of_g, {nullptr, n}, sums.data() + 2);
-  for (int turn = 0; turn < 12; ++turn) {
-    x.upload(random.numbers<T>(n * d));
-    const auto result = [&](bool overlap) {
-      sums.upload({0, 0, 0, 0});
-      const auto work = [&] { overlap ? this->ops->both(f, g) : (f(), g()); };
-      turn % 2 == 0 ? work() : this->ops->replay(overlap, work);
-      return std::tuple(of_f.host(), of_g.host(), sums.host());
-    };
-    EXPECT_EQ(result(true), result(false)) << turn;
-  }
 }
 
 TYPED_TEST(CudaTest, BothWithinBothIsDoneBeforeWhatFollows) {
@@ -236,31 +176,6 @@ TYPED_TEST(CudaTest, ManyKeys) {
   EXPECT_EQ(recorded, 1);
   for (size_t k = 1; k < steps.size(); ++k) EXPECT_EQ(steps[k].host()[0], 4u) << k;
   EXPECT_EQ(steps[0].host()[0], 404u);
-}
-
-/// Each stream has a product of its own.
-TYPED_TEST(CudaTest, CusparseOverlaps) {
-  using T = typename TypeParam::Real;
-  const auto cusparse = make_cuda_ops<T>(false, true);
-  EXPECT_NE(cusparse->name().find("cuSPARSE"), std::string::npos);
-  EXPECT_EQ(this->ops->name().find("cuSPARSE"), std::string::npos);
-  Random random(2);
-  constexpr size_t users = 300, items = 100, d = 31, n = users + items;
-  std::vector<Interaction> train(2000);
-  for (auto& x : train) x = {random.below(users), random.below(items)};
-  const auto graph = make_graph<T>(*cusparse, users, items, train);
-  const Array<T> x(*cusparse, random.numbers<T>(n * d));
-  std::vector<Array<T>> y;
-  for (size_t k = 0; k < 3; ++k) y.emplace_back(*cusparse, n * d);
-  const auto into = [&](size_t k) {
-    return [&, k] {
-      cusparse->propagate(y[k].matrix(n, d), x.matrix(n, d), x.matrix(n, d), T(0.7), T(2), T(-3),
-                          graph);
-    };
-  };
-  into(0)();
-  cusparse->both(into(1), into(2));
-  for (size_t k : {1, 2}) EXPECT_EQ(y[k].host(), y[0].host());
 }
 
 #endif

@@ -1,9 +1,7 @@
 // Data sets: loading, the made ones, and writing.
 #include <omp.h>
-#include <sys/resource.h>
 
 #include <cmath>
-#include <csignal>
 
 #include "data/dataset.h"
 #include "data/npy.h"
@@ -69,6 +67,20 @@ TEST(LoadDataset, NamesFilesThatLookLikeFeatures) {
   const Dataset data = load_dataset(folder.path(), "toy", 1);
   EXPECT_EQ(data.unread, expected);
   EXPECT_TRUE(data.modalities.empty());
+}
+
+TEST(LoadDataset, ReadsTheMapsOfMmrec) {
+  const ScratchFolder folder;
+  write_file(folder / "toy/toy.inter", inter);
+  write_file(folder / "toy/u_id_mapping.csv", "user_id\tuserID\nA0\t0\n");
+  write_file(folder / "toy/i_id_mapping.csv", "asin\titemID\nB2\t2\nB0\t0\nB1\t1\n");
+  const Dataset data = load_dataset(folder.path(), "toy", 1);
+  EXPECT_EQ(data.user_ids, std::vector<std::string>{"A0"});
+  EXPECT_EQ(data.item_ids, (std::vector<std::string>{"B0", "B1", "B2"}));
+  std::filesystem::remove(folder / "toy/i_id_mapping.csv");
+  EXPECT_ERROR(load_dataset(folder.path(), "toy", 1),
+               "cannot open " + (folder / "toy/item_ids.tsv").string() +
+                   " (No such file or directory): expected a map of original ids");
 }
 
 TEST(LoadDataset, RefusesWhatIsNoDataSet) {
@@ -215,27 +227,6 @@ TEST(WriteDataset, LoadsAsTheSame) {
     EXPECT_EQ(loaded.modalities[m].dim, made.modalities[m].dim);
     EXPECT_EQ(features(loaded.modalities[m], 100), features(made.modalities[m], 100));
   }
-}
-
-TEST(WriteDataset, LeavesNothingWhenTheDiskIsFull) {
-  const ScratchFolder folder;
-  const SyntheticSpec spec = spec_of(300, 100, 1500);
-  const auto part = std::filesystem::canonical(folder.path()) / "toy.part1";
-  rlimit before{};
-  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const auto on_signal = std::signal(SIGXFSZ, SIG_IGN);  // then a write beyond the limit fails
-  // The interactions take some 12 kB, the first matrix 13,328 bytes.
-  for (const auto& [limit, file] : {std::pair{10000, "toy.inter"}, {13300, "image_feat.npy"}}) {
-    const rlimit small{static_cast<rlim_t>(limit), before.rlim_max};
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-    const std::string message = error_of([&] { write_dataset(spec, "toy", folder.path()); });
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
-    EXPECT_EQ(message, "cannot write " + (part / file).string() + ": is the disk full?");
-    EXPECT_EQ(names_below(folder.path()), std::vector<std::string>());
-  }
-  std::signal(SIGXFSZ, on_signal);
-  write_dataset(spec, "toy", folder.path());
-  EXPECT_EQ(names_below(folder.path()).size(), 5U);
 }
 
 }  // namespace

@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <csignal>
+#include <random>
+
 #include "scratch.h"
 
 namespace bm3::test {
@@ -28,6 +31,27 @@ TEST(OpenFile, RefusesWhatIsNoFile) {
   expect("file/x", "cannot open ", " (Not a directory)");
   for (const char* no_file : {"folder", "never"}) expect(no_file, "", " is not a file");
   expect("loop", "cannot open ", " (Too many levels of symbolic links)");
+}
+
+TEST(WriteWhole, LeavesAWholeFileWhereverItIsKilled) {
+  const ScratchFolder scratch;
+  const fs::path file = write_file(scratch / "x", "first");
+  const size_t size = 2000000;
+  std::mt19937 random(1);
+  for (int k = 0; k < 40; ++k) {
+    const auto before = fs::last_write_time(file);
+    const pid_t child = fork();
+    const auto write = [&](char letter) noexcept {
+      write_whole(file, [&](std::ostream& out) { out << std::string(size, letter); });
+    };
+    for (int n = 0; child == 0; ++n) write(static_cast<char>('a' + n % 26));
+    wait_until([&] { return fs::last_write_time(file) != before; }, child);
+    usleep(static_cast<useconds_t>(random() % 20000));
+    kill(child, SIGKILL);
+    ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    const std::string bytes = read_file(file);
+    EXPECT_TRUE(bytes == std::string(size, bytes.at(0))) << bytes.size();
+  }
 }
 
 TEST(PartFolder, IsRemovedWithWhatItHolds) {
@@ -74,9 +98,10 @@ TEST(PartFolder, RefusesANameThatIsTakenAtOnceOrByThen) {
   const fs::path here = fs::canonical(scratch.path());
   write_file(here / "file", "");
   write_file(here / "full/mine", "");
-  for (const auto& taken : {std::pair{"file", "Not a directory"},
-                            {"full", "Directory not empty"},
-                            {"file/run", "Not a directory"}})
+  const std::pair<std::string, const char*> cases[] = {
+      {"file", "Not a directory"}, {"full", "Directory not empty"}, {"file/run", "Not a directory"},
+      {std::string(300, 'x'), "File name too long"}};
+  for (const auto& taken : cases)
     EXPECT_ERROR(PartFolder{here / taken.first}, cannot_make(here / taken.first, taken.second));
   {
     PartFolder part(here / "run");
@@ -86,22 +111,43 @@ TEST(PartFolder, RefusesANameThatIsTakenAtOnceOrByThen) {
   EXPECT_EQ(names_below(here), (Names{"file", "full", "full/mine", "run", "run/mine"}));
 }
 
+/// The status of a process of its own, which ends with what work() returns.
+template <class Work>
+int status_of(const Work& work) {
+  const pid_t child = fork();
+  if (child == 0) _exit(work());
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WEXITSTATUS(status);
+}
+
 TEST(PartFolder, RefusesAMountPointAtOnce) {
   const ScratchFolder scratch;
   const fs::path folder = fs::canonical(scratch.path()) / "mounted";
   fs::create_directory(folder);
-  const pid_t child = fork();
-  if (child == 0) {  // for which alone the folder is mounted
+  const int status = status_of([&] {  // for that process alone the folder is mounted
     const bool can = unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
                      mount("none", folder.c_str(), "tmpfs", 0, nullptr) == 0;
-    _exit(!can ? 77
-               : error_of([&] { PartFolder{folder}; }) !=
-                     cannot_make(folder, "Device or resource busy"));
-  }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "this system lets nobody mount";
+    return !can ? 77
+                : error_of([&] { PartFolder{folder}; }) !=
+                      cannot_make(folder, "Device or resource busy");
+  });
+  if (status == 77) GTEST_SKIP() << "this system lets nobody mount";
   EXPECT_EQ(status, 0);
+}
+
+/// Root may write everywhere: then another user tries.
+TEST(PartFolder, RefusesAPlaceThatIsLocked) {
+  const ScratchFolder scratch;
+  const fs::path here = fs::canonical(scratch.path());
+  fs::create_directory(here / "locked");
+  ASSERT_EQ(chmod(here.c_str(), 0755) + chmod((here / "locked").c_str(), 0555), 0);
+  for (const std::string name : {"locked/run", "locked/new/run"})
+    EXPECT_EQ(status_of([&] {
+                return (geteuid() == 0 && setuid(65534) != 0) ||
+                       error_of([&] { PartFolder{here / name}; }) !=
+                           cannot_make(here / name, "Permission denied");
+              }), 0) << name;
 }
 
 TEST(PartFolder, IsRemovedWhenASignalComes) {

@@ -1,11 +1,12 @@
 // Import: ratings in each format, repeated pairs, the core, the split, features.
-// ref/check_import.py compares the whole with pandas.
 #include <cmath>
+#include <numeric>
 
 #include "data/dataset.h"
 #include "data/import.h"
 #include "data/npy.h"
 #include "gzip.h"
+#include "random.h"
 #include "scratch.h"
 #include "text.h"
 
@@ -140,7 +141,7 @@ TEST(Import, KeepsTheCoreWhoeverFallsOutLater) {
   EXPECT_TRUE(x.rows.empty());
 }
 
-/// Of user u's u ratings, rows u, u + 1, .. in time; `label` of each.
+/// The label of each of user u's u ratings, of items 0, 1, ..; two at a time, the last items first.
 std::vector<std::vector<int>> labels(bool by_time, uint64_t seed) {
   constexpr int n_users = 60;
   std::vector<Interaction> rows;
@@ -158,23 +159,24 @@ std::vector<std::vector<int>> labels(bool by_time, uint64_t seed) {
   return label;
 }
 
+/// The last in time, the first of two first; or of Fisher and Yates' shuffle with Philox's words
+/// of (seed, user, place).
 TEST(Import, SplitsEightToOneToOneByUser) {
-  const auto timed = labels(true, 1), one = labels(false, 1), two = labels(false, 2);
-  EXPECT_EQ(labels(false, 1), one);
-  EXPECT_NE(two, one);
-  for (size_t n = 0; n < one.size(); ++n) {
-    const size_t held = n < 3 ? 0 : n < 10 ? 2 : n / 5, valid = held / 2;
-    for (const auto* label : {&timed[n], &one[n], &two[n]}) {
-      EXPECT_EQ(std::count(label->begin(), label->end(), 1), static_cast<ptrdiff_t>(valid)) << n;
-      EXPECT_EQ(std::count(label->begin(), label->end(), 2), static_cast<ptrdiff_t>(held - valid));
-      EXPECT_EQ(std::count(label->begin(), label->end(), -1), 0);
+  for (const auto& [by_time, seed] : {std::pair<bool, uint64_t>{true, 1}, {false, 1}, {false, 2}}) {
+    const auto label = labels(by_time, seed);
+    for (size_t n = 0; n < label.size(); ++n) {
+      std::vector<size_t> order(n);
+      std::iota(order.begin(), order.end(), size_t{0});
+      if (by_time)
+        std::stable_sort(order.begin(), order.end(),
+                         [](size_t a, size_t b) { return a / 2 > b / 2; });
+      for (size_t k = n; k > 1 && !by_time; --k)
+        std::swap(order[k - 1],
+                  order[philox(seed, Stream::split, static_cast<uint32_t>(n), k).x[0] % k]);
+      const size_t held = n < 3 ? 0 : n < 10 ? 2 : n / 5, valid = held / 2;
+      for (size_t k = 0; k < n; ++k)
+        EXPECT_EQ(label[n][order[k]], k < n - held ? 0 : k < n - held + valid ? 1 : 2) << n;
     }
-    // Items 0 and 1 are the last in time, 2 and 3 those before, the first of two first.
-    std::vector<size_t> order;
-    for (size_t k = 0; k < n; ++k) order.push_back(k);
-    std::stable_sort(order.begin(), order.end(), [](size_t a, size_t b) { return a / 2 > b / 2; });
-    for (size_t k = 0; k < n; ++k)
-      EXPECT_EQ(timed[n][order[k]], k < n - held ? 0 : k < n - held + valid ? 1 : 2) << n;
   }
 }
 
@@ -290,11 +292,6 @@ TEST(Import, WritesADataSetWithMaps) {
   std::vector<float> sound(4);
   data.modalities.at(0).read_rows(0, 4, sound.data());
   EXPECT_EQ(sound, (std::vector<float>{1, 3, 2, 6}));
-
-  fs::remove(folder / "data/toy/item_ids.tsv");
-  EXPECT_ERROR(load_dataset(folder / "data", "toy", 1),
-               "cannot open " + (folder / "data/toy/item_ids.tsv").string() +
-                   " (No such file or directory): expected a map of original ids");
 }
 
 TEST(Import, LeavesNothingWhereItFails) {

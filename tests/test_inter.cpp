@@ -1,7 +1,4 @@
 // The reader of .inter files: what it accepts, what it refuses and in which words.
-#include <map>
-#include <set>
-
 #include "data/inter.h"
 #include "scratch.h"
 
@@ -34,29 +31,7 @@ TEST(Inter, ReadsColumnsInAnyOrderAndLineEndsOfBothKinds) {
                 "userID\titemID\tx_label\n0\t5\t0\n2\t11\t0\n0\t7\t1\n2\t5\t2\n");
 }
 
-TEST(Inter, SplitsEightToOneToOneWithoutLabels) {
-  // User u has u interactions, in a shuffled order of lines.
-  std::string text = "itemID\tuserID\n";
-  for (int item = 0; item < 60; ++item)
-    for (int user = 59; user > item; --user)
-      text += std::to_string(item) + '\t' + std::to_string(user) + '\n';
-  const Interactions data = parse(text);
-  std::map<int32_t, std::array<size_t, 3>> count;
-  std::set<std::pair<int32_t, int32_t>> all;
-  const std::vector<Interaction>* parts[] = {&data.train, &data.valid, &data.test};
-  for (size_t label = 0; label < 3; ++label)
-    for (const auto& [user, item] : *parts[label]) {
-      ++count[user][label];
-      EXPECT_TRUE(item < user && all.insert({user, item}).second);
-    }
-  ASSERT_EQ(count.size(), 59U);
-  for (const auto& [user, of_user] : count) {
-    const auto n = static_cast<size_t>(user);
-    const size_t held = n < 3 ? 0 : n < 10 ? 2 : n / 5, valid = held / 2;
-    EXPECT_EQ(of_user, (std::array<size_t, 3>{n - held, valid, held - valid})) << "user " << user;
-  }
-}
-
+/// By `split_by_user`, which test_import.cpp proves.
 TEST(Inter, DrawsTheSplitBySeed) {
   std::string text = "userID\titemID\n";
   constexpr int n_users = 400, n_items = 20;
@@ -67,6 +42,7 @@ TEST(Inter, DrawsTheSplitBySeed) {
   EXPECT_NE(inter_text(one), inter_text(other));
   // Each place of a user's list is drawn equally often: 2 of 20, 400 times, in both parts.
   for (const auto* part : {&one.valid, &one.test}) {
+    EXPECT_EQ(part->size(), 800U);
     std::vector<double> drawn(n_items);
     for (const auto& [user, item] : *part) ++drawn[static_cast<size_t>(item)];
     double chi2 = 0;  // 19 degrees of freedom: above 43.8 once in 1000 seeds, and this one is fixed

@@ -30,11 +30,6 @@ struct Line {
 
 /// Each command line, and values that some of its settings must have.
 const Line lines[] = {
-    {"baby",
-     {{"recipe", "released"}, {"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"},
-      {"reg-form", "norm"}, {"mm-weight", "2"}, {"features", "frozen"},
-      {"losses", "rec,align,mask"}, {"dim", "64"}, {"lr", "0.001"}, {"batch", "2048"},
-      {"epochs", "1000"}, {"patience", "20"}, {"seed", "999"}, {"split-seed", "999"}}},
     // What suits a data set.
     {"elec --reg 0.5", {{"layers", "2"}, {"dropout", "0.3"}, {"reg", "0.5"}}},
     {"mine", {{"layers", "1"}, {"dropout", "0.5"}, {"reg", "0.1"}}},

@@ -25,24 +25,6 @@ TEST(Philox, KnownAnswers) {
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-/// A word is dropped in p of 2^32 cases; uniform numbers stay within (0, 1).
-TEST(Philox, WordsToNumbers) {
-  EXPECT_EQ(drop_threshold(0), 0u);
-  EXPECT_EQ(drop_threshold(0.5), 0x80000000u);
-  EXPECT_EQ(drop_threshold(0.25), 0x40000000u);
-  EXPECT_GT(uniform01(0), 0.0);
-  EXPECT_LT(uniform01(0xffffffff), 1.0);
-  EXPECT_EQ(uniform01(0x7fffffff) + uniform01(0x80000000), 1.0);
-}
-
-/// Rows and columns of a table never share a block.
-TEST(Philox, MaskBlocksAreDistinct) {
-  EXPECT_EQ(mask_block(0, 0), 0u);
-  EXPECT_EQ(mask_block(0, 16), 16u);
-  EXPECT_EQ(mask_block(1, 0), uint64_t{1} << 32);
-  EXPECT_EQ(mask_block(0x7fffffff, 3), uint64_t{0x7fffffff} << 32 | 3);
-}
-
 #ifdef BM3_TEST_CURAND
 /// The device functions, as the host compiles their header: curand_init(seed, stream << 32 | step,
 /// 4 block), as random.h says.

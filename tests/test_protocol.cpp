@@ -211,6 +211,7 @@ TEST(Protocol, LossesAreMeansOfTheBatches) {
 const std::vector<Ranks> story = {ranks(1, 0, 30), ranks(3, 0, 30), ranks(4, 19, 9),
                                   ranks(4, 1, 30), ranks(2, 0, 1)};
 
+/// Test figures and vectors are that epoch's.
 TEST(Protocol, TheBestEpochIsTheFirstWithTheLargestValidationRecallAt20) {
   const Outcome out = run(story, {{"epochs", "5"}});
   EXPECT_EQ(out.result.best_epoch, 3u);
@@ -219,10 +220,6 @@ TEST(Protocol, TheBestEpochIsTheFirstWithTheLargestValidationRecallAt20) {
   EXPECT_EQ(out.result.valid.recall(at20), 0.8);
   EXPECT_EQ(out.result.valid.recall(at10), 0);
   EXPECT_GT(out.epochs[1].valid.ndcg(at20), out.result.valid.ndcg(at20));
-}
-
-TEST(Protocol, TestFiguresAndVectorsAreThoseOfTheBestEpoch) {
-  const Outcome out = run(story, {{"epochs", "5"}});
   EXPECT_EQ(out.result.test.recall(at10), 0.8);  // rank 10 among the items not of the training
   EXPECT_EQ(out.result.test.n_users, n_users);
   EXPECT_EQ(out.result.item[40 * n_users], 100.0F - 19);
@@ -250,46 +247,22 @@ TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   EXPECT_EQ(out.result.item[50 * n_users], 100.0F - 30);
 }
 
-// ------------------------------------------------------------------------- stopped, and resumed
+// ---------------------------------------------------------------------------------- ended early
 
-/// In epoch 3, of six batches each, after the first.
-TEST(Protocol, GoesOnWhereItWasStopped) {
-  const ScratchFolder scratch;
-  const std::map<std::string, std::string> words = {{"epochs", "5"}, {"batch", "8"}};
-  const Outcome whole = run(story, words);
-  const auto batches = script.batches;
-  size_t left = 13;
-  TrainHooks hooks;
-  hooks.file = scratch / "run.checkpoint";
-  hooks.stop = [&] { return --left == 0; };
-  const Outcome first = run(story, words, false, data(), hooks);
-  EXPECT_EQ(first.result.ended, interrupted);
-  EXPECT_EQ(first.result.best_epoch, 2u);
-  EXPECT_EQ(first.result.valid.recall(at20), 0.6);
-  EXPECT_EQ(first.result.lists.size(), n_users * longest_list);
-  EXPECT_EQ(script.batches, std::vector(batches.begin(), batches.begin() + 13));
-  hooks.stop = [] { return false; };
-  hooks.resume = true;
-  for (int again : {0, 1}) {  // at its end, nothing is left to train
-    const Outcome rest = run(story, words, false, data(), hooks);
-    EXPECT_EQ(rest.result.ended, complete);
-    EXPECT_EQ(rest.result.best_epoch, 3u);
-    EXPECT_EQ(rest.result.item, whole.result.item);
-    EXPECT_EQ(rest.result.lists, whole.result.lists);
-    EXPECT_EQ(rest.result.test.values, whole.result.test.values);
-    EXPECT_EQ(rest.result.epochs.size(), 5u);
-    EXPECT_EQ(rest.epochs.size(), again ? 0u : 3u);
-    EXPECT_EQ(script.batches, std::vector(batches.begin() + (again ? 30 : 13), batches.end()));
+/// In the first epoch there is none; an epoch has six batches.
+TEST(Protocol, StoppedItLeavesTheBestEpochSoFar) {
+  for (const auto& [batches, best, recall] : {std::tuple<size_t, size_t, double>{1, 0, 0},
+                                              {13, 2, 0.6}}) {
+    size_t left = batches;
+    TrainHooks hooks;
+    hooks.stop = [&] { return --left == 0; };
+    const Outcome out = run(story, {{"batch", "8"}}, false, data(), hooks);
+    EXPECT_EQ(out.result.ended, interrupted);
+    EXPECT_EQ(out.result.best_epoch, best);
+    EXPECT_EQ(out.result.valid.recall(at20), recall);
+    EXPECT_EQ(out.result.lists.size(), best > 0 ? n_users * longest_list : 0);
+    EXPECT_EQ(script.batches.size(), batches);
   }
-}
-
-TEST(Protocol, StoppedInTheFirstEpochThereIsNoBest) {
-  TrainHooks hooks;
-  hooks.stop = [] { return true; };
-  const Outcome out = run(story, {}, false, data(), hooks);
-  EXPECT_EQ(out.result.ended, interrupted);
-  EXPECT_EQ(out.result.best_epoch, 0u);
-  EXPECT_EQ(script.batches.size(), 1u);
 }
 
 TEST(Protocol, ALossThatIsNotFiniteLeavesTheBestEpochSoFar) {

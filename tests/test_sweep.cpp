@@ -93,10 +93,6 @@ TEST(Sweep, RunsAreCommandLines) {
             "toy|--model|bm3|--tf32|--layers|2|--seed|7|--data|a b|--out|S/bm3_seed=7");
   EXPECT_EQ(join(sweep.runs[2].words, "|"),
             "toy|--model|bpr|--tf32|--seed|1|--data|a b|--out|S/bpr_seed=1");
-  EXPECT_EQ(sweep.runs[1].options.settings.whole("layers"), 2U);
-  EXPECT_EQ(sweep.runs[1].options.data, "a b");
-  EXPECT_TRUE(sweep.runs[3].options.device.tf32);
-  EXPECT_EQ(sweep.runs[3].options.model->name, "bpr");
 }
 
 TEST(Sweep, RefusesWhatNoRunCanHave) {
@@ -140,6 +136,14 @@ Sweep finished(const std::string& words, const std::vector<std::optional<Figures
   return sweep;
 }
 
+/// Whether each row is the best by validation and by test.
+std::string marks(const std::vector<SummaryRow>& rows) {
+  std::string out;
+  for (const SummaryRow& row : rows)
+    out += std::string(row.best_by_validation ? "v" : "-") + (row.best_by_test ? "t " : "- ");
+  return out;
+}
+
 /// Two models of two settings, one of a setting alone; a run of two has no figures yet.
 TEST(Summary, MarksTheBestOfEachModel) {
   const Sweep sweep = finished(
@@ -148,28 +152,16 @@ TEST(Summary, MarksTheBestOfEachModel) {
        figures(0.9, 0.1), std::nullopt, figures(0.1, 0.1), figures(0.2, 0.3), std::nullopt,
        figures(1, 1)});
   const auto rows = summarise(sweep);
-  ASSERT_EQ(rows.size(), 5U);
-  std::string marks;
-  for (const SummaryRow& row : rows)
-    marks += std::string(row.best_by_validation ? "v" : "-") + (row.best_by_test ? "t " : "- ");
-  EXPECT_EQ(marks, "-t v- v- -t -- ");
+  EXPECT_EQ(marks(rows), "-t v- v- -t -- ");
   EXPECT_DOUBLE_EQ(rows[0].means[recall20].mean, 0.6);
   EXPECT_DOUBLE_EQ(rows[0].means[recall20].deviation, std::sqrt(0.02));
   EXPECT_EQ(rows[2].runs.size(), 1U);
   EXPECT_EQ(rows[4].runs[0]->values, Words{""});
   EXPECT_EQ(rows[4].runs[0]->options.out, "S/bpr_seed=2");
-}
-
-/// Among models of one setting each, one is the best.
-TEST(Summary, MarksTheBestModelWhereThereIsNoOtherChoice) {
-  const Sweep sweep = finished("--model bm3 lightgcn bpr",
-                               {figures(0.1, 0.5), figures(nan, nan), figures(0.2, 0.1)});
-  const auto rows = summarise(sweep);
-  ASSERT_EQ(rows.size(), 3U);
-  for (size_t k = 0; k < 3; ++k) {
-    EXPECT_EQ(rows[k].best_by_validation, k == 2);
-    EXPECT_EQ(rows[k].best_by_test, k == 0);
-  }
+  // Among models of one setting each, one is the best.
+  EXPECT_EQ(marks(summarise(finished("--model bm3 lightgcn bpr",
+                                     {figures(0.1, 0.5), figures(nan, nan), figures(0.2, 0.1)}))),
+            "-t -- v- ");
 }
 
 /// Published figures stand below a model's last row, for real data only.

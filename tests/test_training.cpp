@@ -130,7 +130,8 @@ TYPED_TEST(TrainingTest, GivesTheSameBytesForAnyNumberOfThreads) {
   });
 }
 
-/// Stopped after the first batch and every fourth, in an epoch or at its end; resumed each time.
+/// Stopped after the first batch and every fourth, in an epoch or at its end; resumed each time. At
+/// its end nothing is left to train.
 TYPED_TEST(TrainingTest, GoesOnFromACheckpointToTheSameBytes) {
   const Dataset data = small_data();
   const ScratchFolder scratch;
@@ -154,6 +155,9 @@ TYPED_TEST(TrainingTest, GoesOnFromACheckpointToTheSameBytes) {
     EXPECT_GE(runs, 6u) << words;
     expect_same(run.result, whole.result, words);
     EXPECT_EQ(run.losses, whole.losses) << words;
+    const Run again = trained(*TypeParam::make(2), kind, settings, data, hooks);
+    expect_same(again.result, whole.result, words);
+    EXPECT_TRUE(again.losses.empty()) << words;
     EXPECT_EQ(run.result.allocated, whole.result.allocated) << words;
     ASSERT_EQ(run.result.epochs.size(), 4u) << words;
     for (size_t e = 0; e < 4; ++e) {

@@ -10,7 +10,7 @@ namespace {
 
 template <class Backend>
 class DeviceTest : public OnBackend<Backend> {};
-TYPED_TEST_SUITE(DeviceTest, Backends, BackendName);
+TYPED_TEST_SUITE(DeviceTest, GraphBackends, BackendName);
 
 /// Arrays begin with zeros, keep what is uploaded and are counted while they live, their most for
 /// good.
@@ -51,19 +51,24 @@ TYPED_TEST(DeviceTest, UploadsFollowTheOrderOfWork) {
 }
 
 /// `both` gives the bytes of one after the other, at once and in a record, on ever new values: two
-/// chains of work follow a product and precede a sum.
+/// chains of work, each with a product and a sum that want working memory, follow a product and
+/// precede a sum.
 TYPED_TEST(DeviceTest, BothAndReplayChangeNoByte) {
   using T = typename TypeParam::Real;
-  constexpr size_t users = 90, items = 40, n = users + items, d = 33;
+  constexpr size_t users = 60, items = 40, n = users + items, d = 128;  // products in parts
   Random random(1);
   std::vector<Interaction> train(900);
   for (auto& x : train) x = {random.below(users), random.below(items)};
   const auto graph = make_graph<T>(*this->ops, users, items, train);
+  EXPECT_EQ(this->ops->name().find("cuSPARSE") != std::string::npos,
+            TypeParam::name().find("cusparse") == 0);
+  const auto W = this->device(random.numbers<T>(d * d)), b = this->device(random.numbers<T>(d));
   Array<T> x(*this->ops, n * d);
   struct Memory {
-    explicit Memory(Device& device) {
+    explicit Memory(Device& device) : norms(device, 4) {
       for (auto* all : {&sum, &f, &g, &of_f, &of_g}) *all = Array<T>(device, n * d);
     }
+    Array<double> norms;
     Array<T> sum, f, g, of_f, of_g;
   };
   Memory plain(*this->ops), overlapped(*this->ops), recorded(*this->ops);
@@ -71,11 +76,17 @@ TYPED_TEST(DeviceTest, BothAndReplayChangeNoByte) {
   const auto run = [&](Memory& m, bool overlap) {
     Ops<T>& on = *this->ops;
     on.propagate(at(m.sum), at(x), at(x), T(1), T(0), T(0), graph);
-    const auto f = [&] { lightgcn_forward(on, at(m.f), at(m.of_f), at(m.sum), graph, 7, 1); };
-    const auto g = [&] { lightgcn_forward(on, at(m.g), at(m.of_g), at(m.sum), graph, 4, 0); };
+    const auto chain = [&](Array<T>& H, Array<T>& other, double* norms, size_t layers) {
+      lightgcn_forward(on, at(H), at(other), at(m.sum), graph, layers, 1);
+      on.linear_forward(at(other), at(H), {nullptr, n}, W.matrix(d, d), b.matrix(1, d));
+      on.norm_forward(norms, norms + 1, at(other), 1.0);
+    };
+    const auto f = [&] { chain(m.f, m.of_f, m.norms.data(), 3); };
+    const auto g = [&] { chain(m.g, m.of_g, m.norms.data() + 2, 2); };
+    on.zero(m.norms.data(), 4 * sizeof(double));
     overlap ? on.both(f, g) : (f(), g());
-    on.gather_rows(at(m.sum), at(m.f), {nullptr, n});
-    on.scatter_add_rows(at(m.sum), at(m.g), {nullptr, n});
+    on.gather_rows(at(m.sum), at(m.of_f), {nullptr, n});
+    on.scatter_add_rows(at(m.sum), at(m.of_g), {nullptr, n});
   };
   for (int time = 0; time < 4; ++time) {
     x.upload(random.numbers<T>(n * d));
@@ -86,6 +97,8 @@ TYPED_TEST(DeviceTest, BothAndReplayChangeNoByte) {
     EXPECT_GT(largest_magnitude(expected), 0);
     EXPECT_SAME(overlapped.sum.host(), expected) << time;
     EXPECT_SAME(recorded.sum.host(), expected) << time;
+    EXPECT_SAME(overlapped.norms.host(), plain.norms.host()) << time;
+    EXPECT_SAME(recorded.norms.host(), plain.norms.host()) << time;
   }
 }
 

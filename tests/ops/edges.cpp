@@ -30,12 +30,10 @@ TYPED_TEST(EdgeTest, ProductsArePlainSums) {
           sums[edge] += scale * static_cast<double>(y[r * d + k]) *
                         static_cast<double>(x[target * d + k]);
       });
-      const auto [got] = this->same_bytes([&] {
+      const auto got = this->output(w.size(), 1, w, [&](Matrix<T> to) {
         const PairsOnDevice on(*this->ops, pairs);
-        auto to = this->device(w);
-        this->ops->edge_dot(to.matrix(w.size(), 1), this->device(y).matrix(n, d),
-                            this->device(x).matrix(targets, d), on.pairs(), scale);
-        return std::tuple(to.host());
+        this->ops->edge_dot(to, this->device(y).matrix(n, d), this->device(x).matrix(targets, d),
+                            on.pairs(), scale);
       });
       EXPECT_SUMS(got, sums, d + 4);
     }
@@ -153,13 +151,11 @@ TYPED_TEST(EdgeTest, KeptEdgesMakeUpForDroppedOnes) {
       std::vector<Sum> expected(n);
       for (size_t e = 0; e < n; ++e)
         if (mask[e]) expected[e] += static_cast<double>(w[e]) / (1 - rate);
-      const auto [got] = this->same_bytes([&] {
+      const auto got = this->output(n, 1, {}, [&](Matrix<T> to) {
         const auto on_rate = this->device(std::vector<double>{rate});
         const auto on_mask = this->device(mask);
-        auto to = this->garbage(n);
-        this->ops->drop_edges(to.matrix(n, 1), this->device(w).matrix(n, 1), on_mask.matrix(n, 1),
+        this->ops->drop_edges(to, this->device(w).matrix(n, 1), on_mask.matrix(n, 1),
                               on_rate.data());
-        return std::tuple(to.host());
       });
       EXPECT_SUMS(got, expected, 2);
     }

@@ -196,14 +196,12 @@ TYPED_TEST(LossTest, WeightedRowsArePlainSums) {
           sums[r * d + k] += scale * static_cast<double>(w[edge]) *
                              static_cast<double>(x[target * d + k]);
       });
-      const auto [got] = this->same_bytes([&] {
+      const auto got = this->output(n, d, in_place ? z : unread, [&](Matrix<T> to) {
         const PairsOnDevice on(*this->ops, pairs);
-        auto to = this->device(in_place ? z : unread);
         const auto from = this->device(b == 0 ? unread : z);
-        this->ops->add_weighted(to.matrix(n, d), b, in_place ? to.matrix(n, d) : from.matrix(n, d),
+        this->ops->add_weighted(to, b, in_place ? to : from.matrix(n, d),
                                 this->device(w).matrix(w.size(), 1),
                                 this->device(x).matrix(targets, d), on.pairs(), scale);
-        return std::tuple(to.host());
       });
       EXPECT_SUMS(got, sums, pairs.most());
     }

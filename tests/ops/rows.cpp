@@ -27,11 +27,8 @@ TYPED_TEST(RowsTest, CopiedColumnsAreCopies) {
       std::vector<T> expected = before;
       for (size_t k = 0; k < rows * n; ++k)
         expected[k / n * of_y + to + k % n] = x[k / n * of_x + from + k % n];
-      const auto [y] = this->same_bytes([&] {
-        auto on_y = this->device(before);
-        this->ops->copy_columns(on_y.matrix(rows, of_y), to, this->device(x).matrix(rows, of_x),
-                                from, n);
-        return std::tuple(on_y.host());
+      const auto y = this->output(rows, of_y, before, [&, to = to, from = from](Matrix<T> on_y) {
+        this->ops->copy_columns(on_y, to, this->device(x).matrix(rows, of_x), from, n);
       });
       EXPECT_SAME(y, expected);
     }
@@ -50,10 +47,9 @@ TYPED_TEST(RowsTest, AddedMatricesArePlainSums) {
         sums[k] += static_cast<double>(static_cast<T>(a)) * static_cast<double>(x[k]);
         sums[k] += static_cast<double>(static_cast<T>(b)) * static_cast<double>(before[k]);
       }
-      const auto [y] = this->same_bytes([&] {
-        auto on_y = b == 0 ? this->garbage(n * d) : this->device(before);
-        this->ops->add(on_y.matrix(n, d), b, this->device(x).matrix(n, d), a);
-        return std::tuple(on_y.host());
+      const auto start = b == 0 ? std::vector<T>{} : before;
+      const auto y = this->output(n, d, start, [&, b = b, a = a](Matrix<T> on_y) {
+        this->ops->add(on_y, b, this->device(x).matrix(n, d), a);
       });
       EXPECT_SUMS(y, sums, 2);
     }
@@ -173,11 +169,8 @@ TYPED_TEST(ViewTest, ScatteredRowsAreAdded) {
     for (size_t r = 0; r < n; ++r)
       for (size_t c = 0; c < d && rows[r] >= 0; ++c)
         sums[static_cast<size_t>(rows[r]) * d + c] += x[r * d + c];
-    const auto [y] = this->same_bytes([&] {
-      auto to = this->device(before);
-      this->ops->scatter_add_rows(to.matrix(height, d), this->device(x).matrix(n, d),
-                                  this->device(rows).rows());
-      return std::tuple(to.host());
+    const auto y = this->output(height, d, before, [&](Matrix<T> to) {
+      this->ops->scatter_add_rows(to, this->device(x).matrix(n, d), this->device(rows).rows());
     });
     EXPECT_SAME(y, sums);
   });
