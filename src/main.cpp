@@ -110,7 +110,7 @@ TrainResult train_until_stopped(Ops<float>& ops, const Dataset& data, const Trai
   hooks.resume = options.resume;
   hooks.stop = [] { return Interruption::signal() != 0; };
   hooks.not_saved = [](const std::string& why) {
-    std::fprintf(stderr, "bm3: %s; the training goes on\n", one_line(why).c_str());
+    std::fprintf(stderr, "bm3: %s; the last checkpoint stays\n", one_line(why).c_str());
   };
   const Interruption noting;
   return train(ops, data, *options.model, options.settings, hooks);
@@ -147,7 +147,7 @@ void run(TrainOptions options) {
   const int signal = Interruption::signal();
   if (result.best_epoch > 0) report(options, data, result, *ops);
   if (result.ended == interrupted)
-    std::fprintf(stderr, "interrupted in epoch %zu; to go on: bm3 --resume %s\n",
+    std::fprintf(stderr, "interrupted in epoch %zu; to go on from the last checkpoint: bm3 --resume %s\n",
                  result.epochs.size() + 1, options.out.c_str());
   else
     fs::remove(checkpoint_path(options.out), ignored);

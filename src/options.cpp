@@ -209,8 +209,8 @@ void add_synth(CLI::App& bm3, SynthOptions& options) {
   SyntheticSpec& spec = options.spec;
   add_name(app, options.name, "name of the new data set")->required();
   add_folder(app, "--data", options.data, "the data folder [data]");
-  add_whole(app, "users", 1, most_rows, spec.n_users, "users");
-  add_whole(app, "items", 1, most_rows, spec.n_items, "items");
+  add_whole(app, "users", 10, most_rows, spec.n_users, "users");
+  add_whole(app, "items", 40, most_rows, spec.n_items, "items");
   add_whole(app, "interactions", 1, 1000000000000, spec.n_interactions,
             "interactions; at least five a user and an item");
   std::string fallback;

@@ -130,7 +130,14 @@ std::string tsv_of(const Words& columns, const std::vector<SummaryRow>& rows) {
 }  // namespace
 
 std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
-  const fs::path& folder = run.options.out;
+  const fs::path &folder = run.options.out, checkpoint = checkpoint_path(folder);
+  const Json wanted = identity(data, *run.options.model, run.options.settings);
+  const auto check = [&](const Json& found) {
+    if (const auto other = difference(found, wanted); !other.empty())
+      throw Error(folder.string() + " is of another run, " + other + ", or another --out");
+  };
+  if (fs::exists(checkpoint))
+    read_json(checkpoint.string(), [&] { check(Checkpoint(checkpoint).about()); });
   if (!fs::exists(folder / "config.json")) return std::nullopt;
   Figures out;
   out.fill(unknown);
@@ -138,9 +145,7 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
   read_config(folder, [&](const Json& config) {
     finished = config.at("ended") != interrupted;
     if (!finished) return;
-    const Json wanted = identity(data, *run.options.model, run.options.settings);
-    if (const auto other = difference(config, wanted); !other.empty())
-      throw Error(folder.string() + " is of another run, " + other + ", or another --out");
+    check(config);
     const Metrics test = metrics_of(config.at("test")), valid = metrics_of(config.at("valid"));
     if (test.n_users > 0)
       out = {test.recall(at10), test.recall(at20), test.ndcg(at10), test.ndcg(at20)};

@@ -49,7 +49,7 @@ void run_sweep(const SweepOptions& options,
 
 // ------------------------------------------------------------------------------- their summary
 
-/// Returns a run's figures, or nothing where its folder has no finished run. Seconds are those of
+/// Returns a run's figures, or nothing where it has not finished. Seconds are those of
 /// training; memory is what was allocated on a GPU, or that of the process. Throws where the run is
 /// damaged, or has other settings or data than `run` and `data`.
 std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data);

@@ -55,7 +55,7 @@ struct TrainHooks {
   bool resume = false;          // go on from the checkpoint
   double period = 240;          // seconds: a validation may take a minute more
   std::function<bool()> stop = [] { return false; };  // is asked after each batch
-  /// Is told why a checkpoint could not be written; the training goes on.
+  /// Is told why a checkpoint could not be written; the last one stays.
   std::function<void(const std::string&)> not_saved = [](const std::string&) {};
 };
 

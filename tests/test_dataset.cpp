@@ -78,9 +78,7 @@ TEST(LoadDataset, ReadsTheMapsOfMmrec) {
   EXPECT_EQ(data.user_ids, std::vector<std::string>{"A0"});
   EXPECT_EQ(data.item_ids, (std::vector<std::string>{"B0", "B1", "B2"}));
   std::filesystem::remove(folder / "toy/i_id_mapping.csv");
-  EXPECT_ERROR(load_dataset(folder.path(), "toy", 1),
-               "cannot open " + (folder / "toy/item_ids.tsv").string() +
-                   " (No such file or directory): expected a map of original ids");
+  EXPECT_EQ(load_dataset(folder.path(), "toy", 1).user_ids.size(), 0U);  // one alone is of no use
 }
 
 TEST(LoadDataset, RefusesWhatIsNoDataSet) {

@@ -72,6 +72,16 @@ TEST(NearestRows, AreThoseOfAPlainSortAndTiesGoToTheLowerNumber) {
   }
 }
 
+TEST(NearestRows, RowsThatAreNotFiniteAreTheirOwn) {
+  const auto ops = make_cpu_ops<float>(1);
+  const Array<float> x(*ops, {1, 0, NAN, 1, 0, 1});
+  const auto lists = nearest_rows<float>(*ops, x.matrix(3, 2), 2);
+  ASSERT_EQ(lists.size(), 6U);
+  EXPECT_EQ(lists[2], 1);
+  EXPECT_EQ(lists[3], 1);
+  for (const int32_t row : lists) EXPECT_TRUE(row >= 0 && row < 3) << row;
+}
+
 /// Row sums are 1, and each entry is 1/k times the weight of one or of both modalities.
 TEST(Freedom, ItemGraphIsRowStochasticWithThreeKindsOfEntries) {
   const auto ops = make_cpu_ops<double>(1);

@@ -146,7 +146,7 @@ const std::pair<const char*, std::string> refused[] = {
     {"baby --resume R", "NAME stands beside --resume" + resume},
     {"--resume R --data D --threads 2 --seed 999", "--seed stands beside --resume" + resume},
     {"--out R --resume R", "--out stands beside --resume" + resume},
-    {"synth x --users 0", "--users is '0': expected a whole number from 1 to 1073741823"},
+    {"synth x --users 0", "--users is '0': expected a whole number from 10 to 1073741823"},
     {"synth x --modality image:8", "--modality is 'image:8'" + modality},
     {"synth x --modality a/b:8:1", "--modality is 'a/b:8:1'" + modality},
     {"synth x --modality none:8:1",

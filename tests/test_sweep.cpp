@@ -272,6 +272,16 @@ TEST_F(SweepCli, GoesOnAfterAKill) {
   }
 }
 
+TEST_F(SweepCli, RefusesAStoppedRunOfOtherSettings) {
+  const pid_t child = start({"toy", "--seed", "1", "--epochs", "1000000", "--patience", "1000000",
+                             "--batch", "50", "--out", "other/bm3_seed=1"});
+  wait_for("other/bm3_seed=1.checkpoint");
+  kill(child, SIGKILL);
+  finish(child);
+  expect_refused(sweep("other"), "other/bm3_seed=1 is of another run, its settings/epochs is "
+                                 "1000000: expected 40, or another --out");
+}
+
 TEST_F(SweepCli, OneWorksInAFolder) {
   const pid_t child = start(sweep("one"));
   wait_for("one/bm3_seed=1/config.json");

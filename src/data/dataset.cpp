@@ -39,7 +39,7 @@ std::string needed_name(const std::string& file) {
   return (match.length(1) > 0 ? match.str(1) : "NAME") + feature_ending;
 }
 
-/// Reads the maps of original ids that lie in the folder, if any do.
+/// Reads the maps of original ids where the folder has both.
 void load_ids(Dataset& data, const fs::path& folder) {
   const auto path_of = [&](const char* ours, const char* mmrec) {
     return fs::exists(folder / ours) || !fs::exists(folder / mmrec) ? folder / ours
@@ -47,7 +47,7 @@ void load_ids(Dataset& data, const fs::path& folder) {
   };
   const fs::path users = path_of(user_map, "u_id_mapping.csv"),
                  items = path_of(item_map, "i_id_mapping.csv");
-  if (!fs::exists(users) && !fs::exists(items)) return;
+  if (!fs::exists(users) || !fs::exists(items)) return;
   data.user_ids = read_id_map(users, data.interactions.n_users);
   data.item_ids = read_id_map(items, data.interactions.n_items);
 }
@@ -130,7 +130,7 @@ Dataset load_dataset(const fs::path& folder, const std::string& name, uint64_t s
     std::smatch match;
     if (std::regex_match(file, match, features))
       data.modalities.push_back(open_modality(path, match.str(1), data.interactions.n_items));
-    else if (!needed.empty() && !fs::exists(folder / name / needed))
+    else if (!needed.empty() && file != name + ".inter" && !fs::exists(folder / name / needed))
       data.unread.push_back(one_line(file) + ": features are read from " + needed);
   }
   return data;

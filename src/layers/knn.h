@@ -52,9 +52,12 @@ std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k) {
   std::vector<int32_t> out;
   for (size_t r = 0; r < x.rows; ++r) {
     const size_t end = out.size() + std::min(k, x.rows);
-    for (size_t j = 0; out.size() < end; ++j)
-      for (int32_t row : groups.members[static_cast<size_t>(of_groups[groups.of[r] * n_lists + j])])
+    for (size_t j = 0; out.size() < end; ++j) {
+      const int32_t group = of_groups[groups.of[r] * n_lists + j % n_lists];
+      // A list is short where numbers are not finite: such a row is its own neighbour.
+      for (int32_t row : groups.members[group < 0 ? groups.of[r] : static_cast<size_t>(group)])
         if (out.size() < end) out.push_back(row);
+    }
   }
   return out;
 }
