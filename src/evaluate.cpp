@@ -1,7 +1,8 @@
 #include "evaluate.h"
 
-#include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 namespace bm3 {
 namespace {
@@ -29,22 +30,16 @@ Evaluator<T>::Evaluator(Ops<T>& ops, const std::vector<Interaction>& part, const
     : ops_(ops), ideal_(ops, ideal_dcg()), sums_(ops, n_metrics) {
   std::vector<char> trained(static_cast<size_t>(all.n_users));
   for (const auto& [user, item] : all.train) trained[static_cast<size_t>(user)] = 1;
-  std::vector<Interaction> kept;
-  for (const Interaction& x : part)
-    if (trained[static_cast<size_t>(x.user)]) kept.push_back(x);
-  std::sort(kept.begin(), kept.end(), [](const Interaction& a, const Interaction& b) {
-    return a.user != b.user ? a.user < b.user : a.item < b.item;
-  });
+  std::map<int32_t, std::set<int32_t>> held_out;
+  for (const auto& [user, item] : part)
+    if (trained[static_cast<size_t>(user)]) held_out[user].insert(item);
   std::vector<int32_t> users, items;
-  std::vector<size_t> begin;
-  for (const auto& [user, item] : kept) {
-    if (users.empty() || users.back() != user) {
-      users.push_back(user);
-      begin.push_back(items.size());
-    }
-    items.push_back(item);
+  std::vector<size_t> begin = {0};
+  for (const auto& [user, own] : held_out) {
+    users.push_back(user);
+    items.insert(items.end(), own.begin(), own.end());
+    begin.push_back(items.size());
   }
-  begin.push_back(items.size());
   user_ = {ops, users};
   item_ = {ops, items};
   begin_ = {ops, begin};

@@ -1,5 +1,6 @@
 #pragma once
 // Signals that ask the program to end: SIGINT, SIGTERM and SIGHUP.
+#include <csignal>
 
 namespace bm3 {
 
@@ -7,12 +8,30 @@ namespace bm3 {
 /// What is ignored, as under nohup, stays so. One object at a time.
 class Interruption {
  public:
-  Interruption();
+  Interruption() {
+    noted_ = 0;
+    handle_signals(note);
+  }
   Interruption(const Interruption&) = delete;
   Interruption& operator=(const Interruption&) = delete;
-  ~Interruption();
+  ~Interruption() { handle_signals(SIG_DFL); }
   /// Returns the signal that the last such object has noted, or 0.
-  static int signal();
+  static int signal() { return noted_; }
+
+ private:
+  static void handle_signals(void (*handler)(int)) {
+    // A mask would hold for this thread alone.
+    for (int signal : {SIGINT, SIGTERM, SIGHUP})
+      if (std::signal(signal, handler) == SIG_IGN) std::signal(signal, SIG_IGN);
+  }
+  static void note(int signal) {
+    if (noted_) {
+      handle_signals(SIG_DFL);
+      std::raise(signal);
+    }
+    noted_ = signal;
+  }
+  static inline volatile std::sig_atomic_t noted_ = 0;
 };
 
 }  // namespace bm3

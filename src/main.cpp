@@ -68,8 +68,7 @@ Dataset find_dataset(const TrainOptions& options) {
     throw Error("no folder " + folder.string() + ": expected --data to hold " + name);
   std::error_code status;
   const bool there = fs::symlink_status(folder / name, status).type() != fs::file_type::not_found;
-  if (!there && (name != "baby" || !options.data.empty()))
-    refuse_dataset(folder, name);
+  if (!there && (name != "baby" || !options.data.empty())) refuse_dataset(folder, name);
   Dataset data = there ? load_dataset(folder, name, options.settings.whole("split-seed"))
                        : synthetic_dataset(SyntheticSpec{}, name);
   choose_modalities(data, options.modalities);

@@ -93,15 +93,6 @@ const ModelKind& named_model(const std::vector<std::string>& words) {
 
 using Take = std::function<void(const std::string& text)>;
 
-/// Returns what puts a checked text into `value`.
-Take to(std::string& value) {
-  return [&value](const std::string& text) { value = text; };
-}
-template <class T>
-Take to(T& value) {
-  return [&value](const std::string& text) { parse(text, value); };
-}
-
 /// Adds an option whose value, checked, goes to `take`. --help has its words, values and defaults.
 CLI::Option* add(CLI::App& app, const Setting& setting, const Take& take) {
   const Range& range = setting.range;
@@ -119,6 +110,14 @@ CLI::Option* add(CLI::App& app, const Setting& setting, const Take& take) {
                            : range.kind == Range::list ? "A,B,.."
                                                        : join(range.choices, "|");
   return app.add_option_function<std::string>(names, checked, words + "]")->option_text(form);
+}
+
+/// Adds an option of a whole number, which has its default now.
+template <class T>
+void add_whole(CLI::App& app, const std::string& name, uint64_t least, uint64_t most, T& value,
+               const std::string& words) {
+  add(app, {name, whole_from_to(least, most), shortest(value), words},
+      [&value](const std::string& text) { parse(text, value); });
 }
 
 CLI::Option* add_folder(CLI::App& app, const std::string& name, std::filesystem::path& value,
@@ -152,9 +151,10 @@ void add_device(CLI::App& app, DeviceChoice& choice) {
     devices.push_back("run");
     words += "; run: as the run did";
   }
-  add(app, {"device", word_of(devices), choice.device, words}, to(choice.device));
-  add(app, {"threads", whole_from_to(0, 1024), "0",
-            "threads on the CPU; 0: one for each processor"}, to(choice.threads));
+  add(app, {"device", word_of(devices), choice.device, words},
+      [&](const std::string& text) { choice.device = text; });
+  add_whole(app, "threads", 0, 1024, choice.threads,
+            "threads on the CPU; 0: one for each processor");
   app.add_flag("--tf32", choice.tf32, "products on the GPU by cuBLAS in TF32, less exact [off]");
 }
 
@@ -209,12 +209,10 @@ void add_synth(CLI::App& bm3, SynthOptions& options) {
   SyntheticSpec& spec = options.spec;
   add_name(app, options.name, "name of the new data set")->required();
   add_folder(app, "--data", options.data, "the data folder [data]");
-  add(app, {"users", whole_from_to(1, most_rows), shortest(spec.n_users), "users"},
-      to(spec.n_users));
-  add(app, {"items", whole_from_to(1, most_rows), shortest(spec.n_items), "items"},
-      to(spec.n_items));
-  add(app, {"interactions", whole_from_to(1, 1000000000000), shortest(spec.n_interactions),
-            "interactions; at least five a user and an item"}, to(spec.n_interactions));
+  add_whole(app, "users", 1, most_rows, spec.n_users, "users");
+  add_whole(app, "items", 1, most_rows, spec.n_items, "items");
+  add_whole(app, "interactions", 1, 1000000000000, spec.n_interactions,
+            "interactions; at least five a user and an item");
   std::string fallback;
   for (const auto& m : spec.modalities)
     fallback += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
@@ -222,8 +220,7 @@ void add_synth(CLI::App& bm3, SynthOptions& options) {
            "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
                "]",
            [&](const auto& texts) { spec.modalities = parse_modalities(texts); });
-  add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed),
-            "seed of every random number"}, to(spec.seed));
+  add_whole(app, "seed", 0, UINT64_MAX, spec.seed, "seed of every random number");
 }
 
 void add_import(CLI::App& bm3, ImportOptions& options) {
@@ -242,13 +239,11 @@ void add_import(CLI::App& bm3, ImportOptions& options) {
            "features by original id: McAuley's .b, CSV or TSV of an id and numbers (these also as "
            ".gz), or FILE.npy,IDS with a file of the rows' ids [none]",
            [&](const auto& texts) { spec.features = parse_features(texts); });
-  add(app, {"core", whole_from_to(1, most_rows), shortest(spec.core),
-            "least interactions of a user and of an item"}, to(spec.core));
+  add_whole(app, "core", 1, most_rows, spec.core, "least interactions of a user and of an item");
   add(app, {"split", word_of({"random", "time"}), "random",
             "8:1:1 for each user, at random or the last in time held out"},
       [&](const std::string& text) { spec.by_time = text == "time"; });
-  add(app, {"seed", whole_from_to(0, UINT64_MAX), shortest(spec.seed), "seed of a random split"},
-      to(spec.seed));
+  add_whole(app, "seed", 0, UINT64_MAX, spec.seed, "seed of a random split");
 }
 
 void add_recommend(CLI::App& bm3, RecommendOptions& options) {
@@ -257,7 +252,7 @@ void add_recommend(CLI::App& bm3, RecommendOptions& options) {
   app.add_option("--user", options.user,
                  "the user's number, or original id where the data has maps [required]")
       ->option_text("ID")->required();
-  add(app, {"k", whole_from_to(1, longest_list), "10", "how many items"}, to(options.k));
+  add_whole(app, "k", 1, longest_list, options.k, "how many items");
 }
 
 void add_eval(CLI::App& bm3, EvalOptions& options) {

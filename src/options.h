@@ -24,19 +24,15 @@ struct TrainOptions {
   bool resume = false;  // go on with the run `out`, which knows all but `data` and threads
 };
 
-/// bm3 synth NAME
-struct SynthOptions {
+/// bm3 synth NAME, bm3 import NAME
+template <class Spec>
+struct MakeOptions {
   std::string name;
   std::filesystem::path data = "data";
-  SyntheticSpec spec;
+  Spec spec;
 };
-
-/// bm3 import NAME
-struct ImportOptions {
-  std::string name;
-  std::filesystem::path data = "data";
-  ImportSpec spec;
-};
+using SynthOptions = MakeOptions<SyntheticSpec>;
+using ImportOptions = MakeOptions<ImportSpec>;
 
 /// bm3 recommend RUN
 struct RecommendOptions {

@@ -1,11 +1,5 @@
 #pragma once
-// The folder that a training run leaves, written whole or not at all:
-//   config.json          what was asked for and what came out
-//   log.csv              a line an epoch; L is the weighted sum of the losses that follow it
-//   timing.csv           a line an epoch: seconds and memory
-//   user_embedding.npy, item_embedding.npy   [n_users, w], [n_items, w] of the best epoch
-//   top_k.tsv            a line a user: the best items without those of the user's training, with
-//                        original ids where the data set has maps
+// The folder that a training run leaves, written whole or not at all: README.md lists its files.
 // Nothing but timing.csv depends on the time of day, on speed or on the number of threads.
 #include "options.h"
 #include "train.h"

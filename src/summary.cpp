@@ -18,15 +18,6 @@ namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 namespace {
 
-/// A column of the printed table.
-struct Shown {
-  Figure figure;
-  const char* title;
-  int digits;
-};
-constexpr Shown shown[] = {{recall10, "R@10", 4},  {recall20, "R@20", 4}, {ndcg10, "N@10", 4},
-                           {ndcg20, "N@20", 4},    {epochs, "epochs", 0}, {seconds, "s/epoch", 3},
-                           {peak, "MiB", 0}};
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
 /// Takes the figures that are in timing.csv.
@@ -109,10 +100,10 @@ Json to_json(const SummaryRow& row, const Words& columns) {
     out["runs"].push_back({{"seed", number_or_text(run->options.settings.text("seed"))},
                            {"folder", run->options.out.filename().string()}});
   for (size_t k = 0; k < row.means.size(); ++k) {  // what is not known becomes null
-    out["means"][figure_names[k]] = {{"mean", row.means[k].mean},
+    out["means"][figure_words[k].name] = {{"mean", row.means[k].mean},
                                      {"deviation", row.means[k].deviation}};
     for (size_t run = 0; run < row.runs.size(); ++run)
-      out["runs"][run][figure_names[k]] = (*row.runs[run]->figures)[k];
+      out["runs"][run][figure_words[k].name] = (*row.runs[run]->figures)[k];
   }
   return out;
 }
@@ -121,7 +112,7 @@ std::string tsv_of(const Words& columns, const std::vector<SummaryRow>& rows) {
   std::string out = "model";
   for (const auto& column : columns) out += "\t" + column;
   out += "\truns";
-  for (const char* name : figure_names) out += std::string("\t") + name + "\t" + name + "_sd";
+  for (const auto& x : figure_words) out += std::string("\t") + x.name + "\t" + x.name + "_sd";
   out += "\tbest_by_validation\tbest_by_test\n";
   for (const SummaryRow& row : rows) {
     out += row.model().name;
@@ -201,7 +192,8 @@ void print_summary(const Sweep& sweep, const std::vector<SummaryRow>& rows, cons
   lines[0] = sweep.columns;
   lines[0].insert(lines[0].begin(), data.name);
   lines[0].push_back("runs");
-  for (const Shown& figure : shown) lines[0].push_back(figure.title);
+  for (const auto& figure : figure_words)
+    if (figure.title) lines[0].push_back(figure.title);
   std::string best;
   for (const SummaryRow& row : rows) {
     const std::string& model = row.model().name;
@@ -215,8 +207,8 @@ void print_summary(const Sweep& sweep, const std::vector<SummaryRow>& rows, cons
     if (row.best_by_test)
       best += "The best by test R@20, which may not decide: " + name + "\n";
     line.push_back(std::to_string(row.runs.size()));
-    for (const auto& [figure, title, digits] : shown)
-      line.push_back(in_words(row.means[figure], digits));
+    for (size_t k = 0; k < row.means.size(); ++k)
+      if (figure_words[k].title) line.push_back(in_words(row.means[k], figure_words[k].digits));
     const Published* p = published_figures(data, row.model());
     if (!p || (&row != &rows.back() && &(&row)[1].model() == &row.model())) continue;
     Words& published = lines.emplace_back(sweep.columns.size() + 2);
@@ -243,7 +235,7 @@ void write_summary(const fs::path& folder, const Sweep& sweep,
     if (const Published* p = published_figures(data, row.model())) {
       const std::vector<double> figures = figures_of(*p);
       for (size_t k = 0; k < figures.size(); ++k)
-        out["published"][row.model().name][figure_names[k]] = figures[k];
+        out["published"][row.model().name][figure_words[k].name] = figures[k];
     }
   }
   write_whole(folder / "summary.tsv", [&](auto& file) { file << tsv_of(sweep.columns, rows); });

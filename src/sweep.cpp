@@ -139,23 +139,21 @@ int run_program(const Words& words) {
   std::vector<char*> argv = {const_cast<char*>("bm3")};
   for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  const auto interrupt = std::signal(SIGINT, SIG_IGN), hangup = std::signal(SIGHUP, SIG_IGN);
   const pid_t parent = getpid(), process = fork();
   if (process < 0) throw Error(std::string("cannot start a run (") + std::strerror(errno) + ")");
-  if (process > 0) {
-    int status = 0;
-    while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
-    }
-    std::signal(SIGINT, interrupt);
-    std::signal(SIGHUP, hangup);
-    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  if (process == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() == parent && dup2(STDERR_FILENO, STDOUT_FILENO) == STDOUT_FILENO)
+      execv("/proc/self/exe", argv.data());
+    _exit(127);
+  }
+  const auto interrupt = std::signal(SIGINT, SIG_IGN), hangup = std::signal(SIGHUP, SIG_IGN);
+  int status = 0;
+  while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
   }
   std::signal(SIGINT, interrupt);
   std::signal(SIGHUP, hangup);
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (getppid() == parent && dup2(STDERR_FILENO, STDOUT_FILENO) == STDOUT_FILENO)
-    execv("/proc/self/exe", argv.data());
-  _exit(127);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
 /// Returns the words that go on with a run which left a checkpoint, else those of the run.

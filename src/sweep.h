@@ -10,12 +10,17 @@
 
 namespace bm3 {
 
-/// The figures of a run, in the order of summary.tsv's columns.
+/// The figures of a run, in the order of summary.tsv's columns: their names there, and the titles
+/// and digits of those that are printed.
 enum Figure : size_t { recall10, recall20, ndcg10, ndcg20, valid_recall20, epochs, seconds, peak };
-constexpr const char* figure_names[] = {
-    "recall@10",       "recall@20", "ndcg@10",           "ndcg@20",
-    "valid_recall@20", "epochs",    "seconds_per_epoch", "peak_mib"};
-using Figures = std::array<double, std::size(figure_names)>;  // NaN: not known
+constexpr struct {
+  const char *name, *title;
+  int digits;
+} figure_words[] = {{"recall@10", "R@10", 4},        {"recall@20", "R@20", 4},
+                    {"ndcg@10", "N@10", 4},          {"ndcg@20", "N@20", 4},
+                    {"valid_recall@20", nullptr, 0}, {"epochs", "epochs", 0},
+                    {"seconds_per_epoch", "s/epoch", 3}, {"peak_mib", "MiB", 0}};
+using Figures = std::array<double, std::size(figure_words)>;  // NaN: not known
 
 /// A run of a sweep, which is a command line of its own.
 struct SweepRun {
@@ -58,7 +63,7 @@ Mean mean_of(const std::vector<double>& values);
 /// The finished runs that differ in nothing but their seeds.
 struct SummaryRow {
   std::vector<const SweepRun*> runs;
-  std::array<Mean, std::size(figure_names)> means{};
+  std::array<Mean, std::size(figure_words)> means{};
   bool best_by_validation = false, best_by_test = false;  // R@20 among its model's rows
   const ModelKind& model() const { return *runs[0]->options.model; }
 };

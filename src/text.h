@@ -2,6 +2,7 @@
 // Numbers and lists as text.
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <string_view>
@@ -24,6 +25,12 @@ bool parse(std::string_view text, T& value) {
   return status == std::errc() && end == text.data() + text.size();
 }
 
+/// Likewise, but no infinity or NaN.
+template <class T>
+bool parse_finite(std::string_view text, T& value) {
+  return parse(text, value) && std::isfinite(value);
+}
+
 inline bool is_control(char c) { return (c >= 0 && c < ' ') || c == 127; }
 
 /// `text` with a space in place of each control character: one line, and no command to a terminal.
@@ -37,6 +44,11 @@ inline std::string one_line(std::string_view text) {
 inline std::string in_quotes(std::string_view text) {
   constexpr size_t longest = 40;
   return "'" + one_line(text.substr(0, longest)) + (text.size() > longest ? "...'" : "'");
+}
+
+inline std::string_view without_blanks(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+  return text.substr(0, text.find_last_not_of(' ') + 1);
 }
 
 /// A column's name in small letters, without blanks, _ and -.

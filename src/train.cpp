@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <future>
 #include <limits>
+#include <optional>
 
 #include "checkpoint.h"
 #include "error.h"
+#include "layers/adam.h"
+#include "layers/negatives.h"
 #include "process_memory.h"
-#include "training.h"
 
 namespace bm3 {
 namespace {
@@ -40,24 +43,59 @@ void copy(Ops<float>& ops, Array<float>& to, Matrix<const float> from) {
   ops.gather_rows(to.matrix(from.rows, from.cols), from, {nullptr, from.rows});
 }
 
-/// The protocol of a training, epoch by epoch.
-class Protocol {
+/// Loads features in pieces, so that they are in memory once.
+void load_features(Ops<float>& ops, Model<float>& model, const Dataset& data) {
+  for (size_t m = 0; m < model.features().size(); ++m) {
+    const Matrix<float> e = model.features()[m].value;
+    constexpr size_t piece = 256;
+    std::vector<float> rows(piece * e.cols);
+    for (size_t first = 0; first < e.rows; first += piece) {
+      const size_t n = std::min(piece, e.rows - first);
+      data.modalities[m].read_rows(static_cast<int64_t>(first), static_cast<int64_t>(n),
+                                   rows.data());
+      ops.upload(e.row(first), rows.data(), n * e.cols * sizeof(float));
+    }
+  }
+}
+
+/// Returns the shapes of the features that the model reads.
+std::vector<ModalityShape> shapes(const Dataset& data, const ModelKind& kind) {
+  std::vector<ModalityShape> out;
+  for (const auto& m : data.modalities)
+    if (kind.reads_features) out.push_back({m.name, static_cast<size_t>(m.dim)});
+  return out;
+}
+
+/// What one training holds on the device, its steps, and their protocol, epoch by epoch.
+class Training {
  public:
-  Protocol(Ops<float>& ops, const Dataset& data, const ModelKind& kind, const Settings& settings,
+  Training(Ops<float>& ops, const Dataset& data, const ModelKind& kind, const Settings& settings,
            const TrainHooks& hooks)
       : ops_(ops),
-        data_(data),
+        data_(data.interactions),
         hooks_(hooks),
         about_(identity(data, kind, settings)),
+        seed_(settings.whole("seed")),
+        batch_size_(settings.whole("batch")),
         epochs_(settings.whole("epochs")),
         patience_(settings.whole("patience")),
-        valid_(evaluator(ops, data, data.interactions.valid, "validation")),
-        test_(evaluator(ops, data, data.interactions.test, "test")),
-        training_(ops, data, kind, settings),
-        lists_(ops, training_.graph().n_users * longest_list),
-        best_lists_(ops, lists_.size()) {
+        valid_(evaluator(ops, data, data_.valid, "validation")),
+        test_(evaluator(ops, data, data_.test, "test")),
+        order_{data_.train, {}},
+        graph_(make_graph<float>(ops, static_cast<size_t>(data_.n_users),
+                                 static_cast<size_t>(data_.n_items), order_.pairs)),
+        loader_(ops, graph_.n_users, graph_.n_items, batch_size_, kind.draws_negatives),
+        model_(make_model<float>(kind, {ops, graph_, settings, shapes(data, kind), loader_})),
+        adam_(ops, model_->parameters(), model_->tuned_features(), adam_config(settings),
+              epochs_ * batches()) {
+    if (kind.draws_negatives) negatives_.emplace(data_);
+    model_->parameters().initialise(seed_);
+    load_features(ops, *model_, data);
+    model_->prepare();
+    lists_ = Array<int32_t>(ops, graph_.n_users * longest_list);
+    best_lists_ = Array<int32_t>(ops, lists_.size());
     result().allocated = ops.allocated();
-    hooks.on_ready(training_.model().parameters().values().size());
+    hooks.on_ready(model_->parameters().values().size());
   }
 
   TrainResult run() {
@@ -78,25 +116,34 @@ class Protocol {
   }
 
  private:
+  /// An epoch's interactions in their order, and the negatives of those that need some.
+  struct Order {
+    std::vector<Interaction> pairs;
+    std::vector<int32_t> negatives;
+  };
+
   TrainResult& result() { return now_.result; }
-  Matrix<int32_t> items() { return lists_.matrix(training_.graph().n_users, longest_list); }
+  Matrix<int32_t> items() { return lists_.matrix(graph_.n_users, longest_list); }
+  size_t batches() const { return (order_.pairs.size() + batch_size_ - 1) / batch_size_; }
+  AdamConfig adam_config(const Settings& settings) const {
+    AdamConfig out;
+    out.lr = settings.real("lr");
+    out.decay = settings.real("lr-decay");
+    out.epoch_steps = batches();
+    return out;
+  }
 
   /// Trains for an epoch, or what is left of it, and evaluates it, unless it is stopped.
   void run_epoch() {
     Epoch epoch;
     epoch.number = now_.epoch;
     const auto start = Clock::now();
-    const auto goes_on = [&](size_t done) {
-      now_.batches = done;
-      hooks_.on_batch(now_.epoch, done, training_.batches());
-      if (seconds_since(saved_at_) >= hooks_.period) save(saved());
-      return !hooks_.stop();
-    };
-    if (!training_.run_epoch(now_.epoch, now_.batches, goes_on)) {
+    if (!run_batches()) {
       result().ended = interrupted;
       return;
     }
-    epoch.losses = training_.take_losses();
+    epoch.losses = model_->take_losses();
+    for (Loss& loss : epoch.losses) loss.value /= static_cast<double>(batches());
     if (!std::isfinite(total(epoch.losses))) {
       result().ended = "the loss of epoch " + std::to_string(epoch.number) + " is not finite" +
                        what_to_try;
@@ -112,11 +159,61 @@ class Protocol {
     now_.batches = 0;
   }
 
+  /// Passes once over all interactions but those of the batches that are done; false where it is
+  /// stopped.
+  bool run_batches() {
+    if (!next_order_.valid()) draw_order(now_.epoch);
+    order_ = next_order_.get();
+    const size_t done = now_.batches;
+    if (done == 0) model_->begin_epoch(seed_, now_.epoch);
+    for (size_t k = done; k < batches(); ++k) {
+      const size_t first = k * batch_size_;
+      const size_t size = std::min(batch_size_, order_.pairs.size() - first);
+      const int32_t* negatives = negatives_ ? order_.negatives.data() + first : nullptr;
+      step(loader_.load(order_.pairs.data() + first, negatives, size));
+      if (k == done && now_.epoch < epochs_) draw_order(now_.epoch + 1);  // the device has work
+      now_.batches = k + 1;
+      hooks_.on_batch(now_.epoch, now_.batches, batches());
+      if (seconds_since(saved_at_) >= hooks_.period) save(saved());
+      if (hooks_.stop()) return false;
+    }
+    return true;
+  }
+
+  /// Draws an epoch's order from the previous one's, on a thread of its own: until it is taken,
+  /// order_ is only read.
+  void draw_order(size_t epoch) {
+    next_order_ = std::async(std::launch::async, [this, epoch] {
+      Order next{order_.pairs, {}};
+      shuffle(next.pairs, seed_, epoch);
+      if (negatives_) next.negatives = negatives_->draw(next.pairs, seed_, epoch);
+      return next;
+    });
+  }
+
+  void step(const Batch& batch) {
+    const uint64_t key = batch.size | batch.users.n << 21 | batch.items.n << 42;
+    const auto work = [&] {
+      const Rows rows = model_->feature_rows(batch);
+      adam_.begin_step(rows);
+      model_->draw(batch, seed_, adam_.now());
+      model_->forward(batch);
+      model_->backward(batch);
+      adam_.step(rows);
+      model_->after_update();
+    };
+    if (model_->repeats())
+      ops_.replay(key, work);
+    else
+      work();
+  }
+
   /// Ranks for both splits, and keeps the best.
   void evaluate(Epoch& epoch) {
     const auto start = Clock::now();
-    const Embeddings<float> h = training_.embeddings();
-    ops_.top_k(items(), h.user, h.item, {nullptr, items().rows}, training_.graph());
+    adam_.catch_up();
+    const Embeddings<float> h = model_->embeddings();
+    ops_.top_k(items(), h.user, h.item, {nullptr, graph_.n_users}, graph_);
     epoch.valid = valid_.metrics(items());
     epoch.valid_seconds = seconds_since(start);
     epoch.best = result().best_epoch == 0 || valid_.n_users() == 0 ||
@@ -140,9 +237,8 @@ class Protocol {
     if (!all_finite(result().user) || !all_finite(result().item))
       fail("the embeddings after epoch " + std::to_string(result().best_epoch) +
            " are not finite" + what_to_try);
-    const Graph<float>& graph = training_.graph();
-    const auto popular = rank_by_popularity(ops_, data_.interactions, graph);
-    result().by_popularity = test_.metrics(popular.matrix(graph.n_users, longest_list));
+    const auto popular = rank_by_popularity(ops_, data_, graph_);
+    result().by_popularity = test_.metrics(popular.matrix(graph_.n_users, longest_list));
   }
 
   /// Throws. A training that failed would fail again.
@@ -154,13 +250,13 @@ class Protocol {
 
   /// All that a checkpoint holds from the first batch on.
   std::vector<SavedArray> saved() {
-    std::vector<SavedArray> out = training_.saved();
+    std::vector<SavedArray> out = model_->saved();
+    for (SavedArray& array : adam_.saved()) out.push_back(std::move(array));
     if (result().best_epoch == 0) return out;
-    const Graph<float>& graph = training_.graph();
     const size_t width = result().width;
-    out.push_back(saved_array("best/user", best_user_.matrix(graph.n_users, width)));
-    out.push_back(saved_array("best/item", best_item_.matrix(graph.n_items, width)));
-    out.push_back(saved_array("best/lists", best_lists_.matrix(graph.n_users, longest_list)));
+    out.push_back(saved_array("best/user", best_user_.matrix(graph_.n_users, width)));
+    out.push_back(saved_array("best/item", best_item_.matrix(graph_.n_items, width)));
+    out.push_back(saved_array("best/lists", best_lists_.matrix(graph_.n_users, longest_list)));
     return out;
   }
 
@@ -176,6 +272,7 @@ class Protocol {
     }
   }
 
+  /// Goes to the checkpoint's place in the training. The order of an epoch follows from the seed.
   void resume() {
     Checkpoint checkpoint(hooks_.file);
     if (const auto other = difference(checkpoint.about(), about_); !other.empty())
@@ -183,27 +280,56 @@ class Protocol {
     const size_t allocated = result().allocated;
     now_ = checkpoint.position();
     result().allocated = allocated;
-    if (now_.epoch == 1 && now_.batches == 0) return;  // what the seed gives
-    training_.go_to(now_.epoch, now_.batches);
-    best_user_ = Array<float>(ops_, training_.graph().n_users * result().width);
-    best_item_ = Array<float>(ops_, training_.graph().n_items * result().width);
+    const size_t epoch = now_.epoch, done = now_.batches;
+    if (epoch == 1 && done == 0) return;  // what the seed gives
+    if (epoch == 0 || epoch > epochs_ + (done == 0) || done > batches())
+      throw Error("the checkpoint is of epoch " + std::to_string(epoch) + ", batch " +
+                  std::to_string(done) + ": expected at most " + std::to_string(epochs_) + ", " +
+                  std::to_string(batches()));
+    adam_.resume((epoch - 1) * batches() + done);
+    for (size_t e = 1; e < epoch; ++e) shuffle(order_.pairs, seed_, e);
+    if (done > 0) {
+      model_->begin_epoch(seed_, epoch);
+      model_->after_update();
+    }
+    best_user_ = Array<float>(ops_, graph_.n_users * result().width);
+    best_item_ = Array<float>(ops_, graph_.n_items * result().width);
     checkpoint.load(ops_, saved());
   }
 
   Ops<float>& ops_;
-  const Dataset& data_;
+  const Interactions& data_;
   const TrainHooks& hooks_;
   const Json about_;
-  const size_t epochs_, patience_;
+  const uint64_t seed_;
+  const size_t batch_size_, epochs_, patience_;
   Evaluator<float> valid_, test_;
-  Training training_;
+  Order order_;
+  std::optional<Negatives> negatives_;
+  Graph<float> graph_;
+  BatchLoader loader_;
+  std::unique_ptr<Model<float>> model_;
+  Adam<float> adam_;
   Array<int32_t> lists_, best_lists_;
   Array<float> best_user_, best_item_;
   Position now_;
   Clock::time_point saved_at_;
+  std::future<Order> next_order_;  // last: its thread reads the members above
 };
 
 }  // namespace
+
+void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch) {
+  std::array<uint64_t, 256> words;  // drawn in a loop of their own, by vector instructions
+  for (size_t n = pairs.size(); n > 1;) {
+    const size_t drawn = std::min(words.size(), n - 1);
+    for (size_t k = 0; k < drawn; ++k) {
+      const Random4 random = philox(seed, Stream::shuffle, static_cast<uint32_t>(epoch), n - k);
+      words[k] = uint64_t{random.x[0]} << 32 | random.x[1];
+    }
+    for (size_t k = 0; k < drawn; ++k, --n) std::swap(pairs[n - 1], pairs[words[k] % n]);
+  }
+}
 
 std::vector<Setting> training_settings(const ModelKind& kind) {
   std::vector<Setting> out = {
@@ -235,7 +361,7 @@ TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
   if (data.interactions.valid.empty() && !settings.was_set("epochs"))
     throw Error(data.name + " has no validation split, which would end the training: expected "
                 "--epochs to say when");
-  return Protocol(ops, data, kind, settings, hooks).run();
+  return Training(ops, data, kind, settings, hooks).run();
 }
 
 }  // namespace bm3

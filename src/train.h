@@ -59,6 +59,9 @@ struct TrainHooks {
   std::function<void(const std::string&)> not_saved = [](const std::string&) {};
 };
 
+/// Shuffles `pairs` for an epoch, drawn from (seed, epoch, place) (Fisher and Yates).
+void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch);
+
 /// Trains a model on `data` by `settings`, the model's and the training's. The same seed on the
 /// same device gives the same result, whatever the number of threads, and wherever the training was
 /// stopped and resumed.

@@ -290,23 +290,25 @@ Agreements check_triples(Ops<double>& ops, Random& random) {
     return Blocks<Matrix<double>>{{at, batch.nodes.n, d}, batch.users.n, batch.items.n};
   };
   const double lambda = 0.9;
-  Array<double> unused(ops, of_users + of_items);
   Agreements result;
   for (bool other : {false, true}) {
-    PairLoss<double> layer(ops, other ? PairForm::epsilon : PairForm::plain,
-                           other ? RegForm::squared : RegForm::norm, pairs.size());
-    const auto pass = [&](double* x, double* d_x) {
+    PairLoss<double> layer(ops, loader, d,
+                           {other ? PairForm::epsilon : PairForm::plain,
+                            other ? RegForm::squared : RegForm::norm});
+    const Rows all{nullptr, batch.nodes.n};
+    const auto pass = [&](double* x) {
       Array<double> sums(ops, 2);
-      layer.forward(sums.data(), rows(d_x), rows(x), batch);
+      ops.gather_rows(layer.f(batch).all, rows(x).all, all);
+      layer.forward(sums.data(), batch);
       layer.reg_forward(sums.data() + 1, rows(x), batch);
       return sums.host()[0] + lambda * sums.host()[1];
     };
     const std::string name = other ? "triples, other form" : "triples";
     result.merge(check_loss(ops, random, 2, {{name + ".d_u", of_users}, {name + ".d_i", of_items}},
-                            [&](double* x) { return pass(x, unused.data()); },
-                            [&](double* x, double* d_x) {
-                              pass(x, d_x);
-                              layer.backward(rows(d_x), rows(x), batch);
+                            pass, [&](double* x, double* d_x) {
+                              pass(x);
+                              layer.backward(batch);
+                              ops.gather_rows(rows(d_x).all, layer.d_f(batch).all, all);
                               layer.reg_backward(rows(d_x), rows(x), batch, lambda);
                             }));
   }

@@ -37,8 +37,8 @@ std::vector<Features<double>> features_of(Ops<double>& ops, size_t n, size_t n_m
   Random random(5);
   std::vector<Features<double>> e;
   for (size_t m = 0; m < n_modalities; ++m) {
-    e.emplace_back(ops, "m" + std::to_string(m), n, 6 + m, 0);
-    upload(ops, e.back().value, random.numbers<double>(e.back().value.size()));
+    e.push_back({"m" + std::to_string(m), {ops, n, 6 + m}, {}});
+    e.back().value.memory.upload(random.numbers<double>(e.back().value.size()));
   }
   return e;
 }

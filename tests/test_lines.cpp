@@ -104,13 +104,14 @@ TEST(IdsTest, MapsAreReadAsTheyAreWritten) {
 
 TEST(IdsTest, RefuseAMap) {
   const ScratchFolder folder;
-  const std::string x = (folder / "x").string(), pair = ": expected an original id and its number";
+  const std::string x = (folder / "x").string(), pair = ": expected an original id and its number",
+                    twice = " stands twice: expected each once";
   const std::pair<const char*, std::string> cases[] = {
       {"id\tn\na\t0\nb\n", x + ":3: has 1 fields: expected 2, as in the first line"},
       {"id\tn\na\t-1\n", x + ":2" + pair},
       {"id\tn\n\t0\n", x + ":2" + pair},
-      {"id\tn\na\t0\na\t1\n", x + ":3: the id 'a' stands twice: expected it once"},
-      {"id\tn\na\t0\nb\t0\n", x + ":3: the number 0 stands twice: expected it once"},
+      {"id\tn\na\t0\na\t1\n", x + ":3: the id 'a' or the number 1" + twice},
+      {"id\tn\na\t0\nb\t0\n", x + ":3: the id 'b' or the number 0" + twice},
       {"id\tn\na\t0\nb\t2\n", x + " has no id of number 1: expected one for each number below 2"}};
   for (const auto& [text, words] : cases) {
     write_file(x, text);

@@ -84,7 +84,6 @@ class Scripted final : public Model<float> {
     if (script.batches.size() > script.last_finite) *loss(0) = NAN;
   }
   void backward(const Batch&) override {}
-  std::vector<Trace> trace(const Batch&) override { return {}; }
   Embeddings<float> embeddings() override {
     const size_t last = script.epochs.size() - 1;
     const Ranks& now = script.epochs[std::min<size_t>(epoch_.data()[0]++, last)];

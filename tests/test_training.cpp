@@ -4,7 +4,6 @@
 #include "random_inputs.h"
 #include "scratch.h"
 #include "train.h"
-#include "training.h"
 
 namespace bm3::test {
 namespace {

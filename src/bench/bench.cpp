@@ -5,7 +5,6 @@
 
 #include "bench/measured_ops.h"
 #include "bench/reference.h"
-#include "bench/tools.h"
 #include "train.h"
 
 namespace bm3 {
@@ -44,12 +43,11 @@ std::vector<Case> cases_of(const ModelKind& kind, SyntheticSpec spec) {
   std::vector<Case> out;
   if (!settings.knows("features"))
     out.push_back({kind.name + ", features", kind, settings, spec});
-  for (const Setting& setting : kind.settings)
-    for (const std::string& choice : setting.range.choices)
-      if (setting.name == "features") {
-        settings.set("features", choice);
-        out.push_back({kind.name + ", " + choice + " features", kind, settings, spec});
-      }
+  else
+    for (const std::string& choice : features_setting().range.choices) {
+      settings.set("features", choice);
+      out.push_back({kind.name + ", " + choice + " features", kind, settings, spec});
+    }
   if (kind.needs_features) return out;
   spec.modalities.clear();
   out.push_back({kind.name + ", no features", kind, all_settings(kind), spec});

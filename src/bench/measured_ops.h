@@ -16,8 +16,16 @@ struct Stage {
 };
 using Stages = std::map<std::string, Stage>;
 
+/// An operation with its operands, their names, its stage, FLOPs and bytes.
+#define BM3_STAGE(operation, operands, names, stage, flops, bytes) \
+  void operation operands override {                               \
+    measure(stage, flops, bytes, [&] { ops_->operation names; });  \
+  }
+
 class MeasuredOps final : public Ops<float> {
   using T = float;
+  using Out = Matrix<T>;
+  using In = ConstMatrix<T>;
 
  public:
   MeasuredOps(std::unique_ptr<Ops<T>> ops, const Rates& rates)
@@ -37,15 +45,11 @@ class MeasuredOps final : public Ops<float> {
   void release(void* memory) noexcept override { ops_->release(memory); }
   size_t allocated() const override { return ops_->allocated(); }
   size_t most_allocated() const override { return ops_->most_allocated(); }
-  void zero(void* dst, size_t bytes) override {
-    measure("zero", 0, num(bytes), [&] { ops_->zero(dst, bytes); });
-  }
-  void upload(void* dst, const void* src, size_t bytes) override {
-    measure("upload", 0, 2 * num(bytes), [&] { ops_->upload(dst, src, bytes); });
-  }
-  void download(void* dst, const void* src, size_t bytes) override {
-    measure("download", 0, 2 * num(bytes), [&] { ops_->download(dst, src, bytes); });
-  }
+  BM3_STAGE(zero, (void* dst, size_t bytes), (dst, bytes), "zero", 0, bytes)
+  BM3_STAGE(upload, (void* dst, const void* src, size_t bytes), (dst, src, bytes), "upload", 0,
+            2 * bytes)
+  BM3_STAGE(download, (void* dst, const void* src, size_t bytes), (dst, src, bytes), "download", 0,
+            2 * bytes)
   void synchronize() override { ops_->synchronize(); }
   double seconds_of(const std::function<void()>& work) override { return ops_->seconds_of(work); }
   void replay(uint64_t key, const std::function<void()>& work) override {
@@ -56,210 +60,143 @@ class MeasuredOps final : public Ops<float> {
   }
   size_t row_padding() const override { return ops_->row_padding(); }
 
-  void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
-                      ConstMatrix<T> b) override {
-    measure("linear " + shape(W) + " forward", 2 * num(y.rows) * num(W.size()),
-            4 * (num(y.rows) * num(x.cols) + num(y.size()) + num(W.size()) + num(b.size())),
-            [&] { ops_->linear_forward(y, x, rows, W, b); });
-  }
-  void linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
-                       ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) override {
-    const double products = (d_x.at ? 1 : 0) + (d_W.at ? 1 : 0), n = num(d_y.rows);
-    measure("linear " + shape(W) + " backward",
-            products * 2 * n * num(W.size()) + num(d_y.size()),
-            4 * (products * (n * num(x.cols) + num(W.size())) + num(d_y.size() + d_b.size())),
+  BM3_STAGE(linear_forward, (Out y, In x, Rows rows, In W, In b), (y, x, rows, W, b),
+            "linear " + shape(W) + " forward", 2 * y.rows * W.size(),
+            4 * (y.rows * x.cols + y.size() + W.size() + b.size()))
+  void linear_backward(Out d_x, Out d_W, Out d_b, In d_y, In x, Rows rows, In W) override {
+    const size_t products = (d_x.at ? 1 : 0) + (d_W.at ? 1 : 0), n = d_y.rows;
+    measure("linear " + shape(W) + " backward", products * 2 * n * W.size() + d_y.size(),
+            4 * (products * (n * x.cols + W.size()) + d_y.size() + d_b.size()),
             [&] { ops_->linear_backward(d_x, d_W, d_b, d_y, x, rows, W); });
   }
-  void propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
-                 const Graph<T>& graph) override {
+  void propagate(Out y, In x, In z, T a, T b_user, T b_item, const Graph<T>& graph) override {
     const bool reads_x = a != T(0), reads_z = b_user != T(0) || b_item != T(0);
-    const double edges = reads_x ? num(graph.neighbour.size()) : 0;
-    const double matrices = 1 + (reads_x ? 1 : 0) + (reads_z && !(reads_x && x.at == z.at) ? 1 : 0);
-    measure("propagation [Eq. 3, 4]", 2 * edges * num(y.cols) + 3 * num(y.size()),
-            4 * edges + (8 + 4) * num(y.rows) + 4 * matrices * num(y.size()),
+    const size_t edges = reads_x ? graph.neighbour.size() : 0;
+    const size_t matrices = 1 + (reads_x ? 1 : 0) + (reads_z && !(reads_x && x.at == z.at) ? 1 : 0);
+    measure("propagation [Eq. 3, 4]", 2 * edges * y.cols + 3 * y.size(),
+            4 * edges + (8 + 4) * y.rows + 4 * matrices * y.size(),
             [&] { ops_->propagate(y, x, z, a, b_user, b_item, graph); });
   }
-  void gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override {
-    measure("gather rows", 0, 8 * num(y.size()) + index(rows),
-            [&] { ops_->gather_rows(y, x, rows); });
-  }
-  void scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override {
-    measure("scatter-add rows", num(x.size()), 12 * num(x.size()) + index(rows),
-            [&] { ops_->scatter_add_rows(y, x, rows); });
-  }
-  void copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) override {
-    measure("columns", 0, 8 * num(y.rows) * num(n), [&] { ops_->copy_columns(y, to, x, from, n); });
-  }
-  void add(Matrix<T> y, double b, ConstMatrix<T> x, double a) override {
-    measure("sums of matrices", 3 * num(y.size()), (b == 0 ? 8 : 12) * num(y.size()),
-            [&] { ops_->add(y, b, x, a); });
-  }
-  void leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) override {
-    measure("leaky ReLU", num(y.size()), 8 * num(y.size()),
-            [&] { ops_->leaky_relu_forward(y, x); });
-  }
-  void leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) override {
-    measure("leaky ReLU", num(y.size()), 12 * num(y.size()),
-            [&] { ops_->leaky_relu_backward(d_x, d_y, y); });
-  }
-  void normalise_forward(Matrix<T> y, ConstMatrix<T> x) override {
-    measure("rows of length 1", 3 * num(y.size()), 8 * num(y.size()),
-            [&] { ops_->normalise_forward(y, x); });
-  }
-  void normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) override {
-    measure("rows of length 1", 7 * num(x.size()), 12 * num(x.size()),
-            [&] { ops_->normalise_backward(d_x, d_y, x); });
-  }
-  void add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatrix<T> w, ConstMatrix<T> x,
-                    const Pairs& pairs, double scale) override {
+  BM3_STAGE(gather_rows, (Out y, In x, Rows rows), (y, x, rows), "gather rows", 0,
+            8 * y.size() + index(rows))
+  BM3_STAGE(scatter_add_rows, (Out y, In x, Rows rows), (y, x, rows), "scatter-add rows", x.size(),
+            12 * x.size() + index(rows))
+  BM3_STAGE(copy_columns, (Out y, size_t to, In x, size_t from, size_t n), (y, to, x, from, n),
+            "columns", 0, 8 * y.rows * n)
+  BM3_STAGE(add, (Out y, double b, In x, double a), (y, b, x, a), "sums of matrices", 3 * y.size(),
+            (b == 0 ? 8 : 12) * y.size())
+  BM3_STAGE(leaky_relu_forward, (Out y, In x), (y, x), "leaky ReLU", y.size(), 8 * y.size())
+  BM3_STAGE(leaky_relu_backward, (Out d_x, In d_y, In y), (d_x, d_y, y), "leaky ReLU", y.size(),
+            12 * y.size())
+  BM3_STAGE(normalise_forward, (Out y, In x), (y, x), "rows of length 1", 3 * y.size(),
+            8 * y.size())
+  BM3_STAGE(normalise_backward, (Out d_x, In d_y, In x), (d_x, d_y, x), "rows of length 1",
+            7 * x.size(), 12 * x.size())
+  void add_weighted(Out y, double b, In z, In w, In x, const Pairs& pairs, double scale) override {
     const Count has = counted(pairs);
-    const double rows = y.at == z.at && b == 1 ? has.rows : num(y.rows);
+    const size_t rows = y.at == z.at && b == 1 ? has.rows : y.rows;
     const bool reads_z = b != 0 && z.at != x.at;
-    measure("weighted sums of rows", 2 * has.pairs * num(y.cols),
-            4 * ((reads_z ? 2 : 1) * rows * num(y.cols) + num(x.size()) + num(pairs.n) +
+    measure("weighted sums of rows", 2 * has.pairs * y.cols,
+            4 * ((reads_z ? 2 : 1) * rows * y.cols + x.size() + pairs.n +
                  (pairs.edge ? 3 : 2) * has.pairs),
             [&] { ops_->add_weighted(y, b, z, w, x, pairs, scale); });
   }
-  void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
-                double scale) override {
-    const Count has = counted(pairs);
-    measure("products of edges", 2 * has.pairs * num(y.cols),
-            4 * (has.rows * num(y.cols) + num(x.size()) + num(pairs.n) + 3 * has.pairs),
-            [&] { ops_->edge_dot(w, y, x, pairs, scale); });
-  }
-  void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) override {
-    const Count has = counted(pairs);
-    measure("softmax of edges", 4 * has.pairs, 4 * (num(pairs.n) + 2 * has.pairs),
-            [&] { ops_->edge_softmax_forward(alpha, a, pairs); });
-  }
-  void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
-                             const Pairs& pairs) override {
-    const Count has = counted(pairs);
-    measure("softmax of edges", 4 * has.pairs, 4 * (num(pairs.n) + 3 * has.pairs),
-            [&] { ops_->edge_softmax_backward(d_a, d_alpha, alpha, pairs); });
-  }
-  void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
-                            ConstMatrix<T> c, const Pairs& pairs) override {
-    const double shares = num(alpha.size());
-    measure("weights of edges", 2 * shares, 4 * (shares + num(c.size() + c.rows) + 3 * num(w.rows)),
-            [&] { ops_->edge_weights_forward(w, chosen, alpha, c, pairs); });
-  }
-  void edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMatrix<T> d_w,
-                             Matrix<const int32_t> chosen, ConstMatrix<T> alpha, ConstMatrix<T> c,
-                             const Pairs& pairs) override {
-    const double edges = num(d_w.rows);  // of alpha what was chosen
-    measure("weights of edges", 3 * edges,
-            4 * (num(alpha.size()) + num(2 * c.size() + c.rows) + 4 * edges),
-            [&] { ops_->edge_weights_backward(d_alpha, d_c, d_w, chosen, alpha, c, pairs); });
-  }
-  void draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) override {
-    // Philox is integer arithmetic: for 4 entries 10 rounds of 2 wide products, each worth two
-    // instructions of a lane, and 4 exclusive ors; in such an instruction's time a lane can do the
-    // 2 FLOPs of a multiply-add.
-    measure("masks [Eq. 5]", 2 * 10 * (2 * 2 + 4) / 4.0 * num(mask.size()),
-            num(mask.size()) + index(rows), [&] { ops_->draw_mask(mask, rows, p, key); });
-  }
-  void drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
-                  const double* rate) override {
-    measure("dropped edges", num(y.size()), 9 * num(y.size()),
-            [&] { ops_->drop_edges(y, w, mask, rate); });
-  }
-  void draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) override {
-    measure("dropped edges", 2 * 10 * (2 * 2 + 4) / 4.0 * num(mask.size()), num(mask.size()),
-            [&] { ops_->draw_edges(mask, rate, ratio, key); });  // FLOPs as in draw_mask
-  }
-  void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
-                   const Pairs& pairs, double mean, double weight) override {
+  BM3_STAGE(edge_dot, (Out w, In y, In x, const Pairs& pairs, double scale),
+            (w, y, x, pairs, scale), "products of edges", 2 * counted(pairs).pairs * y.cols,
+            4 * (counted(pairs).rows * y.cols + x.size() + pairs.n + 3 * counted(pairs).pairs))
+  BM3_STAGE(edge_softmax_forward, (Out alpha, In a, const Pairs& pairs), (alpha, a, pairs),
+            "softmax of edges", 4 * counted(pairs).pairs, 4 * (pairs.n + 2 * counted(pairs).pairs))
+  BM3_STAGE(edge_softmax_backward, (Out d_a, In d_alpha, In alpha, const Pairs& pairs),
+            (d_a, d_alpha, alpha, pairs), "softmax of edges", 4 * counted(pairs).pairs,
+            4 * (pairs.n + 3 * counted(pairs).pairs))
+  BM3_STAGE(edge_weights_forward,
+            (Out w, Matrix<int32_t> chosen, In alpha, In c, const Pairs& pairs),
+            (w, chosen, alpha, c, pairs), "weights of edges", 2 * alpha.size(),
+            4 * (alpha.size() + c.size() + c.rows + 3 * w.rows))
+  BM3_STAGE(edge_weights_backward,  // of alpha what was chosen
+            (Out d_alpha, Out d_c, In d_w, Matrix<const int32_t> chosen, In alpha, In c,
+             const Pairs& pairs),
+            (d_alpha, d_c, d_w, chosen, alpha, c, pairs), "weights of edges", 3 * d_w.rows,
+            4 * (alpha.size() + 2 * c.size() + c.rows + 4 * d_w.rows))
+  BM3_STAGE(draw_mask, (Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key),
+            (mask, rows, p, key), "masks [Eq. 5]", philox_flops * mask.size(),
+            mask.size() + index(rows))
+  BM3_STAGE(drop_edges, (Out y, In w, Matrix<const uint8_t> mask, const double* rate),
+            (y, w, mask, rate), "dropped edges", y.size(), 9 * y.size())
+  BM3_STAGE(draw_edges, (Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key),
+            (mask, rate, ratio, key), "dropped edges", philox_flops * mask.size(), mask.size())
+  void cosine_loss(double* loss, Out d_a, In a, const View<T>& b, const Pairs& pairs, double mean,
+                   double weight) override {
     // a.a once a row; the view, a.b, b.b and d_a for each pair, or for a row whose pairs are alike.
     const Count has = counted(pairs);
-    const double d = num(a.cols), views = pairs.target ? has.pairs : has.rows;
-    const double targets = pairs.target ? num(b.h.rows) : has.rows;
-    measure("views and cosines [Eq. 5, 8]", (2 * has.rows + 9 * views) * d,
-            (12 * has.rows + 5 * targets) * d + 4 * (num(pairs.n) + (pairs.target ? views : 0)),
+    const size_t views = pairs.target ? has.pairs : has.rows;
+    const size_t targets = pairs.target ? b.h.rows : has.rows;
+    measure("views and cosines [Eq. 5, 8]", (2 * has.rows + 9 * views) * a.cols,
+            (12 * has.rows + 5 * targets) * a.cols + 4 * (pairs.n + (pairs.target ? views : 0)),
             [&] { ops_->cosine_loss(loss, d_a, a, b, pairs, mean, weight); });
   }
-  void pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u, ConstMatrix<T> u,
-                 ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
-                 double weight) override {
-    // i_p - i_n, its product with u and the sum into d_u; x, c and both items' rows by triple.
-    measure("pair loss", 5 * num(x.rows) * num(u.cols),
-            4 * (3 * num(u.size()) + num(i.size()) + num(u.rows) + 4 * num(x.rows)),
-            [&] { ops_->pair_loss(loss, x, c, d_u, u, i, triples, form, mean, weight); });
-  }
-  void penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
-                       RegForm form, double mean) override {
-    const double entries = counted(pairs).rows * num(x.cols);
-    measure("regulariser, forward", 2 * entries, 4 * (entries + num(pairs.n)),
-            [&] { ops_->penalty_forward(loss, norm, x, pairs, form, mean); });
-  }
-  void penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, const Pairs& pairs,
-                        RegForm form, double scale) override {
-    const double entries = counted(pairs).rows * num(x.cols);
-    measure("regulariser, backward", 2 * entries, 4 * (3 * entries + num(pairs.n)),
-            [&] { ops_->penalty_backward(d_x, norm, x, pairs, form, scale); });
-  }
-  void norm_forward(double* loss, double* norm, ConstMatrix<T> x, double mean) override {
-    measure("regulariser, forward", 2 * num(x.size()), 4 * num(x.size()),
-            [&] { ops_->norm_forward(loss, norm, x, mean); });
-  }
-  void norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) override {
-    measure("regulariser, backward", num(x.size()), 8 * num(x.size()),
-            [&] { ops_->norm_backward(d_x, norm, x, scale); });
-  }
-  void advance(uint32_t* step) override {
-    measure("Adam", 0, 8, [&] { ops_->advance(step); });
-  }
-  void adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
-            const AdamTime<T>& time) override {
-    measure("Adam", 13 * num(p.size()), 28 * num(p.size()),
-            [&] { ops_->adam(p, m, v, g, time); });
-  }
+  // i_p - i_n, its product with u and the sum into d_u; x, c and both items' rows by triple.
+  BM3_STAGE(pair_loss,
+            (double* loss, Out x, Out c, Out d_u, In u, In i, const Triples& triples, PairForm form,
+             double mean, double weight),
+            (loss, x, c, d_u, u, i, triples, form, mean, weight), "pair loss", 5 * x.rows * u.cols,
+            4 * (3 * u.size() + i.size() + u.rows + 4 * x.rows))
+  BM3_STAGE(penalty_forward,
+            (double* loss, double* norm, In x, const Pairs& pairs, RegForm form, double mean),
+            (loss, norm, x, pairs, form, mean), "regulariser, forward",
+            2 * counted(pairs).rows * x.cols, 4 * (counted(pairs).rows * x.cols + pairs.n))
+  BM3_STAGE(penalty_backward,
+            (Out d_x, const double* norm, In x, const Pairs& pairs, RegForm form, double scale),
+            (d_x, norm, x, pairs, form, scale), "regulariser, backward",
+            2 * counted(pairs).rows * x.cols, 4 * (3 * counted(pairs).rows * x.cols + pairs.n))
+  BM3_STAGE(norm_forward, (double* loss, double* norm, In x, double mean), (loss, norm, x, mean),
+            "regulariser, forward", 2 * x.size(), 4 * x.size())
+  BM3_STAGE(norm_backward, (Out d_x, const double* norm, In x, double scale), (d_x, norm, x, scale),
+            "regulariser, backward", x.size(), 8 * x.size())
+  BM3_STAGE(advance, (uint32_t* step), (step), "Adam", 0, 8)
+  BM3_STAGE(adam, (Out p, Out m, Out v, In g, const AdamTime<T>& time), (p, m, v, g, time), "Adam",
+            13 * p.size(), 28 * p.size())
   void adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) override {
     // Of each row that waits what is due, with gradients of 0; m, v and p move once.
     const Count waiting = due(at, time, lag);
-    measure("Adam of features: replay", 8 * waiting.pairs * num(at.p.cols),
-            24 * waiting.rows * num(at.p.cols) + 4 * num(at.rows.n) + index(at.rows),
+    measure("Adam of features: replay", 8 * waiting.pairs * at.p.cols,
+            24 * waiting.rows * at.p.cols + 4 * at.rows.n + index(at.rows),
             [&] { ops_->adam_replay(at, time, lag); });
   }
-  void adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) override {
-    measure("Adam of features: step", 13 * num(g.size()), 28 * num(g.size()),
-            [&] { ops_->adam_rows(at, g, time); });
-  }
-  void top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
-             const Graph<T>& graph) override {
-    const double entries = num(item.rows) * num(h_u.cols);
-    measure("ranking [Eq. 13]", 2 * entries * num(h_i.rows),
-            4 * (entries + num(h_i.size()) + num(item.size())) + index(users) +
-                2 * num(graph.neighbour.size()),  // the users' half of the lists
-            [&] { ops_->top_k(item, h_u, h_i, users, graph); });
-  }
+  BM3_STAGE(adam_rows, (const AdamRows<T>& at, In g, const AdamTime<T>& time), (at, g, time),
+            "Adam of features: step", 13 * g.size(), 28 * g.size())
+  BM3_STAGE(top_k,  // of the graph the users' half of the lists
+            (Matrix<int32_t> item, In h_u, In h_i, Rows users, const Graph<T>& graph),
+            (item, h_u, h_i, users, graph), "ranking [Eq. 13]", 2 * item.rows * h_u.cols * h_i.rows,
+            4 * (item.rows * h_u.cols + h_i.size() + item.size()) + index(users) +
+                2 * graph.neighbour.size())
   /// The last operation of an evaluation. What follows, the copy of a best epoch's vectors, is no
   /// part of it: counting ends.
   void metrics(double* sums, Matrix<const int32_t> item, const Truth& truth,
                const double* ideal) override {
     // Lists, rows and begins, and at least one item a user.
-    measure("metrics [4.3]", num(truth.n * n_metrics),
-            num(truth.n) * (4 * num(item.cols) + 4 + 8 + 4),
+    measure("metrics [4.3]", truth.n * n_metrics, truth.n * (4 * item.cols + 4 + 8 + 4),
             [&] { ops_->metrics(sums, item, truth, ideal); });
     counting_ = false;
   }
 
  private:
   struct Count {
-    double rows = 0, pairs = 0;
+    size_t rows = 0, pairs = 0;
   };
-  static double num(size_t n) { return static_cast<double>(n); }
-  static double index(Rows rows) { return rows.at ? 4 * num(rows.n) : 0; }
-  static std::string shape(ConstMatrix<T> W) {
-    return std::to_string(W.rows) + " x " + std::to_string(W.cols);
-  }
+  /// Of an entry that Philox draws, which is integer arithmetic: for 4 entries 10 rounds of 2 wide
+  /// products, each worth two instructions of a lane, and 4 exclusive ors; in such an instruction's
+  /// time a lane can do the 2 FLOPs of a multiply-add.
+  static constexpr size_t philox_flops = 2 * 10 * (2 * 2 + 4) / 4;
+  static size_t index(Rows rows) { return rows.at ? 4 * rows.n : 0; }
+  static std::string shape(In W) { return std::to_string(W.rows) + " x " + std::to_string(W.cols); }
   /// Counts the rows that have pairs, and the pairs.
   Count counted(const Pairs& pairs) const {
     if (!counting_) return {};
-    if (!pairs.begin) return {num(pairs.n), num(pairs.n)};
+    if (!pairs.begin) return {pairs.n, pairs.n};
     std::vector<int32_t> begin(pairs.n + 1);
     ops_->download(begin.data(), pairs.begin, begin.size() * sizeof(int32_t));
-    Count out{0, static_cast<double>(begin.back() - begin.front())};
+    Count out{0, static_cast<size_t>(begin.back() - begin.front())};
     for (size_t r = 0; r < pairs.n; ++r) out.rows += begin[r + 1] > begin[r] ? 1 : 0;
     return out;
   }
@@ -277,25 +214,29 @@ class MeasuredOps final : public Ops<float> {
       const int64_t row = at.rows.at ? rows[k] : static_cast<int64_t>(k);
       if (row < 0 || last[static_cast<size_t>(row)] == 0) continue;
       const int64_t steps = int64_t{step} + lag - last[static_cast<size_t>(row)];
-      out.rows += steps > 0 ? 1 : 0;
-      out.pairs += static_cast<double>(std::max<int64_t>(steps, 0));
+      if (steps <= 0) continue;
+      ++out.rows;
+      out.pairs += static_cast<size_t>(steps);
     }
     return out;
   }
-  void measure(const std::string& name, double flops, double bytes,
+  void measure(const std::string& name, size_t flops, size_t bytes,
                const std::function<void()>& work) {
     if (!counting_) return work();
     Stage& stage = stages_[name];
+    const auto n_flops = static_cast<double>(flops), n_bytes = static_cast<double>(bytes);
     stage.seconds += ops_->seconds_of(work);
     ++stage.calls;
-    stage.flops += flops;
-    stage.bytes += bytes;
-    stage.floor += rates_.floor(flops, bytes);
+    stage.flops += n_flops;
+    stage.bytes += n_bytes;
+    stage.floor += rates_.floor(n_flops, n_bytes);
   }
   std::unique_ptr<Ops<T>> ops_;
   Rates rates_;
   bool counting_ = true, record_ = true;
   Stages stages_;
 };
+
+#undef BM3_STAGE
 
 }  // namespace bm3

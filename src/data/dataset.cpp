@@ -97,21 +97,17 @@ std::string id_map_text(const std::string& title, const std::string& number_titl
 std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n) {
   RecordReader records(path, "a map of original ids");
   std::vector<std::string> ids(static_cast<size_t>(n));
-  std::unordered_set<std::string> seen;
+  std::unordered_set<std::string> known;
   Fields fields;
   records.next(fields);  // the header
   while (records.next(fields)) {
     int64_t number = -1;
     if (fields.size() != 2 || fields[0].empty() || !parse(fields[1], number) || number < 0)
       throw Error(records.where() + ": expected an original id and its number");
-    if (!seen.emplace(fields[0]).second)
-      throw Error(records.where() + ": the id " + in_quotes(fields[0]) +
-                  " stands twice: expected it once");
-    if (number >= n) continue;
-    std::string& id = ids[static_cast<size_t>(number)];
-    if (!id.empty())
-      throw Error(records.where() + ": the number " + std::to_string(number) +
-                  " stands twice: expected it once");
+    std::string ignored, &id = number < n ? ids[static_cast<size_t>(number)] : ignored;
+    if (!known.emplace(fields[0]).second || !id.empty())
+      throw Error(records.where() + ": the id " + in_quotes(fields[0]) + " or the number " +
+                  std::to_string(number) + " stands twice: expected each once");
     id = fields[0];
   }
   for (size_t k = 0; k < ids.size(); ++k)

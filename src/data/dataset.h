@@ -41,12 +41,10 @@ std::string id_map_text(const std::string& title, const std::string& number_titl
 /// a record is no such pair, where a number or an id stands twice, and where a number is missing.
 std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n);
 
-/// Reads folder/name/name.inter, every *_feat.npy beside it, a modality each, by name, and the maps
-/// of original ids, user_ids.tsv and item_ids.tsv or MMRec's u_id_mapping.csv and
-/// i_id_mapping.csv, where they are; synthetic is what `write_dataset` wrote. Throws for one map
-/// without the other, and as `read_id_map`, `read_inter` (which uses `seed` for a split),
-/// `NpyMatrix` and `check_modality_name` do, and for a matrix with fewer rows than there are items
-/// (more are allowed).
+/// Reads folder/name, as data/README.md describes it: interactions, modalities by name, and maps of
+/// original ids where they are. `seed` is of a split that is drawn. Throws for one map without the
+/// other, for a matrix with fewer rows than there are items, and as `read_id_map`, `read_inter`,
+/// `NpyMatrix` and `check_modality_name` do.
 Dataset load_dataset(const std::filesystem::path& folder, const std::string& name, uint64_t seed);
 
 /// Makes the data set that `spec` describes in memory.

@@ -21,25 +21,16 @@ size_t mark_rare(const std::vector<Rating>& rows, int32_t Rating::* number, int6
   return n;
 }
 
-/// Numbers what occurs in `rows` anew, from 0 in the order of the rows. Returns the old numbers by
-/// the new ones.
-std::vector<int32_t> renumber(std::vector<Rating>& rows, int32_t Rating::* number, size_t n_old) {
-  std::vector<int32_t> new_of(n_old, -1), old_of;
+/// Numbers what occurs in `rows` anew, from 0 in the order of the rows. Returns its ids.
+Ids renumber(std::vector<Rating>& rows, int32_t Rating::* number, const Ids& ids) {
+  Ids out;
+  std::vector<int32_t> new_of(ids.size(), -1);
   for (Rating& r : rows) {
     int32_t& renumbered = new_of[static_cast<size_t>(r.*number)];
-    if (renumbered < 0) {
-      renumbered = static_cast<int32_t>(old_of.size());
-      old_of.push_back(r.*number);
-    }
+    if (renumbered < 0) renumbered = out.number(ids[r.*number]);
     r.*number = renumbered;
   }
-  return old_of;
-}
-
-std::vector<std::string> texts_of(const Ids& ids, const std::vector<int32_t>& numbers) {
-  std::vector<std::string> texts;
-  for (const int32_t number : numbers) texts.push_back(ids[number]);
-  return texts;
+  return out;
 }
 
 std::string count_of(size_t n, const std::string& word) {
@@ -48,7 +39,7 @@ std::string count_of(size_t n, const std::string& word) {
 
 using Tell = std::function<void(const std::string&)>;
 
-/// The ratings that are to be split.
+/// The ratings that are to be split, with the users and items that they have.
 Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
   Ratings ratings = read_ratings(spec.ratings, spec.columns, spec.by_time);
   const size_t read = ratings.rows.size();
@@ -69,24 +60,21 @@ Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
   if (ratings.rows.empty())
     throw Error(spec.ratings.string() + " has no user and item left with " +
                 std::to_string(spec.core) + " ratings each: expected a smaller --core");
+  if (round > 0) {  // else every user and item is left
+    ratings.users = renumber(ratings.rows, &Rating::user, ratings.users);
+    ratings.items = renumber(ratings.rows, &Rating::item, ratings.items);
+  }
   return ratings;
 }
 
-/// Reads every modality's features of the items by their number in `ids`.
-std::vector<Modality> modalities_of(const ImportSpec& spec, const Ids& ids,
-                                    const std::vector<int32_t>& old_of, const Tell& tell) {
-  std::vector<int32_t> new_of(ids.size(), -1);
-  for (size_t i = 0; i < old_of.size(); ++i)
-    new_of[static_cast<size_t>(old_of[i])] = static_cast<int32_t>(i);
-  const auto item_of = [&](std::string_view id) {
-    const int32_t number = ids.find(id);
-    return number < 0 ? -1 : new_of[static_cast<size_t>(number)];
-  };
+/// Reads every modality's features of the items.
+std::vector<Modality> modalities_of(const ImportSpec& spec, const Ids& items, const Tell& tell) {
   std::vector<Modality> modalities;
   for (const FeatureSource& source : spec.features) {
-    ItemFeatures x = read_item_features(source, old_of.size(), item_of);
+    ItemFeatures x = read_item_features(source, items.size(),
+                                        [&](std::string_view id) { return items.find(id); });
     tell("features     " + source.modality + ": " + std::to_string(x.dim) + "-d; " +
-         count_of(x.missing, "item") + " of " + std::to_string(old_of.size()) +
+         count_of(x.missing, "item") + " of " + std::to_string(items.size()) +
          " without features, which get the mean of the others" +
          (x.repeated ? "; " + count_of(x.repeated, "row") + " repeated, of which the last hold"
                      : ""));
@@ -171,10 +159,8 @@ void import_dataset(const ImportSpec& spec, const std::string& name, const fs::p
                     const Tell& tell) {
   PartFolder{folder / name};  // throws now rather than at the end
   Ratings ratings = ratings_of(spec, tell);
-  const auto users = renumber(ratings.rows, &Rating::user, ratings.users.size());
-  const auto items = renumber(ratings.rows, &Rating::item, ratings.items.size());
-  const auto n_users = static_cast<int64_t>(users.size()),
-             n_items = static_cast<int64_t>(items.size());
+  const auto n_users = static_cast<int64_t>(ratings.users.size()),
+             n_items = static_cast<int64_t>(ratings.items.size());
   check_node_count(n_users, n_items, spec.ratings.string());
   Dataset data;
   data.name = name;
@@ -185,9 +171,9 @@ void import_dataset(const ImportSpec& spec, const std::string& name, const fs::p
        " items; " + std::to_string(x.train.size()) + " interactions for training, " +
        std::to_string(x.valid.size()) + " for validation, " + std::to_string(x.test.size()) +
        " for test, by " + (spec.by_time ? "time" : "seed " + std::to_string(spec.seed)));
-  data.modalities = modalities_of(spec, ratings.items, items, tell);
-  data.user_ids = texts_of(ratings.users, users);
-  data.item_ids = texts_of(ratings.items, items);
+  data.modalities = modalities_of(spec, ratings.items, tell);
+  data.user_ids = {ratings.users.texts().begin(), ratings.users.texts().end()};
+  data.item_ids = {ratings.items.texts().begin(), ratings.items.texts().end()};
   write_dataset(data, folder);
 }
 

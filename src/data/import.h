@@ -15,6 +15,7 @@ class Ids {
  public:
   Ids() = default;
   Ids(Ids&&) = default;  // a copy's numbers would be those of this object's texts
+  Ids& operator=(Ids&&) = default;
   /// Returns the number of a text, which is the next one where it is new. Throws beyond int32_t.
   int32_t number(std::string_view text);
   /// Returns the number of a text, or -1.
@@ -22,6 +23,7 @@ class Ids {
   const std::string& operator[](int32_t number) const {
     return texts_[static_cast<size_t>(number)];
   }
+  const std::deque<std::string>& texts() const { return texts_; }
   size_t size() const { return texts_.size(); }
 
  private:
@@ -46,12 +48,9 @@ struct Ratings {
   size_t incomplete = 0;     // lines without a user, an item or, if asked for, a time: left out
 };
 
-/// Reads CSV, TSV or a JSON object a line, each also compressed by gzip. Without names or numbers,
-/// columns are those named userID, itemID, timestamp, reviewerID, asin, unixReviewTime or nearly so
-/// (and RecBole's, as user_id:token); or the file is Amazon's, without names: user, item, rating,
-/// time. Times are read where `with_time`.
-/// Throws, with the line: columns that are not there; what is no JSON object; a time that is no
-/// number. Throws as RecordReader does, and for a file without ratings.
+/// Reads a file of one of the forms that data/README.md names; times where `with_time`. Throws,
+/// with the line: columns that are not there; what is no JSON object; a time that is no number.
+/// Throws as RecordReader does, and for a file without ratings.
 Ratings read_ratings(const std::filesystem::path& path, const RatingColumns& columns,
                      bool with_time);
 
@@ -68,10 +67,9 @@ struct ItemFeatures {
   size_t repeated = 0;      // rows of an item that the file has again: the last one holds
 };
 
-/// Reads the features of items 0 .. n_items - 1; `item_of` gives the number of an id, or -1. By its
-/// name the file is an .npy matrix, McAuley's image_features_X.b (10 bytes of id, 4096 float32), or
-/// else CSV or TSV of an id and numbers, with or without a line of names; all but .npy also
-/// compressed by gzip. Throws, with the place, for what does not fit, and where no item is in it.
+/// Reads the features of items 0 .. n_items - 1; `item_of` gives the number of an id, or -1. The
+/// file's name tells its form, as data/README.md says. Throws, with the place, for what does not
+/// fit, and where no item is in it.
 ItemFeatures read_item_features(const FeatureSource& source, size_t n_items,
                                 const std::function<int32_t(std::string_view)>& item_of);
 

@@ -18,10 +18,7 @@ struct Columns {
 
 Columns find_columns(Fields columns, const std::string& where) {
   const std::string header = in_quotes(join({columns.begin(), columns.end()}, " "));
-  for (auto& column : columns) {
-    column.remove_prefix(std::min(column.find_first_not_of(' '), column.size()));
-    column = column.substr(0, column.find_last_not_of(' ') + 1);
-  }
+  for (auto& column : columns) column = without_blanks(column);
   const auto find = [&](const std::string& wanted) {
     const auto at = std::find(columns.begin(), columns.end(), wanted);
     if (std::count(at, columns.end(), wanted) > 1)

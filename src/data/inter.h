@@ -21,13 +21,9 @@ struct Interactions {
   size_t size() const { return train.size() + valid.size() + test.size(); }
 };
 
-/// Reads an .inter file: records as RecordReader reads them, of the header's columns userID and
-/// itemID, blanks around them aside, in any order; others are ignored. x_label (0 train, 1
-/// validation, 2 test) is the split; without it `split_by_user` makes one by `seed`.
-/// Throws, with the line: a column missing, there twice, or nearly named as one of the three; what
-/// is no number, or negative; another x_label; a pair that occurs twice. Throws for a number of
-/// 1000 + 10 * (number of interactions) or more (a slip that would allocate that many rows), where
-/// nothing is left to train on, and as RecordReader and `check_node_count` do.
+/// Reads an .inter file, as data/README.md describes it; without x_label `split_by_user` makes the
+/// split by `seed`. Throws, with the line where there is one, for what that forbids, where nothing
+/// is left to train on, and as RecordReader and `check_node_count` do.
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed);
 
 /// Returns the text of an .inter file with the three columns, part by part.
@@ -41,10 +37,8 @@ uint64_t checksum(const Interactions& data);
 /// model knows them. `name` stands in the message.
 void check_node_count(int64_t n_users, int64_t n_items, const std::string& name);
 
-/// Splits 8:1:1 by user: of a user's n interactions, in the order of their `time` (of `all` where
-/// it is equal) or, without times, in one drawn from the seed, the last n / 5 (rounded down) are
-/// held out, half of them (rounded down) for validation and then the rest for test; one each where
-/// n < 10, none where n < 3. Within a part, the order of `all` stays. [4.3]
+/// Splits 8:1:1 by user, as data/README.md says: by `time` (of equal ones in the order of `all`)
+/// or, without times, at random by `seed`. Within a part, the order of `all` stays. [4.3]
 Interactions split_by_user(int64_t n_users, int64_t n_items, const std::vector<Interaction>& all,
                            uint64_t seed, const std::function<double(size_t row)>& time = {});
 

@@ -57,21 +57,12 @@ void read_matrix(const FeatureSource& source, const RowOf& row_of) {
   int64_t k = 0;
   for (; lines.append(id); id.clear(), ++k) {
     if (!id.empty() && id.back() == '\r') id.pop_back();
-    if (k == matrix.rows())
-      throw Error(lines.where() + ": has an id too many: expected " + std::to_string(k) +
-                  ", one for each row of " + source.file.string());
-    if (float* const row = row_of(id, static_cast<size_t>(matrix.cols())))
-      matrix.read_rows(k, 1, row);
+    float* const row = row_of(id, static_cast<size_t>(matrix.cols()));
+    if (row && k < matrix.rows()) matrix.read_rows(k, 1, row);
   }
   if (k != matrix.rows())
     throw Error(lines.name() + " has " + std::to_string(k) + " ids: expected " +
                 std::to_string(matrix.rows()) + ", one for each row of " + source.file.string());
-}
-
-bool read_number(std::string_view field, float& value) {
-  field.remove_prefix(std::min(field.find_first_not_of(' '), field.size()));
-  field = field.substr(0, field.find_last_not_of(' ') + 1);
-  return parse(field, value) && std::isfinite(value);
 }
 
 /// Records of an id and numbers; the first one may hold names.
@@ -82,11 +73,11 @@ void read_records(const fs::path& path, const RowOf& row_of) {
   for (bool first = true; records.next(fields); first = false) {
     if (first && fields.size() < 2)
       throw Error(records.where() + ": expected an id and numbers between commas or tabs");
-    if (first && !read_number(fields[1], ignored)) continue;
+    if (first && !parse_finite(without_blanks(fields[1]), ignored)) continue;
     const size_t dim = fields.size() - 1;
     float* const row = row_of(fields[0], dim);
     for (size_t c = 0; row && c < dim; ++c)
-      if (!read_number(fields[c + 1], row[c]))
+      if (!parse_finite(without_blanks(fields[c + 1]), row[c]))
         throw Error(records.where() + ": field " + std::to_string(c + 2) + " is " +
                     in_quotes(fields[c + 1]) + ": expected a finite float32 number");
   }

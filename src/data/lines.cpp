@@ -47,7 +47,7 @@ bool LineReader::append(std::string& line) {
 bool RecordReader::next(Fields& fields) {
   do {
     record_.clear();
-    if (!lines_.append(record_)) return false;
+    if (!append(record_)) return false;
   } while (record_.empty() || record_ == "\r");
   const bool first = count_ == 0;
   for (const char c : {'\t', ',', ';'}) {
@@ -84,7 +84,7 @@ void RecordReader::divide_quoted(Fields& fields) {
   for (size_t at = 0; at < record_.size() || quoted; ++at) {
     if (at == record_.size()) {
       record_ += '\n';
-      if (!lines_.append(record_))
+      if (!append(record_))
         throw Error(first + ": a quotation mark begins a field that has no end: expected another "
                     "after it");
     }
@@ -103,9 +103,9 @@ void RecordReader::divide_quoted(Fields& fields) {
   ends.push_back(unquoted_.size());
   const std::string_view all = unquoted_;
   size_t begin = 0;
-  for (const size_t end : ends) {
-    fields.push_back(all.substr(begin, end - begin));
-    begin = end;
+  for (const size_t stop : ends) {
+    fields.push_back(all.substr(begin, stop - begin));
+    begin = stop;
   }
 }
 

@@ -50,22 +50,16 @@ using Fields = std::vector<std::string_view>;
 /// these that divides the first record. A field that begins with a quotation mark may hold
 /// separators, line ends and, doubled, quotation marks. Lines end in \n or \r\n; blank ones are
 /// passed over.
-class RecordReader {
+class RecordReader : private LineReader {
  public:
-  /// Throws as GzipFile does.
-  RecordReader(const std::filesystem::path& path, const std::string& expected)
-      : lines_(path, expected) {}
+  using LineReader::LineReader, LineReader::name, LineReader::where;
   /// fields = the next record's, valid until the next call; false at the end. Throws where
   /// quotation marks do not close, and where there are more or fewer fields than in the first.
   bool next(Fields& fields);
-  /// Returns "FILE:LINE" of the last record's last line.
-  std::string where() const { return lines_.where(); }
-  std::string name() const { return lines_.name(); }
 
  private:
   void divide(Fields& fields);
   void divide_quoted(Fields& fields);
-  LineReader lines_;
   std::string record_, unquoted_;  // a record's lines; its fields where some are quoted
   char separator_ = 0;
   size_t count_ = 0;  // of the fields

@@ -36,10 +36,6 @@ Roles roles_of(const RatingColumns& columns, bool with_time) {
   return roles;
 }
 
-bool is_number(std::string_view text, double& value) {
-  return parse(text, value) && std::isfinite(value);
-}
-
 /// A column's name without RecBole's type: user_id of user_id:token.
 std::string bare(const std::string& name) { return name.substr(0, name.find(':')); }
 
@@ -48,18 +44,13 @@ std::string list_of_names(const Words& names) { return in_quotes(join(names, " "
 /// Finds the role's column by its name; nowhere where nobody named it and there is no usual one.
 size_t place_by_name(const Role& role, const Words& names, const std::string& where) {
   const bool given = !role.wanted.empty();
-  for (const auto& wanted : given ? Words{role.wanted} : role.usual) {
-    const auto is_it = [&](const std::string& name) {
-      return given ? name == wanted || bare(name) == wanted : plain(bare(name)) == wanted;
-    };
-    const auto n = std::count_if(names.begin(), names.end(), is_it);
-    if (given && n != 1)
-      throw Error(where + (n ? ": several columns are" : ": no column is") + " named " +
-                  in_quotes(wanted) + " in " + list_of_names(names) + ": expected one with the " +
-                  role.title + "s");
-    const auto at = std::find_if(names.begin(), names.end(), is_it);
-    if (n > 0) return static_cast<size_t>(at - names.begin());
-  }
+  for (const auto& wanted : given ? Words{role.wanted} : role.usual)
+    for (size_t k = 0; k < names.size(); ++k)
+      if (given ? names[k] == wanted || bare(names[k]) == wanted : plain(bare(names[k])) == wanted)
+        return k;
+  if (given)
+    throw Error(where + ": no column is named " + in_quotes(role.wanted) + " in " +
+                list_of_names(names) + ": expected one with the " + role.title + "s");
   return nowhere;
 }
 
@@ -87,7 +78,7 @@ Places find_places(Roles roles, const Words& first, bool is_object, const std::s
   };
   double number;
   if (std::none_of(roles.begin(), roles.end(), given) && !is_object && first.size() == 4 &&
-      is_number(first[2], number) && is_number(first[3], number))
+      parse_finite(first[2], number) && parse_finite(first[3], number))
     for (size_t k = 0; k < roles.size(); ++k)  // Amazon's ratings_X.csv
       roles[k].wanted = k == 0 ? "1" : k == 1 ? "2" : "4";
   has_names = is_object || std::none_of(roles.begin(), roles.end(), by_number);
@@ -112,14 +103,15 @@ void add(Ratings& ratings, const Fields& fields, const std::function<std::string
     ++ratings.incomplete;
     return;
   }
-  if (fields.size() > 2 && !is_number(fields[2], row.time))
+  if (fields.size() > 2 && !parse_finite(fields[2], row.time))
     throw Error(where() + ": the time is " + in_quotes(fields[2]) + ": expected a number");
   row.user = ratings.users.number(fields[0]);
   row.item = ratings.items.number(fields[1]);
   ratings.rows.push_back(row);
 }
 
-void read_records(RecordReader& records, const Roles& roles, Ratings& ratings) {
+void read_records(const std::filesystem::path& path, const Roles& roles, Ratings& ratings) {
+  RecordReader records(path, a_file);
   Fields fields, chosen(roles.size());
   if (!records.next(fields)) return;
   bool has_names = false;
@@ -131,7 +123,7 @@ void read_records(RecordReader& records, const Roles& roles, Ratings& ratings) {
   }
 }
 
-/// Returns a value as text: empty where there is none.
+/// Returns a value as text; "" where there is none.
 std::string text_of(const Json& object, const std::string& key, const std::string& where) {
   const auto at = object.find(key);
   if (at == object.end() || at->is_null()) return "";
@@ -142,11 +134,14 @@ std::string text_of(const Json& object, const std::string& key, const std::strin
   return at->dump();
 }
 
-void read_objects(LineReader& lines, const Roles& roles, Ratings& ratings) {
-  std::string line;
+/// Reads a file of JSON objects, one a line; false where the first line is none.
+bool read_objects(const std::filesystem::path& path, const Roles& roles, Ratings& ratings) {
+  LineReader lines(path, a_file);
   Words keys, texts(roles.size());
-  for (; lines.append(line); line.clear()) {
-    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+  for (std::string line; lines.append(line); line.clear()) {
+    const size_t begin = line.find_first_not_of(" \t\r");
+    if (begin == line.npos) continue;
+    if (keys.empty() && line[begin] != '{') return false;
     const Json object = Json::parse(line, nullptr, false);
     if (!object.is_object())
       throw Error(lines.where() + ": expected a JSON object, as in the first line");
@@ -160,16 +155,7 @@ void read_objects(LineReader& lines, const Roles& roles, Ratings& ratings) {
     for (size_t k = 0; k < keys.size(); ++k) texts[k] = text_of(object, keys[k], lines.where());
     add(ratings, {texts.begin(), texts.end()}, [&] { return lines.where(); });
   }
-}
-
-/// Whether the first line that is not blank begins like a JSON object.
-bool holds_objects(const std::filesystem::path& path) {
-  LineReader lines(path, a_file);
-  for (std::string line; lines.append(line); line.clear()) {
-    const size_t at = line.find_first_not_of(" \t\r");
-    if (at != line.npos) return line[at] == '{';
-  }
-  return false;
+  return true;
 }
 
 }  // namespace
@@ -178,13 +164,7 @@ Ratings read_ratings(const std::filesystem::path& path, const RatingColumns& col
                      bool with_time) {
   const Roles roles = roles_of(columns, with_time);
   Ratings ratings;
-  if (holds_objects(path)) {
-    LineReader lines(path, a_file);
-    read_objects(lines, roles, ratings);
-  } else {
-    RecordReader records(path, a_file);
-    read_records(records, roles, ratings);
-  }
+  if (!read_objects(path, roles, ratings)) read_records(path, roles, ratings);
   if (ratings.rows.empty())
     throw Error(path.string() + " has no rating with a user and an item" +
                 (with_time ? " and a time" : "") + ": expected some");

@@ -1,6 +1,7 @@
 #pragma once
 // The optimiser: Adam over all parameters, exact and lazy over the rows of tuned features.
-#include "layers/batch.h"
+#include <cmath>
+
 #include "layers/parameters.h"
 #include "layers/saved_array.h"
 
@@ -21,29 +22,73 @@ class Adam {
  public:
   /// `features` are the tuned ones, perhaps none.
   Adam(Ops<T>& ops, Parameters<T>& parameters, std::vector<Features<T>*> features,
-       const AdamConfig& config, size_t max_steps);
+       const AdamConfig& config, size_t max_steps)
+      : ops_(ops),
+        parameters_(parameters),
+        constants_(config.beta1, config.beta2, config.epsilon),
+        step_(ops, 1),
+        m_(ops, 1, parameters.values().size()),
+        v_(ops, 1, m_.size()) {
+    std::vector<AdamStep<T>> schedule(max_steps + 1);
+    for (size_t t = 1; t <= max_steps; ++t) {
+      const auto power = static_cast<double>(t);
+      const auto epoch = static_cast<double>((t - 1) / config.epoch_steps);
+      const double lr = config.lr * std::pow(config.decay, epoch / 50);
+      schedule[t] = {static_cast<T>(lr / (1 - std::pow(config.beta1, power))),
+                     static_cast<T>(1 / std::sqrt(1 - std::pow(config.beta2, power)))};
+    }
+    schedule_ = Array<AdamStep<T>>(ops, schedule);
+    for (auto* e : features) {
+      const size_t rows = e->value.rows, cols = e->value.cols;
+      states_.push_back({e, {ops, rows, cols}, {ops, rows, cols}, {ops, rows, 1}});
+    }
+  }
 
   /// Advances t and replays the rows of tuned features that the step has a gradient of up to step
   /// t - 1.
-  void begin_step(Rows rows);
+  void begin_step(Rows rows) {
+    ops_.advance(step_.data());
+    for (State& state : states_) ops_.adam_replay(state.at(rows), time(), -1);
+  }
   /// Updates from the gradients.
-  void step(Rows rows);
+  void step(Rows rows) {
+    ops_.adam(parameters_.values(), m_, v_, parameters_.gradients(), time());
+    for (State& state : states_)
+      ops_.adam_rows(state.at(rows), state.features->gradient(rows.n), time());
+  }
   /// Replays every row of tuned features up to step t.
-  void catch_up();
+  void catch_up() {
+    for (State& state : states_) ops_.adam_replay(state.at({nullptr, state.m.rows}), time(), 0);
+  }
+
   /// Returns the moments, and the last steps of rows of tuned features, for checkpoints.
-  std::vector<SavedArray> saved();
+  std::vector<SavedArray> saved() {
+    std::vector<SavedArray> out;
+    for (const auto& p : parameters_.all()) {
+      const auto first = static_cast<size_t>(p.value.at - parameters_.values().at);
+      out.push_back(saved_array("adam/m/" + p.name, Matrix<T>{m_.at + first, p.rows, p.cols}));
+      out.push_back(saved_array("adam/v/" + p.name, Matrix<T>{v_.at + first, p.rows, p.cols}));
+    }
+    for (State& state : states_) {
+      const std::string& name = state.features->name;
+      out.push_back(saved_array("adam/features/m/" + name, state.m));
+      out.push_back(saved_array("adam/features/v/" + name, state.v));
+      out.push_back(saved_array("adam/features/last/" + name, state.last));
+    }
+    return out;
+  }
   /// Sets t <= max_steps, where the arrays of `saved` have their values of that step.
-  void resume(size_t t);
+  void resume(size_t t) { step_.upload({static_cast<uint32_t>(t)}); }
   /// Returns t, on the device.
   const uint32_t* now() const { return step_.data(); }
 
  private:
   struct State {  // of one table of tuned features
     Features<T>* features;
-    Array<T> m, v;
-    Array<uint32_t> last;
+    Table<T> m, v;
+    Table<uint32_t> last;
+    AdamRows<T> at(Rows rows) const { return {features->value, m, v, last.at, rows}; }
   };
-  AdamRows<T> rows_of(State& state, Rows rows);
   AdamTime<T> time() { return {constants_, schedule_.data(), step_.data()}; }
 
   Ops<T>& ops_;
@@ -51,7 +96,7 @@ class Adam {
   AdamConstants<T> constants_;
   Array<AdamStep<T>> schedule_;  // [max_steps + 1]
   Array<uint32_t> step_;
-  Array<T> m_, v_;
+  Table<T> m_, v_;
   std::vector<State> states_;
 };
 

@@ -29,8 +29,10 @@ struct Blocks {
   size_t n_users, n_items;
   M nodes() const { return all.slice(0, n_users + n_items); }
   M user() const { return all.slice(0, n_users); }
-  M item() const { return all.slice(n_users, n_items); }
-  M modality(size_t m) const { return all.slice(n_users + (1 + m) * n_items, n_items); }
+  /// Those of items, then of each modality.
+  M items(size_t k) const { return all.slice(n_users + k * n_items, n_items); }
+  M item() const { return items(0); }
+  M modality(size_t m) const { return items(1 + m); }
 };
 
 /// Turns interactions into a Batch on a device, in memory taken once for batches of `max_size`.

@@ -1,8 +1,11 @@
 #pragma once
 // Negative items for BPR's triples (Rendle et al., UAI 2009, section 4.2).
+#include <algorithm>
 #include <vector>
 
 #include "data/inter.h"
+#include "error.h"
+#include "random.h"
 
 namespace bm3 {
 
@@ -11,13 +14,57 @@ namespace bm3 {
 class Negatives {
  public:
   /// Throws where a user has every item of the training.
-  explicit Negatives(const Interactions& data);
+  explicit Negatives(const Interactions& data) : begin_(static_cast<size_t>(data.n_users) + 1) {
+    for (const auto& [user, item] : data.train) {
+      ++begin_[static_cast<size_t>(user) + 1];
+      candidates_.push_back(item);
+    }
+    std::sort(candidates_.begin(), candidates_.end());
+    candidates_.erase(std::unique(candidates_.begin(), candidates_.end()), candidates_.end());
+    for (size_t u = 1; u < begin_.size(); ++u) begin_[u] += begin_[u - 1];
+    has_.resize(data.train.size());
+    std::vector<size_t> next = begin_;
+    for (const auto& [user, item] : data.train) has_[next[static_cast<size_t>(user)]++] = item;
+    for (size_t u = 0; u + 1 < begin_.size(); ++u) {
+      std::sort(has_.data() + begin_[u], has_.data() + begin_[u + 1]);
+      if (begin_[u + 1] - begin_[u] == candidates_.size())
+        throw Error("user " + std::to_string(u) +
+                    " has every item of the training: expected one that can be a negative");
+    }
+    size_t places = 1;
+    for (; places < 16 * data.train.size(); places *= 2) --shift_;
+    may_have_.resize(places);
+    for (const auto& [user, item] : data.train) may_have_[place_of(user, item)] = true;
+  }
+
   /// Returns the negative for `user` at a place of an epoch's order: the first of the draws keyed
   /// by (seed, epoch, place) that the user does not have.
-  int32_t draw(int32_t user, uint64_t seed, size_t epoch, size_t place) const;
+  int32_t draw(int32_t user, uint64_t seed, size_t epoch, size_t place) const {
+    const auto u = static_cast<size_t>(user);
+    const int32_t *const first = has_.data() + begin_[u], *const last = has_.data() + begin_[u + 1];
+    for (uint64_t block = 0;; ++block) {
+      const Random4 random = philox(seed, Stream::negative, static_cast<uint32_t>(epoch),
+                                    block << 40 | place);
+      for (const uint32_t word : random.x) {
+        const int32_t item = candidate(word);
+        if (!std::binary_search(first, last, item)) return item;
+      }
+    }
+  }
   /// Returns the negative for each place of an epoch's order.
   std::vector<int32_t> draw(const std::vector<Interaction>& order, uint64_t seed,
-                            size_t epoch) const;
+                            size_t epoch) const {
+    std::vector<int32_t> out(order.size());
+    // A loop of its own, done by vector instructions.
+    for (size_t k = 0; k < out.size(); ++k)
+      out[k] = static_cast<int32_t>(
+          philox(seed, Stream::negative, static_cast<uint32_t>(epoch), k).x[0]);
+    for (size_t k = 0; k < out.size(); ++k) {
+      const int32_t user = order[k].user, item = candidate(static_cast<uint32_t>(out[k]));
+      out[k] = may_have_[place_of(user, item)] ? draw(user, seed, epoch, k) : item;
+    }
+    return out;
+  }
 
  private:
   /// The place of a pair in may_have_, by the leading bits of a product with 2^64 over the golden

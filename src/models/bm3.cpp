@@ -27,9 +27,9 @@ class Bm3 final : public Model<T> {
         n_layers(s.settings.whole("layers")),
         dropout(s.settings.real("dropout")),
         form(reg_form(s.settings)),
-        predictor(this->add_linear("predictor", d, d, xavier_normal(d, d))),
-        projection(this->add_projections([this](size_t in) { return xavier_normal(in, d); })) {
-    for (const char* loss : {"rec", "align", "mask"}) on.push_back(s.settings.has("losses", loss));
+        predictor(add_linear("predictor", d, d, xavier_normal(d, d))),
+        projection(add_projections([this](size_t in) { return xavier_normal(in, d); })) {
+    for (const char* name : {"rec", "align", "mask"}) on.push_back(s.settings.has("losses", name));
     if (!on[rec] && s.modalities.empty())
       throw Error("--losses is " + in_quotes(s.settings.text("losses")) +
                   ": expected rec, too, where there are no modalities");
@@ -45,7 +45,7 @@ class Bm3 final : public Model<T> {
 
   void forward(const Batch& batch) override {
     const auto h = h_(batch), p = p_(batch), d_p = d_p_(batch);
-    const auto& e = this->features();
+    const auto& e = features();
     ops.both(
         [&] {
           ops.each(M, [&](size_t m) {  // h_m = e_m W_m + b_m [Eq. 1]
@@ -81,7 +81,7 @@ class Bm3 final : public Model<T> {
 
   void backward(const Batch& batch) override {
     const auto h = h_(batch), d_h = d_h_(batch), d_p = d_p_(batch);
-    auto& e = this->features();  // d_p = dL/dh~ is there: the cosines left it [Eq. 8]
+    auto& e = features();  // d_p = dL/dh~ is there: the cosines left it [Eq. 8]
     const auto below = [&](size_t m) {
       if (m < M)  // h_m = e_m W_m + b_m [Eq. 1]
         return projection[m].backward(ops, e[m].gradient(batch.items.n), d_h.modality(m),
@@ -102,7 +102,7 @@ class Bm3 final : public Model<T> {
   Embeddings<T> embeddings() override {  // s(u, i) = h~_u . h~_i [Eq. 13]
     lightgcn_forward<T>(ops, H, layer, E, graph, n_layers, 1);
     predictor.forward(ops, ranked, H);
-    return {this->users(ranked), this->items(ranked)};
+    return {users(ranked), items(ranked)};
   }
 
   void hold_targets() override {
@@ -114,29 +114,67 @@ class Bm3 final : public Model<T> {
     std::vector<Mask> out = {{"user", batch.users, graph.n_users, mask.user()},
                              {"item", batch.items, graph.n_items, mask.item()}};
     for (size_t m = 0; m < M; ++m)
-      out.push_back({this->features()[m].name, batch.items, graph.n_items, mask.modality(m)});
+      out.push_back({features()[m].name, batch.items, graph.n_items, mask.modality(m)});
     return out;
   }
-  std::vector<Trace> trace(const Batch& batch) override;
+  void show(const Batch& batch) override {
+    const auto h = h_(batch), p = p_(batch);
+    for (size_t m = 0; m < M; ++m)
+      look("projection." + features()[m].name, "Eq. 1", h.modality(m), {graph.n_items, d},
+           batch.items);
+    look_at_layers(n_layers, "Eq. 3");
+    look("H", "Eq. 4", H);
+    for (const auto& [name, rows, height, mask, rate] : masks(batch)) {
+      const auto first = static_cast<size_t>(mask.at - mask_(batch).all.at) / d;
+      const Matrix<T> of_h = h.all.slice(first, rows.n), of_p = p.all.slice(first, rows.n);
+      std::vector<double>& view = look("view." + name, "Eq. 5", of_h, {height, d}, rows);
+      const std::vector<uint8_t> kept = host<uint8_t>(ops, mask);
+      for (size_t i = 0; i < view.size(); ++i)
+        view[i] = view_entry(static_cast<T>(view[i]), kept[i], views(h, batch).all.kept);
+      look("predicted." + name, "Eq. 6", of_p, {height, d}, rows);
+    }
+  }
 
  private:
-  using Model<T>::ops, Model<T>::graph, Model<T>::loader, Model<T>::d, Model<T>::E, Model<T>::d_E;
+  BM3_MODEL_NAMES;
 
   Blocks<View<T>> views(const Blocks<Matrix<T>>& h, const Batch& batch) {
     const Matrix<T> target = held_.size() > 0 ? held_.slice(0, h.all.rows) : h.all;
     return {{target, mask_(batch).all.at, static_cast<T>(1 / (1 - dropout))}, h.n_users, h.n_items};
   }
   /// The loss of one kind, mean over the batch's pairs of 1 + C, and its gradient. [Eq. 8]
-  void cosine(size_t loss, Matrix<T> d_a, Matrix<T> a, const View<T>& target, const Pairs& pairs) {
-    if (on[loss])
-      ops.cosine_loss(this->loss(loss), d_a, a, target, pairs, mean_, this->weight(loss));
+  void cosine(size_t k, Matrix<T> d_a, Matrix<T> a, const View<T>& target, const Pairs& pairs) {
+    if (on[k]) ops.cosine_loss(loss(k), d_a, a, target, pairs, mean_, weight(k));
   }
   /// reg = (|H_u|_F + |H_i|_F) / I of all nodes, or the mean over the batch's pairs of
   /// |h_u|^2 + |h_i|^2; both before the predictor. [Eq. 12]
-  void regulariser_forward(const Blocks<Matrix<T>>& h, const Batch& batch);
+  void regulariser_forward(const Blocks<Matrix<T>>& h, const Batch& batch) {
+    double* const norm = norms.data();
+    if (form == RegForm::norm) {
+      const double mean = 1 / static_cast<double>(graph.n_items);
+      ops.norm_forward(loss(reg), norm, users(H), mean);
+      ops.norm_forward(loss(reg), norm + 1, items(H), mean);
+    } else {
+      const double mean = 1 / static_cast<double>(batch.size);
+      ops.penalty_forward(loss(reg), norm, h.user(), batch.by_user, form, mean);
+      ops.penalty_forward(loss(reg), norm + 1, h.item(), batch.by_item, form, mean);
+    }
+  }
   /// d_H = its gradient, or 0 with the gradient added to d_h.
   void regulariser_backward(Matrix<T> d_H, const Blocks<Matrix<T>>& d_h,
-                            const Blocks<Matrix<T>>& h, const Batch& batch);
+                            const Blocks<Matrix<T>>& h, const Batch& batch) {
+    const double lambda = weight(reg), *const norm = norms.data();
+    if (form == RegForm::norm) {
+      const double scale = lambda / static_cast<double>(graph.n_items);
+      ops.both([&] { ops.norm_backward(users(d_H), norm, users(H), scale); },
+               [&] { ops.norm_backward(items(d_H), norm + 1, items(H), scale); });
+    } else {
+      const double scale = lambda / static_cast<double>(batch.size);
+      ops.zero(d_H);
+      ops.penalty_backward(d_h.user(), norm, h.user(), batch.by_user, form, scale);
+      ops.penalty_backward(d_h.item(), norm + 1, h.item(), batch.by_item, form, scale);
+    }
+  }
 
   const size_t M, n_layers;  // modalities; L
   const double dropout;      // p, the probability to drop
@@ -145,89 +183,30 @@ class Bm3 final : public Model<T> {
   double mean_ = 0;          // 1 / B
   const Linear<T> predictor;
   const std::vector<Linear<T>> projection;  // by modality
-  Table<T> H = this->node_table(), ranked = this->node_table();
-  Table<T> layer = this->node_table(n_layers > 1);
-  BatchRows<T> h_ = this->batch_rows(M), d_h_ = this->batch_rows(M);  // and h~, its gradient
-  BatchRows<T> p_ = this->batch_rows(M), d_p_ = this->batch_rows(M);
+  Table<T> H = node_table(), ranked = node_table();
+  Table<T> layer = node_table(n_layers > 1);
+  BatchRows<T> h_ = batch_rows(M), d_h_ = batch_rows(M);  // and h~, its gradient
+  BatchRows<T> p_ = batch_rows(M), d_p_ = batch_rows(M);
   BatchRows<uint8_t> mask_{ops, loader, d, M};
   Table<T> held_;               // targets
   Array<double> norms{ops, 2};  // |H_u|_F, |H_i|_F
 };
 
-template <class T>
-void Bm3<T>::regulariser_forward(const Blocks<Matrix<T>>& h, const Batch& batch) {
-  double* const norm = norms.data();
-  if (form == RegForm::norm) {
-    const double mean = 1 / static_cast<double>(graph.n_items);
-    ops.norm_forward(this->loss(reg), norm, this->users(H), mean);
-    ops.norm_forward(this->loss(reg), norm + 1, this->items(H), mean);
-  } else {
-    const double mean = 1 / static_cast<double>(batch.size);
-    ops.penalty_forward(this->loss(reg), norm, h.user(), batch.by_user, form, mean);
-    ops.penalty_forward(this->loss(reg), norm + 1, h.item(), batch.by_item, form, mean);
-  }
-}
-
-template <class T>
-void Bm3<T>::regulariser_backward(Matrix<T> d_H, const Blocks<Matrix<T>>& d_h,
-                                  const Blocks<Matrix<T>>& h, const Batch& batch) {
-  const double lambda = this->weight(reg), *const norm = norms.data();
-  if (form == RegForm::norm) {
-    const double scale = lambda / static_cast<double>(graph.n_items);
-    ops.both([&] { ops.norm_backward(this->users(d_H), norm, this->users(H), scale); },
-             [&] { ops.norm_backward(this->items(d_H), norm + 1, this->items(H), scale); });
-  } else {
-    const double scale = lambda / static_cast<double>(batch.size);
-    ops.zero(d_H);
-    ops.penalty_backward(d_h.user(), norm, h.user(), batch.by_user, form, scale);
-    ops.penalty_backward(d_h.item(), norm + 1, h.item(), batch.by_item, form, scale);
-  }
-}
-
-template <class T>
-std::vector<Trace> Bm3<T>::trace(const Batch& batch) {
-  const auto h = h_(batch), p = p_(batch);
-  const Blocks<View<T>> view = views(h, batch);
-  const auto& e = this->features();
-  std::vector<Trace> out;
-  for (size_t m = 0; m < M; ++m)
-    out.push_back(this->look("projection." + e[m].name, "Eq. 1", h.modality(m),
-                             {graph.n_items, d}, batch.items));
-  for (Trace& each : this->look_at_layers(n_layers, "Eq. 3")) out.push_back(std::move(each));
-  out.push_back(this->look("H", "Eq. 4", H));
-  for (const auto& [name, rows, height, mask, rate] : masks(batch)) {
-    const auto first = static_cast<size_t>(mask.at - mask_(batch).all.at) / d;
-    const std::vector<T> h_host = host<T>(ops, h.all.slice(first, rows.n));
-    const std::vector<uint8_t> mask_host = host<uint8_t>(ops, mask);
-    const std::vector<size_t> shape = {height, d};
-    Trace of_view = this->look("view." + name, "Eq. 5", h.all.slice(first, rows.n), shape, rows);
-    for (size_t i = 0; i < h_host.size(); ++i)
-      of_view.values[i] = view_entry(h_host[i], mask_host[i], view.all.kept);
-    out.push_back(std::move(of_view));
-    out.push_back(
-        this->look("predicted." + name, "Eq. 6", p.all.slice(first, rows.n), shape, rows));
-  }
-  return out;
-}
-
-std::vector<Setting> settings() {
-  return {
-      recipe_setting(),
-      layers_setting("1", "n-layers", {{"elec", "2"}}),
-      {"dropout", probability(), "0.5", "p, the probability to drop in a view", {{"elec", "0.3"}}},
-      reg_setting("0.1", {{"sports", "0.01"}}),
-      reg_form_setting(),
-      {"mm-weight", weight(), "2", "weight of the align and mask losses", {{"paper", "1"}},
-       {"cl-weight"}},
-      features_setting(),
-      {"losses", list_of({"rec", "align", "mask"}), "rec,align,mask", "which losses are on"},
-      dim_setting()};
-}
-
 }  // namespace
 
 ModelKind bm3_kind() {
-  return {"bm3", "Zhou et al., WWW 2023", settings(),
+  return {"bm3", "Zhou et al., WWW 2023",
+          {recipe_setting(),
+           layers_setting("1", "n-layers", {{"elec", "2"}}),
+           {"dropout", probability(), "0.5", "p, the probability to drop in a view",
+            {{"elec", "0.3"}}},
+           reg_setting("0.1", {{"sports", "0.01"}}),
+           reg_form_setting(),
+           {"mm-weight", weight(), "2", "weight of the align and mask losses", {{"paper", "1"}},
+            {"cl-weight"}},
+           features_setting(),
+           {"losses", list_of({"rec", "align", "mask"}), "rec,align,mask", "which losses are on"},
+           dim_setting()},
           {{"baby", 0.0564, 0.0883, 0.0301, 0.0383},
            {"sports", 0.0656, 0.0980, 0.0355, 0.0438},
            {"elec", 0.0437, 0.0648, 0.0247, 0.0302}},

@@ -18,23 +18,16 @@ class Buir final : public Model<T> {
                  {{"rec", 2}}),  // L = 2 L_rec
         n_layers(s.settings.whole("layers")),
         dropout(n_layers > 0 ? s.settings.real("dropout") : 0),
-        momentum(s.settings.real("momentum")) {
+        momentum(s.settings.real("momentum")),
+        S(dropout > 0 ? adjacency(ops, graph, Scaling::symmetric) : Sparse<T>()) {
     const auto copy = [&](const ParameterShape& of) {  // starts with the same values
-      return this->add({"target." + of.name, of.rows, of.cols, of.law, true, of.name});
+      return add({"target." + of.name, of.rows, of.cols, of.law, true, of.name});
     };
     T_u = copy(*E_u);
     copy(*E_i);
     const Law of_W = is_id(s) ? xavier_normal(d, d) : of_fan_in(d);
     const Law of_b = is_id(s) ? Law{true, 1} : of_fan_in(d);
-    predictor = {this->add({"predictor.weight", d, d, of_W}),
-                 this->add({"predictor.bias", 1, d, of_b})};
-    if (dropout > 0) S = adjacency(ops, graph, Scaling::symmetric);
-    for (Network k : {online, target}) {
-      F[k] = this->node_table();
-      layer[k] = this->node_table(n_layers > 1);
-      w[k] = Table<T>(ops, S.size(), 1);
-      mask[k] = Table<uint8_t>(ops, S.size(), 1);
-    }
+    predictor = {add({"predictor.weight", d, d, of_W}), add({"predictor.bias", 1, d, of_b})};
   }
 
   void draw(const Batch&, uint64_t seed, const uint32_t* step) override {
@@ -82,11 +75,11 @@ class Buir final : public Model<T> {
     const Matrix<T> f = F[online];
     lightgcn_forward<T>(ops, f, layer[online], E, graph, n_layers, 0);
     predictor.forward(ops, q, f);
-    const Matrix<T> user = this->users(ranked), item = this->items(ranked);
-    ops.copy_columns(user, 0, this->users(q), 0, d);  // [q(f_u) (+) f_u] . [f_i (+) q(f_i)]
-    ops.copy_columns(user, d, this->users(f), 0, d);
-    ops.copy_columns(item, 0, this->items(f), 0, d);
-    ops.copy_columns(item, d, this->items(q), 0, d);
+    const Matrix<T> user = users(ranked), item = items(ranked);
+    ops.copy_columns(user, 0, users(q), 0, d);  // [q(f_u) (+) f_u] . [f_i (+) q(f_i)]
+    ops.copy_columns(user, d, users(f), 0, d);
+    ops.copy_columns(item, 0, items(f), 0, d);
+    ops.copy_columns(item, d, items(q), 0, d);
     return {user, item};
   }
 
@@ -95,22 +88,20 @@ class Buir final : public Model<T> {
     return {{"online", {}, S.size(), mask[online], rate.data()},
             {"target", {}, S.size(), mask[target], rate.data() + 1}};
   }
-  std::vector<Trace> trace(const Batch& batch) override {
-    return {this->look("online", "f(E)", F[online]), this->look("target", "f(T)", F[target]),
-            this->look("predicted", "q(f(E)) = f(E) W + b", p_(batch).all,
-                       {graph.n_nodes(), d}, batch.nodes)};
+  void show(const Batch& batch) override {
+    look("online", "f(E)", F[online]);
+    look("target", "f(T)", F[target]);
+    look("predicted", "q(f(E)) = f(E) W + b", p_(batch).all, {graph.n_nodes(), d}, batch.nodes);
   }
 
  private:
-  using Model<T>::ops, Model<T>::graph, Model<T>::d, Model<T>::E, Model<T>::d_E;
-  using Model<T>::E_u, Model<T>::E_i;
+  BM3_MODEL_NAMES;
 
   static bool is_id(const Setup<T>& s) { return s.settings.whole("layers") == 0; }
   Matrix<T> target_E() const { return {T_u->value.at, E.rows, d}; }
 
   void cosine(Matrix<T> d_a, Matrix<T> a, const View<T>& b_of, const Pairs& pairs, size_t size) {
-    ops.cosine_loss(this->loss(rec), d_a, a, b_of, pairs, 1 / static_cast<double>(size),
-                    this->weight(rec));
+    ops.cosine_loss(loss(rec), d_a, a, b_of, pairs, 1 / static_cast<double>(size), weight(rec));
   }
   /// F of a network: the mean of the layers 0 .. L, over its own draw of the edges.
   void encode(Network k, Matrix<const T> of) {
@@ -123,31 +114,29 @@ class Buir final : public Model<T> {
   const double dropout, momentum;  // the largest rate at which edges are dropped; m
   Linear<T> predictor;             // q
   const Parameter<T>* T_u;         // of the target, before T_i in memory
-  Sparse<T> S;                     // the adjacency, where edges are dropped
-  Table<T> F[2], layer[2];         // of each network [n_nodes, d]
-  Table<T> w[2];                   // the weights of its edges
-  Table<uint8_t> mask[2];
+  const Sparse<T> S;               // the adjacency, where edges are dropped
+  Table<T> F[2] = {node_table(), node_table()};  // of each network
+  Table<T> layer[2] = {node_table(n_layers > 1), node_table(n_layers > 1)};
+  Table<T> w[2] = {{ops, S.size(), 1}, {ops, S.size(), 1}};  // the weights of its edges
+  Table<uint8_t> mask[2] = {{ops, S.size(), 1}, {ops, S.size(), 1}};
   Array<double> rate{ops, 2};
-  BatchRows<T> o_ = this->batch_rows(), d_o_ = this->batch_rows(), p_ = this->batch_rows();
-  BatchRows<T> d_p_ = this->batch_rows(), t_ = this->batch_rows();
+  BatchRows<T> o_ = batch_rows(), d_o_ = batch_rows(), p_ = batch_rows();
+  BatchRows<T> d_p_ = batch_rows(), t_ = batch_rows();
   Array<uint8_t> all{ops, std::vector<uint8_t>(t_.all().size(), 1)};  // mask that drops nothing
-  Table<T> q = this->node_table(), ranked{ops, q.rows, 2 * d};
+  Table<T> q = node_table(), ranked{ops, q.rows, 2 * d};
 };
-
-std::vector<Setting> settings() {
-  return {recipe_setting(),
-          layers_setting("3", "n-layers"),
-          {"dropout", real(0, 1, "from 0 to 1"), "0",
-           "edges are dropped at a rate drawn uniformly from 0 to this", {{"paper", "0.2"}}},
-          {"momentum", real(0, 1, "from 0 to 1"), "0.995",
-           "m: target = m target + (1 - m) online after each step"},
-          dim_setting()};
-}
 
 }  // namespace
 
 ModelKind buir_kind() {
-  return {"buir", "Lee et al., SIGIR 2021", settings(), {},
+  return {"buir", "Lee et al., SIGIR 2021",
+          {recipe_setting(),
+           layers_setting("3", "n-layers"),
+           {"dropout", real(0, 1, "from 0 to 1"), "0",
+            "edges are dropped at a rate drawn uniformly from 0 to this", {{"paper", "0.2"}}},
+           {"momentum", real(0, 1, "from 0 to 1"), "0.995",
+            "m: target = m target + (1 - m) online after each step"},
+           dim_setting()}, {},
           false, false, make<Buir, float>, make<Buir, double>};
 }
 

@@ -1,14 +1,13 @@
 // FREEDOM (Zhou and Shen, MM 2023): a frozen graph of items that look alike, and a graph of users
 // and items from which each epoch prunes edges.
 #include "layers/knn.h"
-#include "layers/pair_loss.h"
 #include "layers/pruning.h"
 #include "models/model.h"
 
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, of_features };
+constexpr size_t of_features = 1;  // place of the second loss
 
 /// alpha_m: what each modality's graph counts. Images have their own weight, and the others share
 /// the rest; where they are missing or alone all count alike.
@@ -33,26 +32,24 @@ class Freedom final : public Model<T> {
         n_item_layers(s.settings.whole("item-layers")),
         k(s.settings.whole("neighbours")),
         alpha(shares(s.modalities, s.settings.real("image-weight"))),
-        projection(this->add_projections(of_fan_in)),
+        projection(add_projections(of_fan_in)),
         pruning(edges_of(graph), s.settings.real("rho")) {
-    for (size_t m = 0; m <= M; ++m)
-      pair.emplace_back(ops, PairForm::plain, RegForm::squared, s.loader.max_size());
     pruned = make_graph<T>(ops, graph.n_users, graph.n_items, pruning.draw(0, 0),
-                            graph.degree_epsilon);
+                           graph.degree_epsilon);
     pruned.changes = true;
   }
 
   void prepare() override {  // G = sum of alpha_m G_m
     G = make_sparse<T>(ops, graph.n_items, graph.n_items,
-                        alike(ops, this->features(), alpha, k, graph.degree_epsilon));
+                       alike(ops, features(), alpha, k, graph.degree_epsilon));
   }
   void begin_epoch(uint64_t seed, size_t epoch) override {
     replace(ops, pruned, pruning.draw(seed, epoch));
   }
 
   void forward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
-    const auto& e = this->features();
+    const auto f = pair.f(batch);
+    const auto& e = features();
     ops.both(
         [&] {
           for (size_t m = 0; m < M; ++m)  // z_m = e_m W_m + b_m
@@ -62,20 +59,16 @@ class Freedom final : public Model<T> {
           read_out(pruned);
           ops.gather_rows(f.nodes(), F, batch.nodes);
         });
-    ops.zero(d_f.all);
     // L_bpr = mean of -ln sigma(f_u . (f_p - f_n)), and L_features the same with each z_m as items
-    pair[0].add_forward(this->loss(bpr), d_f.user(), f.user(), f.item(), batch, 1);
+    pair.forward(loss(bpr), batch);
     for (size_t m = 0; m < M; ++m)
-      pair[1 + m].add_forward(this->loss(of_features), d_f.user(), f.user(), f.modality(m), batch,
-                              this->weight(of_features));
+      pair.add_forward(1 + m, loss(of_features), batch, weight(of_features));
   }
 
   void backward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
-    auto& e = this->features();
-    for (size_t m = 0; m < M; ++m)
-      pair[1 + m].add_backward(d_f.modality(m), f.user(), batch);
-    pair[0].add_backward(d_f.item(), f.user(), batch);
+    const auto d_f = pair.d_f(batch);
+    auto& e = features();
+    pair.backward(batch);
     ops.both(
         [&] {
           for (size_t m = 0; m < M; ++m)  // z_m = e_m W_m + b_m
@@ -87,13 +80,13 @@ class Freedom final : public Model<T> {
           scatter_rows<T>(ops, d_F, d_f.nodes(), batch.nodes);
           // F = P E + G^n E_i with P symmetric: d_E = P d_F + (G^T)^n d_F_i
           lightgcn_backward<T>(ops, d_E, layer, d_F, pruned, n_layers, 0);
-          add_alike(this->items(d_E), this->items(d_F), G.columns());
+          add_alike(items(d_E), items(d_F), G.columns());
         });
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = f_u . f_i, with all edges
     read_out(graph);
-    return {this->users(F), this->items(F)};
+    return {users(F), items(F)};
   }
 
   EpochDraw epoch_draw() const override { return {"kept", pruning.size(), 2}; }
@@ -103,23 +96,20 @@ class Freedom final : public Model<T> {
     replace(ops, pruned, edges);
   }
 
-  std::vector<Trace> trace(const Batch& batch) override {
-    const auto f = f_(batch);
-    std::vector<Trace> out;
+  void show(const Batch& batch) override {
     for (size_t m = 0; m < M; ++m)
-      out.push_back(this->look("projection." + this->features()[m].name, "e_m W_m + b_m",
-                               f.modality(m), {graph.n_items, d}, batch.items));
-    out.push_back(this->look("F", "mean(E^0 .. E^L), items + G^n E^0", F));
-    out.push_back(this->look("x", "f_u . (f_p - f_n)", pair[0].x(batch), {batch.size}));
-    return out;
+      look("projection." + features()[m].name, "e_m W_m + b_m", pair.f(batch).modality(m),
+           {graph.n_items, d}, batch.items);
+    look("F", "mean(E^0 .. E^L), items + G^n E^0", F);
+    look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size});
   }
 
  private:
-  using Model<T>::ops, Model<T>::graph, Model<T>::d, Model<T>::E, Model<T>::d_E;
+  BM3_MODEL_NAMES;
   /// F = mean(E^0 .. E^L) over a graph, and in the rows of items + G^n E^0.
   void read_out(const Graph<T>& of) {
     lightgcn_forward<T>(ops, F, layer, E, of, n_layers, 0);
-    add_alike(this->items(F), this->items(E), G.rows());
+    add_alike(items(F), items(E), G.rows());
   }
   /// y += G^n x, or (G^T)^n x, by G's rows or columns; both [n_items, d].
   void add_alike(Matrix<T> y, ConstMatrix<T> x, const Pairs& entries) {
@@ -132,38 +122,32 @@ class Freedom final : public Model<T> {
     ops.add_weighted(y, G.weights(), x, entries, 1);
   }
 
-  const size_t M, n_layers, n_item_layers, k;  // modalities; L; n
+  const size_t M, n_layers, n_item_layers, k;  // modalities; L; n; neighbours in G_m
   const std::vector<double> alpha;             // by modality
   const std::vector<Linear<T>> projection;     // likewise
   const Pruning pruning;
   Graph<T> pruned;
   Sparse<T> G;
-  std::vector<PairLoss<T>> pair;  // of f, then of each z_m
-  Table<T> F = this->node_table(), layer = this->node_table(n_layers > 1);
-  Table<T> item_layer[2] = {this->item_table(n_item_layers > 1),
-                            this->item_table(n_item_layers > 1)};
-  BatchRows<T> f_ = this->batch_rows(M), d_f_ = this->batch_rows(M);
+  PairLoss<T> pair{ops, loader, d, {}, M};
+  Table<T> F = node_table(), layer = node_table(n_layers > 1);
+  Table<T> item_layer[2] = {item_table(n_item_layers > 1), item_table(n_item_layers > 1)};
 };
-
-std::vector<Setting> settings() {
-  return {
-      layers_setting("2", "n-ui-layers"),
-      {"item-layers", whole_from_to(1, 8), "1", "n, layers of the items' graph", {},
-       {"n-mm-layers"}},
-      neighbours_setting(),
-      {"rho", probability(), "0.8", "the share of edges that an epoch prunes"},
-      {"image-weight", real(0, 1, "from 0 to 1"), "0.1",
-       "weight of image's graph; the others share the rest", {}, {"mm-image-weight"}},
-      {"mm-weight", weight(), "0.001", "lambda, weight of the features' losses", {},
-       {"reg-weight"}},
-      features_setting(),
-      dim_setting()};
-}
 
 }  // namespace
 
 ModelKind freedom_kind() {
-  return {"freedom", "Zhou and Shen, MM 2023", settings(),
+  return {"freedom", "Zhou and Shen, MM 2023",
+          {layers_setting("2", "n-ui-layers"),
+           {"item-layers", whole_from_to(1, 8), "1", "n, layers of the items' graph", {},
+            {"n-mm-layers"}},
+           neighbours_setting(),
+           {"rho", probability(), "0.8", "the share of edges that an epoch prunes"},
+           {"image-weight", real(0, 1, "from 0 to 1"), "0.1",
+            "weight of image's graph; the others share the rest", {}, {"mm-image-weight"}},
+           {"mm-weight", weight(), "0.001", "lambda, weight of the features' losses", {},
+            {"reg-weight"}},
+           features_setting(),
+           dim_setting()},
           {{"baby", 0.0627, 0.0992, 0.0330, 0.0424},
            {"sports", 0.0717, 0.1089, 0.0385, 0.0481},
            {"elec", 0.0396, 0.0601, 0.0220, 0.0273}},

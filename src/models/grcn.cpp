@@ -1,21 +1,10 @@
 // GRCN (Wei et al., ACM MM 2020): a content network for each modality says how much a user and an
 // item have to do with each other, and prunes the graph of the id network.
-#include "layers/pair_loss.h"
 #include "layers/sparse.h"
 #include "models/model.h"
 
 namespace bm3 {
 namespace {
-
-enum : size_t { bpr, reg };
-
-/// The law is that of the tables of users and items as one.
-template <class T>
-std::vector<ParameterShape> tables(const Setup<T>& s) {
-  auto out = embedding_tables(s, xavier_normal);
-  for (auto& table : out) table.law = xavier_normal(s.graph.n_nodes(), table.cols);
-  return out;
-}
 
 /// What GRCN makes of one modality's features.
 template <class T>
@@ -30,64 +19,57 @@ template <class T>
 class Grcn final : public Model<T> {
  public:
   explicit Grcn(const Setup<T>& s)
-      : Model<T>(s, tables(s), {{"bpr", 1}, {"reg", s.settings.real("reg")}}),
+      : Model<T>(s, one_embedding_table(s), pair_losses(s.settings)),
         n_routings(s.settings.whole("routing")),
         all_users(s.settings.has("reg-users", "all")),
-        M(s.modalities.size()),
-        pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size()) {
+        M(s.modalities.size()) {
     const size_t U = graph.n_users, N = graph.n_nodes(), K = n_routings;
-    if (M > 0) C = this->add({"confidence", N, M, xavier_normal(N, M)});
+    if (M > 0) C = add({"confidence", N, M, xavier_normal(N, M)});
     for (const auto& m : s.modalities)
-      of.push_back({this->add({m.name + ".preference", U, d, xavier_normal(U, d)}),
-                    this->add_linear(m.name, m.dim, d, xavier_normal(m.dim, d)),
-                    this->item_table(), this->node_table(), this->node_table(),
+      of.push_back({add({m.name + ".preference", U, d, xavier_normal(U, d)}),
+                    add_linear(m.name, m.dim, d, xavier_normal(m.dim, d)),
+                    item_table(), node_table(), node_table(),
                     {ops, K * U, d}, {ops, K * U, d}, {ops, K * S.size() / 2, 1}});
   }
 
   void forward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
     encode();
     for (size_t k = 0; k <= M; ++k) {  // f = rows of Z (+) Rep_1 (+) .. (+) Rep_M
       const Matrix<T> rows = rows_(batch).all;
       ops.gather_rows(rows, output(k), batch.nodes);
-      ops.copy_columns(f.nodes(), k * d, rows, 0, d);
+      ops.copy_columns(pair.f(batch).all, k * d, rows, 0, d);
     }
-    pair.forward(this->loss(bpr), d_f, f, batch);  // L_bpr = mean of -ln sigma(f_u.(f_p - f_n))
-    penalties.forward(this->loss(reg), parts(batch));  // L = L_bpr + lambda reg
+    pair.forward(loss(bpr), batch);              // L_bpr = mean of -ln sigma(f_u . (f_p - f_n))
+    penalties.forward(loss(reg), parts(batch));  // L = L_bpr + lambda reg
   }
 
   void backward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
-    pair.backward(d_f, f, batch);
+    pair.backward(batch);
     id_backward(batch);
     for (size_t m = 0; m < M; ++m) content_backward(m, batch);
-    penalties.backward(parts(batch), this->weight(reg));
+    penalties.backward(parts(batch), weight(reg));
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = Z_u . Z_i + sum over m of Rep_u . Rep_i
     encode();
     for (size_t k = 0; k <= M; ++k) ops.copy_columns(ranked, k * d, output(k), 0, d);
-    return {this->users(ranked), this->items(ranked)};
+    return {users(ranked), items(ranked)};
   }
 
-  std::vector<Trace> trace(const Batch& batch) override {
-    std::vector<Trace> out;
+  void show(const Batch& batch) override {
     for (size_t m = 0; m < M; ++m) {
-      const std::string name = this->features()[m].name;
-      out.push_back(this->look("x." + name, "(P; F)", of[m].x));
-      out.push_back(this->look("alpha." + name, "softmax over t's sources s of x_t . x_s",
-                               alpha(m)));
-      out.push_back(this->look("Rep." + name, "x_t + sum of alpha_e x_s", output(1 + m)));
+      const std::string name = features()[m].name;
+      look("x." + name, "(P; F)", of[m].x);
+      look("alpha." + name, "softmax over t's sources s of x_t . x_s", alpha(m));
+      look("Rep." + name, "x_t + sum of alpha_e x_s", output(1 + m));
     }
-    out.push_back(this->look("w", "max(0, max over m of alpha_e C_sm)", S.weights()));
-    out.push_back(this->look("Z", "z + S z + S^2 z", output(0)));
-    out.push_back(this->look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size}));
-    return out;
+    look("w", "max(0, max over m of alpha_e C_sm)", S.weights());
+    look("Z", "z + S z + S^2 z", output(0));
+    look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size});
   }
 
  private:
-  using Model<T>::ops, Model<T>::graph, Model<T>::loader, Model<T>::d, Model<T>::E, Model<T>::d_E;
-  using Model<T>::E_u, Model<T>::E_i;
+  BM3_MODEL_NAMES;
 
   size_t width() const { return (1 + M) * d; }
   /// Z, or Rep of modality k - 1.
@@ -106,7 +88,7 @@ class Grcn final : public Model<T> {
     return k == 0 ? of[m].P->value : of[m].q.slice((k - 1) * graph.n_users, graph.n_users);
   }
   Matrix<T> P(size_t m, size_t k) {
-    return k == n_routings ? this->users(of[m].x)
+    return k == n_routings ? users(of[m].x)
                            : of[m].P_k.slice(k * graph.n_users, graph.n_users);
   }
   Matrix<T> alpha(size_t m, size_t k) {
@@ -135,33 +117,31 @@ class Grcn final : public Model<T> {
 
   void content_forward(size_t m) {
     const Matrix<T> x = of[m].x, y = of[m].y;
-    of[m].linear.forward(ops, y, this->features()[m].value);
-    ops.leaky_relu_forward(y, y);              // y = LeakyReLU(X W + b)
-    ops.normalise_forward(this->items(x), y);  // F = y / |y|
+    of[m].linear.leaky_forward(ops, y, features()[m].value);  // y = LR(X W + b)
+    ops.normalise_forward(items(x), y);                       // F = y / |y|
     for (size_t k = 0; k < n_routings; ++k) {
       ops.normalise_forward(P(m, k), q(m, k));
       // q_u = P_u + sum over the user's items of alpha F_i
       attention_forward(q(m, k + 1), alpha(m, k), P(m, k), x, of_users());
     }
-    ops.normalise_forward(this->users(x), q(m, n_routings));
+    ops.normalise_forward(users(x), q(m, n_routings));
     // Rep_t = x_t + sum over t's neighbours of alpha x_s
     attention_forward(of[m].Rep, alpha(m), x, x, S.rows());
   }
   void content_backward(size_t m, const Batch& batch) {
     const Matrix<T> x = of[m].x, y = of[m].y, d_x = d_x_, d_o = d_o_;
-    const Matrix<T> d_P = this->users(d_x), d_F = this->items(d_x);
+    const Matrix<T> d_P = users(d_x), d_F = items(d_x);
     d_output(d_o, 1 + m, batch);
     attention_backward(d_x, d_x, d_alpha(m), d_o, alpha(m), x, x, S.rows(), S.columns());
     for (size_t k = n_routings; k-- > 0;) {
-      const Matrix<T> d_q = this->users(d_o), d_share = d_edge.slice(0, S.size() / 2);
+      const Matrix<T> d_q = users(d_o), d_share = d_edge.slice(0, S.size() / 2);
       ops.normalise_backward(d_q, d_P, q(m, k + 1));
       ops.zero(d_share);
       attention_backward(d_P, d_F, d_share, d_q, alpha(m, k), P(m, k), x, of_users(), of_items());
     }
     ops.normalise_backward(of[m].P->gradient, d_P, of[m].P->value);
     ops.normalise_backward(d_F, d_F, y);
-    ops.leaky_relu_backward(d_F, d_F, y);
-    of[m].linear.backward(ops, {}, d_F, this->features()[m].value);
+    of[m].linear.leaky_backward(ops, {}, d_F, y, features()[m].value);
   }
 
   void encode() {
@@ -188,7 +168,7 @@ class Grcn final : public Model<T> {
   /// d_output(k) = the gradient that its rows of the batch have.
   void d_output(Matrix<T> d_out, size_t k, const Batch& batch) {
     const Matrix<T> d_rows = rows_(batch).all;
-    ops.copy_columns(d_rows, 0, d_f_(batch).nodes(), k * d, d);
+    ops.copy_columns(d_rows, 0, pair.d_f(batch).all, k * d, d);
     scatter_rows<T>(ops, d_out, d_rows, batch.nodes);
   }
 
@@ -209,15 +189,16 @@ class Grcn final : public Model<T> {
   const bool all_users;     // whether reg has the first modality's preferences of all users
   const size_t M;           // modalities
   Sparse<T> S = adjacency(ops, graph, Scaling::none);  // edges t <- s, then their weights w
-  PairLoss<T> pair;
+  PairLoss<T> pair{ops, loader, width()};
   Penalties<T> penalties{ops, loader, d};
   const Parameter<T>* C = nullptr;  // confidence of each node in each modality
   std::vector<Content<T>> of;  // by modality
-  Table<T> z = this->node_table(), r = this->node_table(), Z = this->node_table();
-  Table<T> d_x_ = this->node_table(), d_o_ = this->node_table(), ranked{ops, z.rows, width()};
+  Table<T> z = node_table(), r = node_table(), Z = node_table();
+  Table<T> d_x_ = node_table(), d_o_ = node_table();  // of each modality in turn; also d_z, d_r
+  Table<T> ranked{ops, z.rows, width()};
   Table<T> alphas{ops, M, S.size()}, d_alphas{ops, M, S.size()}, d_edge{ops, S.size(), 1};
   Table<int32_t> chosen{ops, S.size(), 1};
-  BatchRows<T> f_{ops, loader, width()}, d_f_{ops, loader, width()}, rows_ = this->batch_rows();
+  BatchRows<T> rows_ = batch_rows();
 };
 
 }  // namespace

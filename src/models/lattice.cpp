@@ -1,12 +1,9 @@
 // LATTICE (Zhang et al., MM 2021): a graph of items that is learnt from their features.
 #include "layers/item_graph.h"
-#include "layers/pair_loss.h"
 #include "models/model.h"
 
 namespace bm3 {
 namespace {
-
-enum : size_t { bpr, reg };
 
 template <class T>
 class Lattice final : public Model<T> {
@@ -16,12 +13,8 @@ class Lattice final : public Model<T> {
                  s.graph.n_items),
         n_layers(s.settings.whole("layers")),
         in_each_batch(s.settings.has("build", "batch")),
-        S(adjacency(ops, graph, Scaling::with_loops)),
-        pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size(), s.loader.max_size()),
-        mu(s.modalities.empty()
-               ? nullptr
-               : this->add({"modal_weight", 1, s.modalities.size(), zeros()})),
-        projection(this->add_projections(of_fan_in)) {
+        mu(s.modalities.empty() ? nullptr : add({"modal_weight", 1, s.modalities.size(), zeros()})),
+        projection(add_projections(of_fan_in)) {
     if (mu)
       A = std::make_unique<ItemGraph<T>>(ops, graph.n_items, d, projection.size(),
                                          s.settings.whole("neighbours"),
@@ -29,7 +22,7 @@ class Lattice final : public Model<T> {
   }
 
   void prepare() override {
-    for (size_t m = 0; m < projection.size(); ++m) A->set_raw(m, this->features()[m].value);
+    for (size_t m = 0; m < projection.size(); ++m) A->set_raw(m, features()[m].value);
   }
   /// The epoch's first batch builds the graph of items.
   void begin_epoch(uint64_t, size_t) override { builds_ = true; }
@@ -41,52 +34,46 @@ class Lattice final : public Model<T> {
   bool repeats() const override { return !builds_; }
 
   void forward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
     if (builds_) build();
     read_out();
-    ops.gather_rows(f.nodes(), F, batch.nodes);
-    pair.forward(this->loss(bpr), d_f, f, batch);   // L_bpr = mean of -ln sigma(f_u.(f_p - f_n))
-    pair.reg_forward(this->loss(reg), f, batch);    // L = L_bpr + lambda reg
+    pair.forward(loss(bpr), F, batch);  // L_bpr = mean of -ln sigma(f_u . (f_p - f_n))
+    pair.reg_forward(loss(reg), pair.f(batch), batch);  // L = L_bpr + lambda reg
   }
 
   void backward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
     const Matrix<T> d_F = F;  // F has been read for the last time
-    pair.reg_backward(d_f, f, batch, this->weight(reg));
-    pair.backward(d_f, f, batch);
-    scatter_rows<T>(ops, d_F, d_f.nodes(), batch.nodes);
-    if (A) ops.normalise_backward(d_h, this->items(d_F), h);  // F_i + h_i / |h_i|
+    pair.reg_backward(pair.d_f(batch), pair.f(batch), batch, weight(reg));
+    pair.backward(d_F, batch);
+    if (A) ops.normalise_backward(d_h, items(d_F), h);  // F_i + h_i / |h_i|
     // F = mean(E, S E, .., S^L E): d_E by S^T
     mean_of_layers<T>(ops, d_E, layer, d_F, S.weights(), S.columns(), n_layers);
-    if (A) A->backward(this->items(d_E), d_h);  // h = A Q: d_Q += A^T d_h
+    if (A) A->backward(items(d_E), d_h);  // h = A Q: d_Q += A^T d_h
     if (A) build_backward();
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = f_u . f_i
     build();
     read_out();
-    return {this->users(F), this->items(F)};
+    return {users(F), items(F)};
   }
 
   std::vector<SavedArray> state() override {
     return A ? A->state() : std::vector<SavedArray>{};
   }
-  std::vector<Trace> trace(const Batch& batch) override {
-    std::vector<Trace> out;
-    if (A) out.push_back(this->look("h", "A Q", h));
-    out.push_back(this->look("F", "mean(E^0 .. E^L), items + h/|h|", F));
-    out.push_back(this->look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size}));
-    return out;
+  void show(const Batch& batch) override {
+    if (A) look("h", "A Q", h);
+    look("F", "mean(E^0 .. E^L), items + h/|h|", F);
+    look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size});
   }
 
  private:
-  using Model<T>::ops, Model<T>::graph, Model<T>::d, Model<T>::E, Model<T>::d_E;
+  BM3_MODEL_NAMES;
 
   /// A from the features and the parameters as they are.
   void build() {
     if (!A) return;
     for (size_t m = 0; m < projection.size(); ++m)  // z_m = e_m W_m + b_m
-      projection[m].forward(ops, A->z(m), this->features()[m].value);
+      projection[m].forward(ops, A->z(m), features()[m].value);
     A->build(mu->value);
   }
   /// F, and on it the directions of h = A Q in items' rows.
@@ -94,16 +81,16 @@ class Lattice final : public Model<T> {
     mean_of_layers<T>(ops, F, layer, E, S.weights(), S.rows(), n_layers);
     if (!A) return;
     const Matrix<T> direction = d_h;
-    A->forward(h, this->items(E));
+    A->forward(h, items(E));
     ops.normalise_forward(direction, h);
-    ops.add(this->items(F), 1, direction, 1);
+    ops.add(items(F), 1, direction, 1);
   }
   /// What A is made of has a gradient in the batch that builds it, and none in the others.
   void build_backward() {
     if (builds_) {
-      A->build_backward(mu->gradient, d_h, this->items(E));
+      A->build_backward(mu->gradient, d_h, items(E));
       for (size_t m = 0; m < projection.size(); ++m) {
-        auto& e = this->features()[m];
+        auto& e = features()[m];
         projection[m].backward(ops, e.gradient(graph.n_items), A->d_z(m), e.value);
       }
       return;
@@ -114,35 +101,30 @@ class Lattice final : public Model<T> {
 
   const size_t n_layers;     // L
   const bool in_each_batch;  // A is built
-  const Sparse<T> S;         // (D + 1)^-1 (adjacency + I)
-  PairLoss<T> pair;
+  const Sparse<T> S = adjacency(ops, graph, Scaling::with_loops);  // (D + 1)^-1 (adjacency + I)
+  PairLoss<T> pair{ops, loader, d, {PairForm::plain, RegForm::squared, loader.max_size()}};
   const Parameter<T>* const mu;             // none without modalities
   const std::vector<Linear<T>> projection;  // by modality
   std::unique_ptr<ItemGraph<T>> A;          // none without modalities
   bool builds_ = true;                      // the batch at hand
-  Table<T> F = this->node_table(), layer = this->node_table();
-  Table<T> h = this->item_table(!projection.empty()), d_h = this->item_table(!projection.empty());
-  BatchRows<T> f_ = this->batch_rows(), d_f_ = this->batch_rows();
+  Table<T> F = node_table(), layer = node_table();
+  Table<T> h = item_table(!projection.empty()), d_h = item_table(!projection.empty());
 };
-
-std::vector<Setting> settings() {
-  return {
-      recipe_setting(),
-      layers_setting("2", "n-ui-layers"),
-      neighbours_setting(),
-      {"raw-weight", real(0, 1, "from 0 to 1"), "0.9",
-       "weight of the raw features' graph; the learnt one has the rest", {}, {"lambda-coeff"}},
-      {"build", word_of({"epoch", "batch"}), "epoch", "how often the graph of items is learnt anew",
-       {{"paper", "batch"}}},
-      reg_setting("0.00001"),
-      features_setting(),
-      dim_setting()};
-}
 
 }  // namespace
 
 ModelKind lattice_kind() {
-  return {"lattice", "Zhang et al., MM 2021", settings(),
+  return {"lattice", "Zhang et al., MM 2021",
+          {recipe_setting(),
+           layers_setting("2", "n-ui-layers"),
+           neighbours_setting(),
+           {"raw-weight", real(0, 1, "from 0 to 1"), "0.9",
+            "weight of the raw features' graph; the learnt one has the rest", {}, {"lambda-coeff"}},
+           {"build", word_of({"epoch", "batch"}), "epoch",
+            "how often the graph of items is learnt anew", {{"paper", "batch"}}},
+           reg_setting("0.00001"),
+           features_setting(),
+           dim_setting()},
           {{"baby", 0.0547, 0.0850, 0.0292, 0.0370}, {"sports", 0.0620, 0.0953, 0.0335, 0.0421}},
           true, true, make<Lattice, float>, make<Lattice, double>,
           {{"lr", "0.0005"}, {"lr-decay", "0.96"}}};

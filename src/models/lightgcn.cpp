@@ -1,11 +1,8 @@
 // LightGCN (He et al., SIGIR 2020): BPR's loss on vectors propagated through the graph.
-#include "layers/pair_loss.h"
 #include "models/model.h"
 
 namespace bm3 {
 namespace {
-
-enum : size_t { bpr, reg };
 
 template <class T>
 class LightGcn final : public Model<T> {
@@ -13,24 +10,22 @@ class LightGcn final : public Model<T> {
   explicit LightGcn(const Setup<T>& s)
       : Model<T>(s, embedding_tables(s, xavier_uniform), pair_losses(s.settings)),
         n_layers(s.settings.whole("layers")),
-        pair(ops, pair_form(s.settings), reg_form(s.settings), s.loader.max_size()) {}
+        pair(ops, s.loader, d, pair_forms(s.settings)) {}
 
   void forward(const Batch& batch) override {
-    const auto e = e_(batch), f = f_(batch), d_f = d_f_(batch);
+    const auto e = e_(batch);
     lightgcn_forward<T>(ops, F, layer, E, graph, n_layers, 0);  // F = mean(E^l)
-    ops.gather_rows(f.nodes(), F, batch.nodes);
     ops.gather_rows(e.nodes(), E, batch.nodes);
-    pair.forward(this->loss(bpr), d_f, f, batch);  // L_bpr = mean of -ln sigma(f_u.(f_p - f_n))
-    pair.reg_forward(this->loss(reg), e, batch);   // L = L_bpr + lambda reg
+    pair.forward(loss(bpr), F, batch);      // L_bpr = mean of -ln sigma(f_u . (f_p - f_n))
+    pair.reg_forward(loss(reg), e, batch);  // L = L_bpr + lambda reg
   }
 
   void backward(const Batch& batch) override {
-    const auto e = e_(batch), d_e = d_e_(batch), f = f_(batch), d_f = d_f_(batch);
+    const auto e = e_(batch), d_e = d_e_(batch);
     const Matrix<T> d_F = F;  // F has been read for the last time
     ops.zero(d_e.nodes());
-    pair.reg_backward(d_e, e, batch, this->weight(reg));
-    pair.backward(d_f, f, batch);
-    scatter_rows<T>(ops, d_F, d_f.nodes(), batch.nodes);
+    pair.reg_backward(d_e, e, batch, weight(reg));
+    pair.backward(d_F, batch);
     // F = P E with P symmetric: d_E = P d_F
     lightgcn_backward<T>(ops, d_E, layer, d_F, graph, n_layers, 0);
     ops.scatter_add_rows(d_E, d_e.nodes(), batch.nodes);
@@ -38,35 +33,28 @@ class LightGcn final : public Model<T> {
 
   Embeddings<T> embeddings() override {  // s(u, i) = f_u . f_i
     lightgcn_forward<T>(ops, F, layer, E, graph, n_layers, 0);
-    return {this->users(F), this->items(F)};
+    return {users(F), items(F)};
   }
 
-  std::vector<Trace> trace(const Batch& batch) override {
-    std::vector<Trace> out = this->look_at_layers(n_layers, "E^{l+1} = D^-1/2 A D^-1/2 E^l");
-    out.push_back(this->look("F", "mean(E^0 .. E^L)", F));
-    out.push_back(this->look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size}));
-    return out;
+  void show(const Batch& batch) override {
+    look_at_layers(n_layers, "E^{l+1} = D^-1/2 A D^-1/2 E^l");
+    look("F", "mean(E^0 .. E^L)", F);
+    look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size});
   }
 
  private:
-  using Model<T>::ops, Model<T>::graph, Model<T>::E, Model<T>::d_E;
+  BM3_MODEL_NAMES;
   const size_t n_layers;  // L
   PairLoss<T> pair;
-  Table<T> F = this->node_table(), layer = this->node_table(n_layers > 1);
-  BatchRows<T> e_ = this->batch_rows(), d_e_ = this->batch_rows();
-  BatchRows<T> f_ = this->batch_rows(), d_f_ = this->batch_rows();
+  Table<T> F = node_table(), layer = node_table(n_layers > 1);
+  BatchRows<T> e_ = batch_rows(), d_e_ = batch_rows();
 };
-
-std::vector<Setting> settings() {
-  std::vector<Setting> out = pair_settings("0.01");
-  out.insert(out.begin() + 1, layers_setting("4", "n-layers"));
-  return out;
-}
 
 }  // namespace
 
 ModelKind lightgcn_kind() {
-  return {"lightgcn", "He et al., SIGIR 2020", settings(),
+  return {"lightgcn", "He et al., SIGIR 2020",
+          pair_settings("0.01", {layers_setting("4", "n-layers")}),
           {{"baby", 0.0479, 0.0754, 0.0257, 0.0328},
            {"sports", 0.0569, 0.0864, 0.0311, 0.0387},
            {"elec", 0.0363, 0.0540, 0.0204, 0.0250}},

@@ -2,34 +2,21 @@
 // layers.
 #include <optional>
 
-#include "layers/pair_loss.h"
 #include "layers/sparse.h"
 #include "models/model.h"
 
 namespace bm3 {
 namespace {
 
-enum : size_t { bpr, reg };
 constexpr size_t n_layers = 3;  // L, in the authors' code whatever its settings say
-
-/// The law is that of the tables of users and items as one.
-template <class T>
-std::vector<ParameterShape> tables(const Setup<T>& s) {
-  auto out = embedding_tables(s, xavier_normal);
-  for (auto& table : out) {
-    table.law = xavier_normal(s.graph.n_nodes(), table.cols);
-    table.frozen = s.settings.has("tables", "frozen");
-  }
-  return out;
-}
 
 template <class T>
 class Mmgcn final : public Model<T> {
  public:
   explicit Mmgcn(const Setup<T>& s)
-      : Model<T>(s, tables(s), pair_losses(s.settings)),
-        trained(s.settings.has("tables", "trained")),
-        pair(ops, PairForm::plain, RegForm::squared, s.loader.max_size()) {
+      : Model<T>(s, one_embedding_table(s, s.settings.has("tables", "frozen")),
+                 pair_losses(s.settings)),
+        trained(!E_u->frozen) {
     for (size_t m = 0; m < s.modalities.size(); ++m) {
       networks.push_back(network(m, s.modalities[m], s.settings));
       widest = std::max(widest, networks[m].x0.cols);
@@ -42,49 +29,40 @@ class Mmgcn final : public Model<T> {
   }
 
   void forward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
     encode();
-    ops.gather_rows(f.nodes(), F, batch.nodes);
-    pair.forward(this->loss(bpr), d_f, f, batch);  // L_bpr = mean of -ln sigma(f_u . (f_p - f_n))
-    penalties.forward(this->loss(reg), parts(batch));  // L = L_bpr + lambda reg
+    pair.forward(loss(bpr), F, batch);           // L_bpr = mean of -ln sigma(f_u . (f_p - f_n))
+    penalties.forward(loss(reg), parts(batch));  // L = L_bpr + lambda reg
   }
 
   void backward(const Batch& batch) override {
-    const auto f = f_(batch), d_f = d_f_(batch);
-    pair.backward(d_f, f, batch);
-    scatter_rows<T>(ops, d_F, d_f.nodes(), batch.nodes);
+    pair.backward(d_F, batch);
     if (trained) ops.zero(d_E);
     for (Network& m : networks) backward(m);
-    penalties.backward(parts(batch), this->weight(reg));
+    penalties.backward(parts(batch), weight(reg));
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = f_u . f_i
     encode();
-    return {this->users(F), this->items(F)};
+    return {users(F), items(F)};
   }
 
-  std::vector<Trace> trace(const Batch& batch) override {
-    std::vector<Trace> out;
+  void show(const Batch& batch) override {
     for (size_t m = 0; m < networks.size(); ++m) {
-      const std::string name = this->features()[m].name + ".x";
-      out.push_back(this->look(name + "0", "nrm(P ; F)", networks[m].x0));
+      const std::string name = features()[m].name + ".x";
+      look(name + "0", "nrm(P ; F)", networks[m].x0);
       for (size_t l = 1; l <= n_layers; ++l)
-        out.push_back(this->look(name + std::to_string(l), "LR((h (+) xh) G + b)",
-                                 networks[m].layers[l - 1].x));
+        look(name + std::to_string(l), "LR((h (+) xh) G + b)", networks[m].layers[l - 1].x);
     }
-    out.push_back(this->look("F", "mean of x^L", F));
-    out.push_back(this->look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size}));
-    return out;
+    look("F", "mean of x^L", F);
+    look("x", "f_u . (f_p - f_n)", pair.x(batch), {batch.size});
   }
 
  private:
-  using Model<T>::ops, Model<T>::graph, Model<T>::loader, Model<T>::d, Model<T>::E, Model<T>::d_E;
-  using Model<T>::E_u, Model<T>::E_i;
+  BM3_MODEL_NAMES;
 
   /// x' = LR((h (+) xh) G + b_G), with h = LR(M x C) and xh = q + E, q = LR(x N + b_N).
   struct Layer {
-    const Parameter<T>* C;
-    Linear<T> N, G;
+    Linear<T> C, N, G;
     Table<T> a, h, q, xh, x;  // a = M x; the last is x'
   };
   /// x^0 = nrm((P ; F)), with F = X W + b, or F = X where there is no W.
@@ -101,22 +79,22 @@ class Mmgcn final : public Model<T> {
   Network network(size_t m, const ModalityShape& shape, const Settings& settings) {
     const size_t D = is_visual(shape.name) ? settings.whole("latent") : shape.dim;
     const size_t U = graph.n_users, N = graph.n_nodes();
-    Network out{this->features()[m].value,
-                this->add({shape.name + ".preference", U, D, xavier_normal(U, D), !trained}),
+    Network out{features()[m].value,
+                add({shape.name + ".preference", U, D, xavier_normal(U, D), !trained}),
                 {ops, N, D}};
     if (is_visual(shape.name)) {
-      out.W = this->add_linear(shape.name, shape.dim, D, of_fan_in(shape.dim));
+      out.W = add_linear(shape.name, shape.dim, D, of_fan_in(shape.dim));
       out.F = {ops, graph.n_items, D};
     }
     for (size_t l = 1; l <= n_layers; ++l) {
       const size_t in = l == 1 ? D : d;
       const Law of_G = l == 1 ? xavier_normal(in + d, d) : of_fan_in(in + d);
       const auto name = [&](const char* part) { return shape.name + part + std::to_string(l); };
-      out.layers.push_back({this->add({name(".conv"), in, in, xavier_normal(in, in)}),
-                            this->add_linear(name(".linear"), in, d, xavier_normal(in, d)),
-                            this->add_linear(name(".fusion"), in + d, d, of_G),
-                            {ops, N, in}, {ops, N, in}, this->node_table(), this->node_table(),
-                            this->node_table()});
+      out.layers.push_back({{add({name(".conv"), in, in, xavier_normal(in, in)})},
+                            add_linear(name(".linear"), in, d, xavier_normal(in, d)),
+                            add_linear(name(".fusion"), in + d, d, of_G),
+                            {ops, N, in}, {ops, N, in}, node_table(), node_table(),
+                            node_table()});
     }
     return out;
   }
@@ -131,8 +109,8 @@ class Mmgcn final : public Model<T> {
   }
   /// x^0 and M x^0: either what of them is constant, or the rest.
   void begin(Network& m, bool constant) {
-    const Matrix<T> of_items = this->items(m.x0);
-    if (constant != trained) ops.normalise_forward(this->users(m.x0), m.P->value);
+    const Matrix<T> of_items = items(m.x0);
+    if (constant != trained) ops.normalise_forward(users(m.x0), m.P->value);
     if (constant && !m.W) ops.normalise_forward(of_items, m.X);
     if (!constant && m.W) {
       m.W->forward(ops, m.F, m.X);
@@ -142,8 +120,48 @@ class Mmgcn final : public Model<T> {
   }
   /// Whether training changes x^0.
   bool moves(const Network& m) const { return trained || m.W; }
-  void forward(Network& m);
-  void backward(Network& m);
+  void forward(Network& m) {
+    begin(m, false);
+    Matrix<T> x = m.x0;
+    for (Layer& l : m.layers) {
+      const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
+      if (x.at != m.x0.at) multiply<T>(ops, l.a, M, x);
+      ops.zero(l.h);
+      l.C.leaky_forward(ops, l.h, l.a);  // h = LR(M x C)
+      l.N.leaky_forward(ops, l.q, x);    // q = LR(x N + b_N)
+      ops.add(l.xh, 0, l.q, 1);          // xh = q + E
+      ops.add(l.xh, 1, E, 1);
+      ops.linear_forward(l.x, l.xh, {}, G_xh, l.G.b->value);  // x' = LR((h (+) xh) G + b_G)
+      ops.linear_forward(l.x, l.h, {}, G_h, {});
+      ops.leaky_relu_forward(l.x, l.x);
+      x = l.x;
+    }
+  }
+  void backward(Network& m) {
+    Matrix<T> d_x = d_x_.matrix(E.rows, d);
+    ops.add(d_x, 0, d_F, 1 / static_cast<double>(networks.size()));  // F = mean of x^L
+    for (size_t k = n_layers; k-- > 0;) {
+      Layer& l = m.layers[k];
+      const Matrix<T> x = k > 0 ? m.layers[k - 1].x : m.x0, d_h = d_h_.matrix(E.rows, x.cols);
+      const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
+      const Matrix<T> d_G = l.G.W->gradient, d_G_h = d_G.slice(0, x.cols);
+      ops.leaky_relu_backward(d_x, d_x, l.x);  // x' = LR((h (+) xh) G + b_G)
+      ops.linear_backward(d_h, d_G_h, {}, d_x, l.h, {}, G_h);
+      ops.linear_backward(d_xh, d_G.slice(x.cols, d), l.G.b->gradient, d_x, l.xh, {}, G_xh);
+      if (trained) ops.add(d_E, 1, d_xh, 1);  // xh = q + E
+      const bool on = k > 0 || moves(m);      // x has a gradient
+      d_x = on ? d_x_.matrix(E.rows, x.cols) : Matrix<T>{};
+      const Matrix<T> d_a = on ? d_a_.matrix(E.rows, x.cols) : Matrix<T>{};
+      l.N.leaky_backward(ops, d_x, d_xh, l.q, x);   // q = LR(x N + b_N)
+      l.C.leaky_backward(ops, d_a, d_h, l.h, l.a);  // h = LR(M x C)
+      if (on) ops.add_weighted(d_x, M.weights(), d_a, M.columns(), 1);
+    }
+    if (trained)  // x^0 = nrm((P ; F))
+      ops.normalise_backward(m.P->gradient, users(d_x), m.P->value);
+    if (!m.W) return;
+    ops.normalise_backward(items(d_x), items(d_x), m.F);
+    m.W->backward(ops, {}, items(d_x), m.X);  // F = X W + b
+  }
 
   /// reg: the means over the entries of two rows of E for each triple and item, and of the
   /// preferences. Of frozen ones the authors' code counts the visual modality's alone.
@@ -159,80 +177,26 @@ class Mmgcn final : public Model<T> {
   }
 
   const bool trained;  // E and P
-  const Sparse<T> M = adjacency(ops, graph, Scaling::mean);  // D^-1 A
-  PairLoss<T> pair;
+  const Sparse<T> M = adjacency(ops, graph, Scaling::mean);  // D^-1 A, a mean over neighbours
+  PairLoss<T> pair{ops, loader, d};
   Penalties<T> penalties{ops, loader, d};
   std::vector<Network> networks;  // by modality
   size_t widest = d;
-  Table<T> F = this->node_table(), d_F = this->node_table(), d_xh = this->node_table();
+  Table<T> F = node_table(), d_F = node_table(), d_xh = node_table();
   Array<T> d_x_, d_h_, d_a_;      // [n_nodes, widest]
-  BatchRows<T> f_ = this->batch_rows(), d_f_ = this->batch_rows();
 };
-
-template <class T>
-void Mmgcn<T>::forward(Network& m) {
-  begin(m, false);
-  Matrix<T> x = m.x0;
-  for (Layer& l : m.layers) {
-    const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
-    if (x.at != m.x0.at) multiply<T>(ops, l.a, M, x);
-    ops.zero(l.h);
-    ops.linear_forward(l.h, l.a, {}, l.C->value, {});  // h = LR(M x C)
-    ops.leaky_relu_forward(l.h, l.h);
-    l.N.forward(ops, l.q, x);  // q = LR(x N + b_N)
-    ops.leaky_relu_forward(l.q, l.q);
-    ops.add(l.xh, 0, l.q, 1);  // xh = q + E
-    ops.add(l.xh, 1, E, 1);
-    ops.linear_forward(l.x, l.xh, {}, G_xh, l.G.b->value);  // x' = LR((h (+) xh) G + b_G)
-    ops.linear_forward(l.x, l.h, {}, G_h, {});
-    ops.leaky_relu_forward(l.x, l.x);
-    x = l.x;
-  }
-}
-
-template <class T>
-void Mmgcn<T>::backward(Network& m) {
-  Matrix<T> d_x = d_x_.matrix(E.rows, d);
-  ops.add(d_x, 0, d_F, 1 / static_cast<double>(networks.size()));  // F = mean of x^L
-  for (size_t k = n_layers; k-- > 0;) {
-    Layer& l = m.layers[k];
-    const Matrix<T> x = k > 0 ? m.layers[k - 1].x : m.x0, d_h = d_h_.matrix(E.rows, x.cols);
-    const Matrix<T> G = l.G.W->value, G_h = G.slice(0, x.cols), G_xh = G.slice(x.cols, d);
-    const Matrix<T> d_G = l.G.W->gradient, d_G_h = d_G.slice(0, x.cols);
-    ops.leaky_relu_backward(d_x, d_x, l.x);  // x' = LR((h (+) xh) G + b_G)
-    ops.linear_backward(d_h, d_G_h, {}, d_x, l.h, {}, G_h);
-    ops.linear_backward(d_xh, d_G.slice(x.cols, d), l.G.b->gradient, d_x, l.xh, {}, G_xh);
-    if (trained) ops.add(d_E, 1, d_xh, 1);  // xh = q + E
-    const bool on = k > 0 || moves(m);      // x has a gradient
-    d_x = on ? d_x_.matrix(E.rows, x.cols) : Matrix<T>{};
-    const Matrix<T> d_a = on ? d_a_.matrix(E.rows, x.cols) : Matrix<T>{};
-    ops.leaky_relu_backward(d_xh, d_xh, l.q);  // q = LR(x N + b_N)
-    l.N.backward(ops, d_x, d_xh, x);
-    ops.leaky_relu_backward(d_h, d_h, l.h);  // h = LR(M x C)
-    ops.linear_backward(d_a, l.C->gradient, {}, d_h, l.a, {}, l.C->value);
-    if (on) ops.add_weighted(d_x, M.weights(), d_a, M.columns(), 1);
-  }
-  if (trained)  // x^0 = nrm((P ; F))
-    ops.normalise_backward(m.P->gradient, this->users(d_x), m.P->value);
-  if (!m.W) return;
-  ops.normalise_backward(this->items(d_x), this->items(d_x), m.F);
-  m.W->backward(ops, {}, this->items(d_x), m.X);  // F = X W + b
-}
-
-std::vector<Setting> settings() {
-  return {recipe_setting(),
-          {"tables", word_of({"frozen", "trained"}), "frozen",
-           "whether training changes the id embeddings and the users' preferences",
-           {{"paper", "trained"}}},
-          {"latent", whole_from_to(1, 4096), "256", "width of the image features' linear layer"},
-          reg_setting("0.001"),
-          dim_setting()};
-}
 
 }  // namespace
 
 ModelKind mmgcn_kind() {
-  return {"mmgcn", "Wei et al., MM 2019", settings(),
+  return {"mmgcn", "Wei et al., MM 2019",
+          {recipe_setting(),
+           {"tables", word_of({"frozen", "trained"}), "frozen",
+            "whether training changes the id embeddings and the users' preferences",
+            {{"paper", "trained"}}},
+           {"latent", whole_from_to(1, 4096), "256", "width of the image features' linear layer"},
+           reg_setting("0.001"),
+           dim_setting()},
           {{"baby", 0.0378, 0.0615, 0.0200, 0.0261},
            {"sports", 0.0370, 0.0605, 0.0193, 0.0254},
            {"elec", 0.0213, 0.0343, 0.0112, 0.0146}},

@@ -15,19 +15,18 @@ Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& tables
       losses_(losses),
       sums_(ops, losses.size()) {
   for (const auto& table : tables) (E_u ? E_i : E_u) = add(table);
-  tuned_ = setup.settings.knows("features") && setup.settings.has("features", "tuned");
+  if (feature_rows == 0) feature_rows = loader.max_items();
+  const Settings& of = setup.settings;
+  if (!of.knows("features") || !of.has("features", "tuned")) feature_rows = 0;
   for (const auto& m : setup.modalities)
-    features_.emplace_back(ops, m.name, graph.n_items, m.dim,
-                           !tuned_            ? 0
-                           : feature_rows > 0 ? feature_rows
-                                              : setup.loader.max_items());
+    features_.push_back({m.name, {ops, graph.n_items, m.dim}, {ops, feature_rows, m.dim}});
 }
 
 template <class T>
 std::vector<Features<T>*> Model<T>::tuned_features() {
   std::vector<Features<T>*> out;
   for (auto& e : features_)
-    if (tuned_) out.push_back(&e);
+    if (e.gradients.size() > 0) out.push_back(&e);
   return out;
 }
 
@@ -59,26 +58,33 @@ std::vector<SavedArray> Model<T>::saved() {
 }
 
 template <class T>
-Trace Model<T>::look(const std::string& name, const std::string& equation, Matrix<const T> matrix,
-                     const std::vector<size_t>& shape, Rows rows) const {
+std::vector<Trace> Model<T>::trace(const Batch& batch) {
+  traces_.clear();
+  show(batch);
+  return std::move(traces_);
+}
+
+template <class T>
+std::vector<double>& Model<T>::look(const std::string& name, const std::string& equation,
+                                    Matrix<const T> matrix, const std::vector<size_t>& shape,
+                                    Rows rows) {
   Trace out{name, equation, shape, {}, {}};
   if (shape.empty()) out.shape = {matrix.rows, matrix.cols};
   if (rows.at) out.rows = host<int32_t>(ops, {rows.at, 1, rows.n});
   const std::vector<T> values = host<T>(ops, matrix);
   out.values.assign(values.begin(), values.end());
-  return out;
+  traces_.push_back(std::move(out));
+  return traces_.back().values;
 }
 
 template <class T>
-std::vector<Trace> Model<T>::look_at_layers(size_t n_layers, const std::string& equation) {
-  std::vector<Trace> out;
+void Model<T>::look_at_layers(size_t n_layers, const std::string& equation) {
   Table<T> x = node_table(), y = node_table();
   for (size_t l = 1; l <= n_layers; ++l) {
     ops.propagate(y, l > 1 ? x : E, E, T(1), T(0), T(0), graph);
     std::swap(x, y);
-    out.push_back(look("layer_" + std::to_string(l), equation, x));
+    look("layer_" + std::to_string(l), equation, x);
   }
-  return out;
 }
 
 template class Model<float>;
@@ -122,19 +128,23 @@ Setting layers_setting(const char* fallback, const char* alias, const Best& best
   return {"layers", whole_from_to(0, 8), fallback, "L, layers of the graph", best, {alias}};
 }
 
-std::vector<Setting> pair_settings(const char* reg) {
-  return {recipe_setting(), reg_setting(reg), reg_form_setting(),
-          {"pair-form", word_of({"epsilon", "plain"}), "epsilon",
-           "-ln(1e-10 + sigma(x)) or -ln sigma(x) for a triple", {{"paper", "plain"}}},
-          dim_setting()};
+std::vector<Setting> pair_settings(const char* weight_of_reg, const std::vector<Setting>& others) {
+  std::vector<Setting> out = {
+      recipe_setting(), reg_setting(weight_of_reg), reg_form_setting(),
+      {"pair-form", word_of({"epsilon", "plain"}), "epsilon",
+       "-ln(1e-10 + sigma(x)) or -ln sigma(x) for a triple", {{"paper", "plain"}}},
+      dim_setting()};
+  out.insert(out.begin() + 1, others.begin(), others.end());
+  return out;
 }
 
 std::vector<Loss> pair_losses(const Settings& settings) {
   return {{"bpr", 1}, {"reg", settings.real("reg")}};
 }
 
-PairForm pair_form(const Settings& settings) {
-  return settings.has("pair-form", "epsilon") ? PairForm::epsilon : PairForm::plain;
+PairForms pair_forms(const Settings& settings) {
+  return {settings.has("pair-form", "epsilon") ? PairForm::epsilon : PairForm::plain,
+          reg_form(settings)};
 }
 
 RegForm reg_form(const Settings& settings) {
@@ -142,10 +152,9 @@ RegForm reg_form(const Settings& settings) {
 }
 
 const std::vector<ModelKind>& all_models() {
-  static const std::vector<ModelKind> all = {bm3_kind(), bpr_kind(), lightgcn_kind(),
-                                             buir_kind(), vbpr_kind(), mmgcn_kind(),
-                                             grcn_kind(), dualgnn_kind(), lattice_kind(),
-                                             freedom_kind()};
+  static const std::vector<ModelKind> all = {
+      bm3_kind(), bpr_kind(), lightgcn_kind(), buir_kind(), vbpr_kind(), mmgcn_kind(), grcn_kind(),
+      dualgnn_kind(), lattice_kind(), freedom_kind()};
   return all;
 }
 

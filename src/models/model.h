@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "error.h"
-#include "layers/batch.h"
 #include "layers/graph.h"
-#include "layers/parameters.h"
+#include "layers/pair_loss.h"
 #include "layers/saved_array.h"
 #include "settings.h"
 
@@ -61,7 +60,7 @@ struct EpochDraw {
   size_t rows = 0, cols = 0;  // 0: nothing
 };
 
-/// An intermediate result on the host, for goldens and for a reader of them.
+/// An intermediate result on the host, for goldens.
 struct Trace {
   std::string name, equation;
   std::vector<size_t> shape;  // of the golden's array; [B]: a value for each pair, as in by_user
@@ -114,7 +113,7 @@ class Model {
   /// Takes these numbers instead of those drawn.
   virtual void take_draw(const std::vector<int32_t>&) {}
   /// Returns the intermediate results of the last forward pass, in the order of the equations.
-  virtual std::vector<Trace> trace(const Batch& batch) = 0;
+  std::vector<Trace> trace(const Batch& batch);
 
   Parameters<T>& parameters() { return parameters_; }
   std::vector<Features<T>>& features() { return features_; }
@@ -131,6 +130,8 @@ class Model {
   Parameters<T> parameters_;
 
  protected:
+  /// Calls `look` for each intermediate result.
+  virtual void show(const Batch&) {}
   /// Adds a parameter, or those of a linear layer, as Parameters does.
   const Parameter<T>* add(const ParameterShape& shape) { return parameters_.add(shape); }
   Linear<T> add_linear(const std::string& name, size_t in, size_t out, const Law& law) {
@@ -154,11 +155,12 @@ class Model {
   /// The rows of users, and of items, of those of all nodes.
   Matrix<T> users(Matrix<T> x) const { return x.slice(0, graph.n_users); }
   Matrix<T> items(Matrix<T> x) const { return x.slice(graph.n_users, graph.n_items); }
-  /// A trace of a matrix on the device: all of the golden's array, or these rows of it.
-  Trace look(const std::string& name, const std::string& equation, Matrix<const T> matrix,
-             const std::vector<size_t>& shape = {}, Rows rows = {}) const;
+  /// Traces a matrix, all of the golden's array or these rows of it, and returns its values.
+  std::vector<double>& look(const std::string& name, const std::string& equation,
+                            Matrix<const T> matrix, const std::vector<size_t>& shape = {},
+                            Rows rows = {});
   /// Traces layer_1 .. layer_L of the graph, one by one: the model itself keeps none.
-  std::vector<Trace> look_at_layers(size_t n_layers, const std::string& equation);
+  void look_at_layers(size_t n_layers, const std::string& equation);
 
   Ops<T>& ops;
   const Graph<T>& graph;
@@ -170,35 +172,51 @@ class Model {
 
  private:
   std::vector<Features<T>> features_;
-  bool tuned_ = false;
   std::vector<Loss> losses_;
   Array<double> sums_;
+  std::vector<Trace> traces_;
 };
+
+/// What a model says without `this->`.
+#define BM3_MODEL_NAMES                                                                      \
+  using Model<T>::ops, Model<T>::graph, Model<T>::loader, Model<T>::d, Model<T>::E;          \
+  using Model<T>::d_E, Model<T>::E_u, Model<T>::E_i, Model<T>::add, Model<T>::add_linear;    \
+  using Model<T>::add_projections, Model<T>::features, Model<T>::loss, Model<T>::weight;     \
+  using Model<T>::node_table, Model<T>::item_table, Model<T>::batch_rows, Model<T>::users;   \
+  using Model<T>::items, Model<T>::look, Model<T>::look_at_layers
 
 /// Sum of weight * value. [Eq. 12]
 double total(const std::vector<Loss>& losses);
 
 /// Settings that several models have, with this value unless something else is said.
-Setting dim_setting();
-Setting recipe_setting();
-Setting features_setting();
-Setting neighbours_setting();
-Setting reg_form_setting();
+Setting dim_setting(), recipe_setting(), features_setting(), neighbours_setting(),
+    reg_form_setting();
 using Best = std::map<std::string, std::string>;
 Setting reg_setting(const char* fallback, const Best& best = {});
 Setting layers_setting(const char* fallback, const char* alias, const Best& best = {});
-/// Those of the models with BPR's loss, with this weight of the regulariser; what they say.
-std::vector<Setting> pair_settings(const char* reg);
+/// Those of the models with BPR's loss, with this weight of the regulariser, after the first of
+/// which stand `others`; what they say; and the places of their losses.
+std::vector<Setting> pair_settings(const char* weight_of_reg,
+                                   const std::vector<Setting>& others = {});
 std::vector<Loss> pair_losses(const Settings& settings);
-PairForm pair_form(const Settings& settings);
+enum : size_t { bpr, reg };
+PairForms pair_forms(const Settings& settings);
 RegForm reg_form(const Settings& settings);
-/// Shapes of user_embedding and item_embedding, each with this law.
-template <class T>
-std::vector<ParameterShape> embedding_tables(const Setup<T>& setup, Law (*law)(size_t, size_t)) {
+/// Shapes of user_embedding and item_embedding, each with this law of its rows and columns.
+template <class T, class LawOf>
+std::vector<ParameterShape> embedding_tables(const Setup<T>& setup, const LawOf& law) {
   const size_t d = setup.settings.whole("dim");
   const size_t n_users = setup.graph.n_users, n_items = setup.graph.n_items;
   return {{"user_embedding", n_users, d, law(n_users, d)},
           {"item_embedding", n_items, d, law(n_items, d)}};
+}
+/// The same, with the laws of one table of all nodes.
+template <class T>
+std::vector<ParameterShape> one_embedding_table(const Setup<T>& setup, bool frozen = false) {
+  const size_t n = setup.graph.n_nodes();
+  auto out = embedding_tables(setup, [n](size_t, size_t d) { return xavier_normal(n, d); });
+  for (auto& table : out) table.frozen = frozen;
+  return out;
 }
 
 /// Published test figures of a model on one of the paper's data sets.
@@ -226,16 +244,8 @@ std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
   return model;
 }
 
-ModelKind bm3_kind();
-ModelKind bpr_kind();
-ModelKind lightgcn_kind();
-ModelKind buir_kind();
-ModelKind vbpr_kind();
-ModelKind mmgcn_kind();
-ModelKind grcn_kind();
-ModelKind dualgnn_kind();
-ModelKind lattice_kind();
-ModelKind freedom_kind();
+ModelKind bm3_kind(), bpr_kind(), lightgcn_kind(), buir_kind(), vbpr_kind(), mmgcn_kind(),
+    grcn_kind(), dualgnn_kind(), lattice_kind(), freedom_kind();
 
 /// All models, the default first.
 const std::vector<ModelKind>& all_models();

@@ -1,6 +1,7 @@
 // Adam (Kingma & Ba, 2015): each step against a plain loop, and the layer's lazy form against the
 // dense one, bit for bit.
 #include "layers/adam.h"
+#include "layers/batch.h"
 
 #include "backends.h"
 #include "random_inputs.h"
@@ -81,12 +82,12 @@ TYPED_TEST(AdamTest, LazyRowsHaveTheBitsOfDenseOnes) {
     size_t different = 0;  // of the rows that are read
     const auto [end, dense_end, now] = this->same_bytes([&] {
       Random random(d + 1);
-      Features<T> lazy(*this->ops, "image", height, d, n);
+      Features<T> lazy{"image", {*this->ops, height, d}, {*this->ops, n, d}};
       Parameters<T> dense(*this->ops);
       dense.add({"image", height, d, {}});
       dense.allocate();
       const auto& [value, gradient] = std::tie(dense.all()[0].value, dense.all()[0].gradient);
-      lazy.memory.upload(start);
+      lazy.value.memory.upload(start);
       this->ops->gather_rows(value, lazy.value, {nullptr, height});
       Adam<T> adam(*this->ops, dense, {&lazy}, {0.01}, steps);
       for (size_t t = 1; t <= steps; ++t) {
@@ -100,13 +101,13 @@ TYPED_TEST(AdamTest, LazyRowsHaveTheBitsOfDenseOnes) {
         this->ops->gather_rows(read.matrix(n, d), lazy.value, batch.items);
         this->ops->gather_rows(expected.matrix(n, d), value, batch.items);
         different += !difference(read.host(), expected.host()).empty();
-        lazy.rows.upload(random.numbers<T>(n * d, random.below(4) == 0 ? 1e-5 : 1));
+        lazy.gradients.memory.upload(random.numbers<T>(n * d, random.below(4) == 0 ? 1e-5 : 1));
         this->ops->zero(gradient.at, gradient.size() * sizeof(T));
         this->ops->scatter_add_rows(gradient, lazy.gradient(n), batch.items);
         adam.step(batch.items);
       }
       adam.catch_up();
-      return std::tuple(lazy.memory.host(), host<T>(*this->ops, value),
+      return std::tuple(lazy.value.memory.host(), host<T>(*this->ops, value),
                         host<uint32_t>(*this->ops, {adam.now(), 1, 1}));
     });
     EXPECT_EQ(different, 0u);

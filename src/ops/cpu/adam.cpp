@@ -13,10 +13,8 @@ void CpuOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
                      const AdamTime<T>& time) {
   shapes::adam(p, m, v, g);
   const AdamStep<T> now = time.schedule[*time.step];
-  for_blocks(p.size(), 16384, [&](size_t, size_t first, size_t last) {
-#pragma omp simd
-    for (size_t i = first; i < last; ++i)
-      adam_update(p.at[i], m.at[i], v.at[i], g.at[i], time.constants, now);
+  for_entries(p.size(), [=, constants = time.constants](size_t i) {
+    adam_update(p.at[i], m.at[i], v.at[i], g.at[i], constants, now);
   });
 }
 
@@ -25,24 +23,22 @@ void CpuOps<T>::adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int 
   shapes::adam_rows(at);
   const auto now = static_cast<uint32_t>(static_cast<int64_t>(*time.step) + lag);
   constexpr size_t tile = 64;  // columns that stay in registers while time passes
-  for_blocks(at.rows.n, 16, [&](size_t, size_t first_row, size_t last_row) {
-    for (size_t k = first_row; k < last_row; ++k) {
-      if (at.rows[k] < 0) continue;
-      const auto row = static_cast<size_t>(at.rows[k]);
-      uint32_t& last = at.last[row];
-      if (last == 0 || last >= now) continue;
-      for (size_t c = 0; c < at.p.cols; c += tile) {
-        const size_t width = std::min(tile, at.p.cols - c);
-        T *const p = at.p.row(row) + c, *const m = at.m.row(row) + c, *const v = at.v.row(row) + c;
-        for (uint32_t t = last + 1; t <= now; ++t) {
-          const AdamStep<T> then = time.schedule[t];
+  for_rows(at.rows.n, 16, [&](size_t k) {
+    if (at.rows[k] < 0) return;
+    const auto row = static_cast<size_t>(at.rows[k]);
+    uint32_t& last = at.last[row];
+    if (last == 0 || last >= now) return;
+    for (size_t c = 0; c < at.p.cols; c += tile) {
+      const size_t width = std::min(tile, at.p.cols - c);
+      T *const p = at.p.row(row) + c, *const m = at.m.row(row) + c, *const v = at.v.row(row) + c;
+      for (uint32_t t = last + 1; t <= now; ++t) {
+        const AdamStep<T> then = time.schedule[t];
 #pragma omp simd
-          for (size_t i = 0; i < width; ++i)
-            adam_update(p[i], m[i], v[i], T(0), time.constants, then);
-        }
+        for (size_t i = 0; i < width; ++i)
+          adam_update(p[i], m[i], v[i], T(0), time.constants, then);
       }
-      last = now;
     }
+    last = now;
   });
 }
 
@@ -51,17 +47,15 @@ void CpuOps<T>::adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTim
   shapes::adam_rows(at);
   shapes::rows_of(g, at.p, at.rows);
   const AdamStep<T> now = time.schedule[*time.step];
-  for_blocks(at.rows.n, 16, [&](size_t, size_t first_row, size_t last_row) {
-    for (size_t k = first_row; k < last_row; ++k) {
-      if (at.rows[k] < 0) continue;
-      const auto row = static_cast<size_t>(at.rows[k]);
-      T *const p = at.p.row(row), *const m = at.m.row(row), *const v = at.v.row(row);
-      const T* const g_k = g.row(k);
+  for_rows(at.rows.n, 16, [&](size_t k) {
+    if (at.rows[k] < 0) return;
+    const auto row = static_cast<size_t>(at.rows[k]);
+    T *const p = at.p.row(row), *const m = at.m.row(row), *const v = at.v.row(row);
+    const T* const g_k = g.row(k);
 #pragma omp simd
-      for (size_t c = 0; c < g.cols; ++c)
-        adam_update(p[c], m[c], v[c], g_k[c], time.constants, now);
-      at.last[row] = *time.step;
-    }
+    for (size_t c = 0; c < g.cols; ++c)
+      adam_update(p[c], m[c], v[c], g_k[c], time.constants, now);
+    at.last[row] = *time.step;
   });
 }
 

@@ -90,6 +90,21 @@ class CpuOps : public Ops<T> {
       body(block, block * size, std::min(n, (block + 1) * size));
     }
   }
+  /// Calls body(r) for each row r < n likewise.
+  template <class Body>
+  void for_rows(size_t n, size_t size, const Body& body) {
+    for_blocks(n, size, [&](size_t, size_t first, size_t last) {
+      for (size_t r = first; r < last; ++r) body(r);
+    });
+  }
+  /// Calls body(i) for each entry i < n likewise, for several by vector instructions.
+  template <class Body>
+  void for_entries(size_t n, const Body& body) {
+    for_blocks(n, 16384, [&](size_t, size_t first, size_t last) {
+#pragma omp simd
+      for (size_t i = first; i < last; ++i) body(i);
+    });
+  }
   /// Adds up the doubles that body(first, last) returns for blocks of `size`, in block order.
   template <class Body>
   double sum_blocks(size_t n, size_t size, const Body& body) {

@@ -95,14 +95,12 @@ void CpuOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix<
   shapes::penalty(x, pairs);
   BM3_SHAPE(shapes::same(d_x, x));
   const double each = penalty_factor(form, scale, *norm);
-  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r) {
-      const T factor = static_cast<T>(each * times_of(pairs, r));
-      T* const d_x_r = d_x.row(r);
-      const T* const x_r = x.row(r);
+  for_rows(pairs.n, pair_block, [&](size_t r) {
+    const T factor = static_cast<T>(each * times_of(pairs, r));
+    T* const d_x_r = d_x.row(r);
+    const T* const x_r = x.row(r);
 #pragma omp simd
-      for (size_t c = 0; c < x.cols; ++c) d_x_r[c] += factor * x_r[c];
-    }
+    for (size_t c = 0; c < x.cols; ++c) d_x_r[c] += factor * x_r[c];
   });
 }
 
@@ -121,10 +119,7 @@ template <class T>
 void CpuOps<T>::norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) {
   BM3_SHAPE(shapes::same(d_x, x));
   const T factor = static_cast<T>(penalty_factor(RegForm::norm, scale, *norm));
-  for_blocks(x.size(), 16384, [&](size_t, size_t first, size_t last) {
-#pragma omp simd
-    for (size_t i = first; i < last; ++i) d_x.at[i] = factor * x.at[i];
-  });
+  for_entries(x.size(), [=](size_t i) { d_x.at[i] = factor * x.at[i]; });
 }
 
 template class CpuOps<float>;
