@@ -147,7 +147,8 @@ void run(TrainOptions options) {
   const int signal = Interruption::signal();
   if (result.best_epoch > 0) report(options, data, result, *ops);
   if (result.ended == interrupted)
-    std::fprintf(stderr, "interrupted in epoch %zu; to go on from the last checkpoint: bm3 --resume %s\n",
+    std::fprintf(stderr,
+                 "interrupted in epoch %zu; to go on from the last checkpoint: bm3 --resume %s\n",
                  result.epochs.size() + 1, options.out.c_str());
   else
     fs::remove(checkpoint_path(options.out), ignored);
