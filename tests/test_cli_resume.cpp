@@ -24,7 +24,8 @@ Words long_run(const std::string& out, const std::string& features) {
 /// checkpoint.
 void expect_interrupted(const Outcome& outcome, const fs::path& run) {
   EXPECT_TRUE(has(outcome.err, "\ninterrupted in epoch ")) << outcome.err;
-  EXPECT_TRUE(has(outcome.err, "; to go on from the last checkpoint: bm3 --resume run\n")) << outcome.err;
+  EXPECT_TRUE(has(outcome.err, "; to go on from the last checkpoint: bm3 --resume run\n"))
+      << outcome.err;
   EXPECT_TRUE(fs::exists(run.string() + ".checkpoint"));
   EXPECT_EQ(has(outcome.out, "results in run\n"), fs::exists(run)) << outcome.out;
   if (!fs::exists(run)) return;
