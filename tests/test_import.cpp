@@ -1,4 +1,5 @@
 // Import: ratings in each format, repeated pairs, the core, the split, features.
+// ref/check_import.py compares the whole with pandas.
 #include <cmath>
 #include <numeric>
 
@@ -79,6 +80,8 @@ TEST(RatingsTest, RefuseAFile) {
            "random"},
       {"user,item,a\n", {"", "", "b"}, true,
        x + ":1: no column is named 'b' in 'user item a': expected one with the times"},
+      {"user,user\n", {"user", "", ""}, false,
+       x + ":1: several columns are named 'user' in 'user user': expected one with the users"},
       {"1,2\n", {"1", "3", ""}, false,
        x + ":1: the column of items is '3': expected a number from 1 to 2, or --columns with names "
            "alone"},

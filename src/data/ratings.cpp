@@ -44,13 +44,18 @@ std::string list_of_names(const Words& names) { return in_quotes(join(names, " "
 /// Finds the role's column by its name; nowhere where nobody named it and there is no usual one.
 size_t place_by_name(const Role& role, const Words& names, const std::string& where) {
   const bool given = !role.wanted.empty();
-  for (const auto& wanted : given ? Words{role.wanted} : role.usual)
-    for (size_t k = 0; k < names.size(); ++k)
-      if (given ? names[k] == wanted || bare(names[k]) == wanted : plain(bare(names[k])) == wanted)
-        return k;
-  if (given)
-    throw Error(where + ": no column is named " + in_quotes(role.wanted) + " in " +
-                list_of_names(names) + ": expected one with the " + role.title + "s");
+  for (const auto& wanted : given ? Words{role.wanted} : role.usual) {
+    const auto is_it = [&](const std::string& name) {
+      return given ? name == wanted || bare(name) == wanted : plain(bare(name)) == wanted;
+    };
+    const auto n = std::count_if(names.begin(), names.end(), is_it);
+    if (given && n != 1)
+      throw Error(where + (n ? ": several columns are" : ": no column is") + " named " +
+                  in_quotes(wanted) + " in " + list_of_names(names) + ": expected one with the " +
+                  role.title + "s");
+    const auto at = std::find_if(names.begin(), names.end(), is_it);
+    if (n > 0) return static_cast<size_t>(at - names.begin());
+  }
   return nowhere;
 }
 

@@ -9,7 +9,7 @@ constexpr size_t blocks_at_once = runs * blocks_of_run;
 constexpr size_t columns_of_run = 4 * blocks_of_run;
 
 /// kept [runs, columns_of_run] = 0 or 1 for the columns of blocks first[run], first[run] + 1, ..:
-/// the words of `philox`, each round for all blocks_at_once.
+/// the words of `philox`, each round for all of them at once.
 void draw_runs(uint8_t* kept, uint32_t threshold, const DrawKey& key,
                const uint64_t (&first)[runs]) {
   uint32_t c0[blocks_at_once], c1[blocks_at_once], c2[blocks_at_once], c3[blocks_at_once];
