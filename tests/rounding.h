@@ -21,7 +21,7 @@ struct Sum {
 template <class T>
 std::vector<Sum> sums_from(const std::vector<T>& values) {
   std::vector<Sum> sums(values.size());
-  for (size_t k = 0; k < values.size(); ++k) sums[k] += static_cast<double>(values[k]);
+  for (size_t k = 0; k < values.size(); ++k) sums[k] += values[k];
   return sums;
 }
 

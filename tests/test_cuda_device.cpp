@@ -75,10 +75,9 @@ TEST_F(CudaTf32, RoundsTheFactors) {
   std::vector<Sum> expected(n * out);
   for (size_t r = 0; r < n; ++r)
     for (size_t k = 0; k < out; ++k) {
-      expected[r * out + k] += static_cast<double>(b[k]);
+      expected[r * out + k] += b[k];
       for (size_t j = 0; j < in; ++j)
-        expected[r * out + k] += static_cast<double>(x[r * in + j]) *
-                                 static_cast<double>(W[j * out + k]);
+        expected[r * out + k] += double{x[r * in + j]} * W[j * out + k];
     }
   const auto errors_of = [&](Ops<float>& of) {
     const Array<float> on_x(of, x), on_W(of, W), on_b(of, b);

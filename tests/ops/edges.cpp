@@ -26,9 +26,7 @@ TYPED_TEST(EdgeTest, ProductsArePlainSums) {
     for (double scale : {1.0, -0.3}) {
       std::vector<Sum> sums = sums_from(w);
       pairs.for_each([&](size_t r, size_t target, size_t edge) {
-        for (size_t k = 0; k < d; ++k)
-          sums[edge] += scale * static_cast<double>(y[r * d + k]) *
-                        static_cast<double>(x[target * d + k]);
+        for (size_t k = 0; k < d; ++k) sums[edge] += scale * y[r * d + k] * x[target * d + k];
       });
       const auto got = this->output(w.size(), 1, w, [&](Matrix<T> to) {
         const PairsOnDevice on(*this->ops, pairs);
@@ -66,22 +64,17 @@ TYPED_TEST(EdgeTest, SoftmaxAndItsGradientArePlainLoops) {
     EXPECT_SAME(d_again, d_a);
     std::vector<Sum> shares(size), gradient(size);
     std::vector<double> most(n, -1e300), sum(n), mean(n), about(n);
-    const auto exp_of = [&](size_t r, size_t e) {
-      return std::exp(static_cast<double>(a[e]) - most[r]);
-    };
+    pairs.for_each([&](size_t r, size_t, size_t e) { most[r] = std::max(most[r], double{a[e]}); });
+    pairs.for_each([&](size_t r, size_t, size_t e) { sum[r] += std::exp(a[e] - most[r]); });
     pairs.for_each([&](size_t r, size_t, size_t e) {
-      most[r] = std::max(most[r], static_cast<double>(a[e]));
-    });
-    pairs.for_each([&](size_t r, size_t, size_t e) { sum[r] += exp_of(r, e); });
-    pairs.for_each([&](size_t r, size_t, size_t e) {
-      const double share = exp_of(r, e) / (sum[r] + 1e-16);
-      shares[e].add(share, share * (1 + std::abs(static_cast<double>(a[e]) - most[r])) + 1e-30);
-      const double part = static_cast<double>(alpha[e]) * static_cast<double>(d_alpha[e]);
+      const double share = std::exp(a[e] - most[r]) / (sum[r] + 1e-16);
+      shares[e].add(share, share * (1 + std::abs(a[e] - most[r])) + 1e-30);
+      const double part = double{alpha[e]} * d_alpha[e];
       mean[r] += part;
       about[r] += std::abs(part);
     });
     pairs.for_each([&](size_t r, size_t, size_t e) {
-      const auto share = static_cast<double>(alpha[e]), d = static_cast<double>(d_alpha[e]);
+      const double share = alpha[e], d = d_alpha[e];
       gradient[e].add(share * (d - mean[r]), share * (std::abs(d) + about[r]) + 1e-30);
     });
     EXPECT_SUMS(alpha, shares, pairs.most());
@@ -105,17 +98,14 @@ TYPED_TEST(EdgeTest, WeightsAndTheirGradientsArePlainLoops) {
       auto to = this->garbage(size), d_shares = this->garbage(modalities * size),
            d_to = this->garbage(n * modalities);
       Array<int32_t> choice = this->device(std::vector<int32_t>(size, -7));
-      const auto shares = this->device(alpha);
-      const auto of = [&](auto& memory, size_t rows, size_t cols) {
-        return memory.matrix(rows, cols);
-      };
-      this->ops->edge_weights_forward(of(to, size, 1), of(choice, size, 1),
-                                      of(shares, modalities, size),
-                                      this->device(c).matrix(n, modalities), on.pairs());
-      this->ops->edge_weights_backward(of(d_shares, modalities, size), of(d_to, n, modalities),
-                                       this->device(d_w).matrix(size, 1), of(choice, size, 1),
-                                       of(shares, modalities, size),
-                                       this->device(c).matrix(n, modalities), on.pairs());
+      const auto shares = this->device(alpha), on_c = this->device(c), on_d = this->device(d_w);
+      const auto by_edge = shares.matrix(modalities, size);
+      const auto of_row = on_c.matrix(n, modalities);
+      const auto picked = choice.matrix(size, 1);
+      this->ops->edge_weights_forward(to.matrix(size, 1), picked, by_edge, of_row, on.pairs());
+      this->ops->edge_weights_backward(d_shares.matrix(modalities, size),
+                                       d_to.matrix(n, modalities), on_d.matrix(size, 1), picked,
+                                       by_edge, of_row, on.pairs());
       return std::tuple(to.host(), choice.host(), d_shares.host(), d_to.host());
     });
     std::vector<T> want_w(size), want_d(modalities * size);
@@ -130,8 +120,7 @@ TYPED_TEST(EdgeTest, WeightsAndTheirGradientsArePlainLoops) {
       if (want_choice[e] < 0) return;
       const auto m = static_cast<size_t>(want_choice[e]);
       want_d[m * size + e] = c[r * modalities + m] * d_w[e];
-      sums[r * modalities + m] +=
-          static_cast<double>(alpha[m * size + e]) * static_cast<double>(d_w[e]);
+      sums[r * modalities + m] += double{alpha[m * size + e]} * d_w[e];
     });
     EXPECT_SAME(w, want_w);
     EXPECT_SAME(chosen, want_choice);
@@ -150,7 +139,7 @@ TYPED_TEST(EdgeTest, KeptEdgesMakeUpForDroppedOnes) {
       const auto mask = random.mask(n);
       std::vector<Sum> expected(n);
       for (size_t e = 0; e < n; ++e)
-        if (mask[e]) expected[e] += static_cast<double>(w[e]) / (1 - rate);
+        if (mask[e]) expected[e] += w[e] / (1 - rate);
       const auto got = this->output(n, 1, {}, [&](Matrix<T> to) {
         const auto on_rate = this->device(std::vector<double>{rate});
         const auto on_mask = this->device(mask);

@@ -24,11 +24,11 @@ struct Case {
         each = static_cast<T>(whole ? std::round(4 * random.number()) : random.number());
     for (size_t r = 0; r < n; ++r)
       for (size_t k = 0; k < out; ++k) {
-        const auto d = static_cast<double>(d_y[r * out + k]);
-        y[r * out + k] += static_cast<double>(bias ? b[k] : before[r * out + k]);
+        const double d = d_y[r * out + k];
+        y[r * out + k] += bias ? b[k] : before[r * out + k];
         d_b[k] += d;
         for (size_t j = 0; j < in; ++j) {
-          const double x_rj = at(r, j, in), W_jk = static_cast<double>(W[j * out + k]);
+          const double x_rj = at(r, j, in), W_jk = W[j * out + k];
           y[r * out + k] += x_rj * W_jk;
           d_x[r * in + j] += d * W_jk;
           d_W[j * out + k] += x_rj * d;
@@ -38,7 +38,7 @@ struct Case {
   /// x[rows[r], j], 0 for padding.
   double at(size_t r, size_t j, size_t in) const {
     if (gathered && rows[r] < 0) return 0;
-    return static_cast<double>(x[(gathered ? static_cast<size_t>(rows[r]) : r) * in + j]);
+    return x[(gathered ? static_cast<size_t>(rows[r]) : r) * in + j];
   }
   bool gathered, bias;
   size_t height;

@@ -21,11 +21,10 @@ size_t add_product(std::vector<Sum>& y, const std::vector<Interaction>& train, s
   std::vector<double> degree(y.size() / d + 1);
   for (const auto& [u, i] : edges) ++degree[u], ++degree[i];
   for (const auto& [u, i] : edges) {
-    const double s =
-        static_cast<double>(a) / std::sqrt((degree[u] + epsilon) * (degree[i] + epsilon));
+    const double s = a / std::sqrt((degree[u] + epsilon) * (degree[i] + epsilon));
     for (size_t c = 0; c < d; ++c) {
-      y[u * d + c] += s * static_cast<double>(x[i * d + c]);
-      y[i * d + c] += s * static_cast<double>(x[u * d + c]);
+      y[u * d + c] += s * x[i * d + c];
+      y[i * d + c] += s * x[u * d + c];
     }
   }
   return static_cast<size_t>(*std::max_element(degree.begin(), degree.end()));
@@ -61,7 +60,7 @@ TYPED_TEST(PropagateTest, IsASumOverEdges) {
       const auto number = random.numbers<T>(3);  // a, b_user, b_item
       std::vector<Sum> only_z(n * d);
       for (size_t k = 0; k < n * d; ++k)
-        only_z[k] += static_cast<double>(number[k / d < users ? 1 : 2]) * static_cast<double>(z[k]);
+        only_z[k] += double{number[k / d < users ? 1 : 2]} * z[k];
       std::vector<Sum> y = only_z;
       const size_t most = add_product(y, train, users, epsilon, number[0], x, d);
       const auto [got, got_z] = this->same_bytes([&] {

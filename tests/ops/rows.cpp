@@ -44,8 +44,8 @@ TYPED_TEST(RowsTest, AddedMatricesArePlainSums) {
       const auto x = random.numbers<T>(n * d), before = random.numbers<T>(n * d);
       std::vector<Sum> sums(n * d);
       for (size_t k = 0; k < n * d; ++k) {
-        sums[k] += static_cast<double>(static_cast<T>(a)) * static_cast<double>(x[k]);
-        sums[k] += static_cast<double>(static_cast<T>(b)) * static_cast<double>(before[k]);
+        sums[k] += double{static_cast<T>(a)} * x[k];
+        sums[k] += double{static_cast<T>(b)} * before[k];
       }
       const auto start = b == 0 ? std::vector<T>{} : before;
       const auto y = this->output(n, d, start, [&, b = b, a = a](Matrix<T> on_y) {
@@ -101,14 +101,14 @@ TYPED_TEST(RowsTest, NormalisedRowsAndTheirGradientArePlainSums) {
       double xx = 0;
       Sum xd;
       for (size_t c = r * d; c < r * d + d; ++c) {
-        xx += static_cast<double>(x[c]) * static_cast<double>(x[c]);
-        xd += static_cast<double>(x[c]) * static_cast<double>(d_y[c]);
+        xx += double{x[c]} * x[c];
+        xd += double{x[c]} * d_y[c];
       }
       const double length = std::max(std::sqrt(xx), 1e-12);
       for (size_t c = r * d; c < r * d + d; ++c) {
-        const auto at = static_cast<double>(x[c]);
+        const double at = x[c];
         y[c] += at / length;
-        d_x[c] += static_cast<double>(d_y[c]) / length;
+        d_x[c] += d_y[c] / length;
         if (length > 1e-12)
           d_x[c].add(-at / length * static_cast<double>(xd.value) / length / length,
                      std::abs(at) / length * xd.magnitude / length / length);

@@ -70,8 +70,7 @@ TYPED_TEST(TopKTest, EqualsAFullSort) {
         for (size_t i = 0; i < items; ++i) {
           if (!listed[i]) order.push_back(static_cast<int32_t>(i));
           for (size_t c = 0; c < d; ++c)
-            s[i] += static_cast<double>(h_u[static_cast<size_t>(list[r]) * d + c]) *
-                    static_cast<double>(h_i[i * d + c]);
+            s[i] += double{h_u[static_cast<size_t>(list[r]) * d + c]} * h_i[i * d + c];
         }
         const auto score = [&](int32_t i) { return s[static_cast<size_t>(i)]; };
         std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) {
