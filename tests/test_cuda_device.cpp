@@ -122,24 +122,6 @@ TYPED_TEST(CudaTest, BothWithinBothIsDoneBeforeWhatFollows) {
   }
 }
 
-TYPED_TEST(CudaTest, AFailureInBothLeavesTheDeviceUsable) {
-  Array<uint32_t> step(*this->ops, 2);
-  for (int failing : {0, 1, 2}) {  // f, g, neither
-    const auto work = [&](int which) {
-      return [&, which] {
-        this->ops->advance(step.data() + which);
-        if (which == failing) throw Error("on purpose");
-      };
-    };
-    const auto both = [&] { this->ops->both(work(0), work(1)); };
-    if (failing < 2)
-      EXPECT_THROW(both(), Error);
-    else
-      both();
-  }
-  EXPECT_EQ(step.host(), (std::vector<uint32_t>{3, 2}));
-}
-
 TYPED_TEST(CudaTest, ARecordRefusesWhatItCannotRepeat) {
   Array<uint32_t> step(*this->ops, 3);
   int call = 0;
