@@ -3,9 +3,9 @@
 #include <regex>
 
 #include "backends.h"
+#include "compare.h"
 #include "error.h"
 #include "random_inputs.h"
-#include "rounding.h"
 
 namespace bm3::test {
 namespace {

@@ -4,9 +4,9 @@
 #include <map>
 
 #include "backends.h"
+#include "compare.h"
 #include "layers/graph.h"
 #include "random_inputs.h"
-#include "rounding.h"
 
 namespace bm3::test {
 namespace {

@@ -4,7 +4,7 @@
 #include "layers/pair_loss.h"
 #include "layers/sparse.h"
 #include "model_case.h"
-#include "random_pairs.h"
+#include "random_inputs.h"
 
 namespace bm3::test {
 namespace {

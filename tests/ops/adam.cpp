@@ -4,8 +4,8 @@
 #include "layers/batch.h"
 
 #include "backends.h"
+#include "compare.h"
 #include "random_inputs.h"
-#include "rounding.h"
 
 namespace bm3::test {
 namespace {

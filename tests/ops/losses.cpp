@@ -2,8 +2,8 @@
 // plain loop.
 // Outputs that are added to hold numbers before the call, those that are overwritten hold NaN.
 #include "backends.h"
-#include "random_pairs.h"
-#include "rounding.h"
+#include "compare.h"
+#include "random_inputs.h"
 
 namespace bm3::test {
 namespace {
