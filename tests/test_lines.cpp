@@ -151,7 +151,8 @@ TEST(Inter, ReadsColumnsInAnyOrderAndLineEndsOfBothKinds) {
 /// By `split_by_user`, which test_import.cpp proves.
 TEST(Inter, DrawsTheSplitBySeed) {
   std::string text = "userID\titemID\n";
-  for (int k = 0; k < 100; ++k) text += std::to_string(k / 20) + '\t' + std::to_string(k % 20) + '\n';
+  for (int k = 0; k < 100; ++k)
+    text += std::to_string(k / 20) + '\t' + std::to_string(k % 20) + '\n';
   EXPECT_EQ(inter_text(parse(text, 1)), inter_text(parse(text, 1)));
   EXPECT_NE(inter_text(parse(text, 1)), inter_text(parse(text, 2)));
 }
