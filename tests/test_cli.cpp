@@ -68,17 +68,6 @@ TEST_F(Cli, TrainsAndAnswers) {
   }
 }
 
-/// The losses in the log are without their weights; the weighted sum is the loss.
-TEST_F(Cli, LogAddsUpByTheWeights) {
-  ASSERT_EQ(run(short_run("one", {"--mm-weight", "3", "--reg", "5"})).status, 0);
-  for (size_t epoch = 1; epoch <= 3; ++epoch) {
-    const Words x = split(lines_of(read_file(folder_ / "one/log.csv"))[epoch], ',');
-    const double sum = std::stod(x[2]) + 3 * (std::stod(x[3]) + std::stod(x[4])) +
-                       5 * std::stod(x[5]);
-    EXPECT_NEAR(std::stod(x[1]), sum, 1e-12 * sum);
-    EXPECT_GT(std::stod(x[3]), 1.0);
-  }
-}
 
 /// Lists that differ; figures that differ by as little as where another processor's rounding swaps
 /// two items whose scores are nearly equal; figures that differ by more.

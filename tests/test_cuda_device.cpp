@@ -17,19 +17,6 @@ class CudaTest : public OnBackend<Backend> {};
 using CudaBackends = ::testing::Types<CudaBackend<double>, CudaBackend<float>>;
 TYPED_TEST_SUITE(CudaTest, CudaBackends, BackendName);
 
-/// The first call does the work, the second records it, the later ones replay the record: each
-/// counts once, also when memory of the record was released and another model stands under the same
-/// key.
-TYPED_TEST(CudaTest, ReplayDoesTheWorkOnceACall) {
-  for (size_t model : {0, 1, 2}) {
-    Array<uint32_t> step(*this->ops, model + 1);
-    for (uint32_t turn = 1; turn <= 5; ++turn) {
-      this->ops->replay(7, [&] { this->ops->advance(step.data() + model); });
-      EXPECT_EQ(step.host()[model], turn);
-    }
-  }
-}
-
 /// A suite of its own, which `make sanitize-gpu` leaves out: it reports a refused allocation.
 template <class Backend>
 class CudaOutOfMemoryTest : public OnBackend<Backend> {};

@@ -119,72 +119,32 @@ TYPED_TEST(GradientTest, OfLightGcn) {
   });
 }
 
-/// y = x and below it x[rows]: the scatter adds to what is there.
-TYPED_TEST(GradientTest, OfGatheredRows) {
-  this->for_each_seed([](Ops<double>& on, Random& random) {
-    const size_t n = random.one_of({1, 2, 9, 20}), d = random.one_of({1, 3, 8});
-    const size_t height = n + n / 2 + 1;
-    const Array<int32_t> rows(on, random.distinct_rows(n, height));
-    const Rows all{nullptr, height};
-    expect_output(
-        on, random, {height + n, d}, {{height, d}},
-        [&](Out y, const Outs& x) {
-          on.gather_rows(y.slice(0, height), x[0], all);
-          on.gather_rows(y.slice(height, n), x[0], rows.rows());
-        },
-        [&](const Outs& d_x, const Outs&, In d_y, Out) {
-          on.gather_rows(d_x[0], d_y.slice(0, height), all);
-          on.scatter_add_rows(d_x[0], d_y.slice(height, n), rows.rows());
-        });
-  });
-}
-
-/// y = a (+) b, y = 0.7 x_1 - 1.3 x_2, leaky ReLU away from its kink, and y = x / |x|: in fewer
-/// than three dimensions some row would be too short for finite differences.
+/// y = u / |u| with u = 0.7 LR(a (+) b) - 1.3 c, away from the kink of the leaky ReLU.
 TYPED_TEST(GradientTest, OfColumnsAndEntries) {
   this->for_each_seed([](Ops<double>& on, Random& random) {
-    const size_t n = random.one_of({1, 2, 9, 20}), d = random.one_of({3, 5, 8});
-    const auto expect = [&](size_t of_y, const Sizes& sizes, const auto& forward,
-                            const auto& backward) {
-      expect_output(on, random, {n, of_y}, sizes, forward, backward);
-    };
-    expect(
-        d + 1, {{n, d}, {n, 1}},
-        [&](Out y, const Outs& x) {
-          on.copy_columns(y, 0, x[0], 0, d);
-          on.copy_columns(y, d, x[1], 0, 1);
-        },
-        [&](const Outs& d_x, const Outs&, In d_y, Out) {
-          on.copy_columns(d_x[0], 0, d_y, 0, d);
-          on.copy_columns(d_x[1], 0, d_y, d, 1);
-        });
-    expect(
-        d, {{n, d}, {n, d}},
-        [&](Out y, const Outs& x) {
-          on.add(y, 0, x[0], 0.7);
-          on.add(y, 1, x[1], -1.3);
-        },
-        [&](const Outs& d_x, const Outs&, In d_y, Out) {
-          on.add(d_x[0], 0, d_y, 0.7);
-          on.add(d_x[1], 0, d_y, -1.3);
-        });
+    const size_t n = random.one_of({1, 2, 9, 20}), a = random.one_of({1, 3}), d = a + 3;
     std::vector<double> places;
     for (size_t k = 0; k < n * d; ++k) places.push_back(random.below(2) ? 2 : -2);
     const Array<double> near(on, places);
-    expect(
-        d, {{n, d}},
+    const Table<double> t(on, n, d), u(on, n, d), d_u(on, n, d), d_t(on, n, d);
+    expect_output(
+        on, random, {n, d}, {{n, a}, {n, d - a}, {n, d}},
         [&](Out y, const Outs& x) {
-          on.add(y, 0, x[0], 1);
-          on.add(y, 1, near.matrix(n, d), 1);
-          on.leaky_relu_forward(y, y);
+          on.copy_columns(t, 0, x[0], 0, a);
+          on.copy_columns(t, a, x[1], 0, d - a);
+          on.add(t, 1, near.matrix(n, d), 1);
+          on.leaky_relu_forward(t, t);
+          on.add(u, 0, t, 0.7);
+          on.add(u, 1, x[2], -1.3);
+          on.normalise_forward(y, u);
         },
-        [&](const Outs& d_x, const Outs&, In d_y, Out y) {
-          on.leaky_relu_backward(d_x[0], d_y, y);
-        });
-    expect(
-        d, {{n, d}}, [&](Out y, const Outs& x) { on.normalise_forward(y, x[0]); },
-        [&](const Outs& d_x, const Outs& x, In d_y, Out) {
-          on.normalise_backward(d_x[0], d_y, x[0]);
+        [&](const Outs& d_x, const Outs&, In d_y, Out) {
+          on.normalise_backward(d_u, d_y, u);
+          on.add(d_x[2], 0, d_u, -1.3);
+          on.add(d_t, 0, d_u, 0.7);
+          on.leaky_relu_backward(d_t, d_t, t);
+          on.copy_columns(d_x[0], 0, d_t, 0, a);
+          on.copy_columns(d_x[1], 0, d_t, a, d - a);
         });
   });
 }
@@ -258,31 +218,20 @@ TYPED_TEST(GradientTest, OfCosines) {
   });
 }
 
-/// |x|_F of two halves of a table, and their regulariser, each row once, in both forms. [Eq. 12]
+/// |x|_F of two halves of a table. [Eq. 12]
 TYPED_TEST(GradientTest, OfNorms) {
   this->for_each_seed([](Ops<double>& on, Random& random) {
     const size_t n = random.one_of({1, 2, 9, 20}), d = random.one_of({1, 3, 8});
     Array<double> norms(on, 2);
-    for (const int kind : {0, 1, 2}) {
-      const RegForm form = kind == 1 ? RegForm::norm : RegForm::squared;
-      const auto forward = [&](const Outs& x) {
-        Array<double> sum(on, 1);
-        for (size_t k : {0, 1})
-          if (double* const norm = norms.data() + k; kind == 0)
-            on.norm_forward(sum.data(), norm, x[k], 0.9);
-          else
-            on.penalty_forward(sum.data(), norm, x[k], {n}, form, 0.9);
-        return sum.host()[0];
-      };
-      expect_loss(on, random, 1, {{n, d}, {n, d}}, forward, [&](const Outs& d_x, const Outs& x) {
-        forward(x);
-        for (size_t k : {0, 1})
-          if (const double* const norm = norms.data() + k; kind == 0)
-            on.norm_backward(d_x[k], norm, x[k], 0.9);
-          else
-            on.penalty_backward(d_x[k], norm, x[k], {n}, form, 0.9);
-      });
-    }
+    const auto forward = [&](const Outs& x) {
+      Array<double> sum(on, 1);
+      for (size_t k : {0, 1}) on.norm_forward(sum.data(), norms.data() + k, x[k], 0.9);
+      return sum.host()[0];
+    };
+    expect_loss(on, random, 1, {{n, d}, {n, d}}, forward, [&](const Outs& d_x, const Outs& x) {
+      forward(x);
+      for (size_t k : {0, 1}) on.norm_backward(d_x[k], norms.data() + k, x[k], 0.9);
+    });
   });
 }
 

@@ -1,5 +1,5 @@
-// Linear layers [Eq. 1, 6], rows and entries of matrices, against plain loops, and the masks of views
-// [Eq. 5], bit for bit. Outputs that are overwritten hold NaN before the call.
+// Linear layers [Eq. 1, 6], rows and entries of matrices, against plain loops, and the masks of
+// views [Eq. 5], bit for bit. Outputs that are overwritten hold NaN before the call.
 #include "backends.h"
 #include "compare.h"
 #include "ops/scalar.h"
