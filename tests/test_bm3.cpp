@@ -83,8 +83,6 @@ TYPED_TEST(Bm3Test, TargetsThatMoveAreCaught) {
   }
 }
 
-// --------------------------------------------------------------------------------- worked example
-
 template <class Backend>
 class WorkedExample : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(WorkedExample, Backends, BackendName);

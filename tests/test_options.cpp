@@ -21,8 +21,6 @@ Command parse(const std::string& line) {
 
 TrainOptions train(const std::string& line) { return std::get<TrainOptions>(parse(line)); }
 
-// ------------------------------------------------------------------------------------ settings
-
 struct Line {
   const char* line;
   std::vector<std::pair<const char*, const char*>> settings;
@@ -77,8 +75,6 @@ TEST(Options, WhatIsNoSetting) {
   EXPECT_EQ(eval.device.device, "cpu");
   EXPECT_EQ(eval.device.threads, 2);
 }
-
-// ------------------------------------------------------------------------------------- refused
 
 const std::string as_in = ": expected the name of a folder in the data folder, as in ",
                   folder = ": expected the name of a folder in the data folder (--data)";
@@ -203,8 +199,6 @@ TEST(Options, RefusesWhatCannotBe) {
   const std::vector<std::string> empty = {"baby", "--out", ""};
   EXPECT_ERROR(parse_command_line(empty), "--out is empty: expected a folder");
 }
-
-// ---------------------------------------------------------------------------------------- help
 
 std::string help(const std::string& line) { return std::get<Help>(parse(line)).text; }
 

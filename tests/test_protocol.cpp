@@ -146,8 +146,6 @@ Ranks ranks(size_t hits, size_t valid, size_t test) {
   return out;
 }
 
-// ------------------------------------------------------------------------------------ batches
-
 TEST(Protocol, DrawsAreKeyedByTheSeedAndByStepsFromOne) {
   run({ranks(1, 0, 1)}, {{"batch", "20"}, {"epochs", "2"}, {"seed", "7"}});
   EXPECT_EQ(script.steps, (std::vector<uint32_t>{1, 2, 3, 4, 5, 6}));
@@ -204,8 +202,6 @@ TEST(Protocol, LossesAreMeansOfTheBatches) {
   EXPECT_EQ(total(out.epochs[0].losses), 7.0);
 }
 
-// ------------------------------------------------------------------------------- the best epoch
-
 /// Epoch 3 is the first with the largest R@20, though epoch 2 has the larger N@20, epoch 4 the same
 /// R@20 and a larger N@20, and epoch 5 better test figures.
 const std::vector<Ranks> story = {ranks(1, 0, 30), ranks(3, 0, 30), ranks(4, 19, 9),
@@ -233,8 +229,6 @@ TEST(Protocol, StopsWhenSoManyEpochsBroughtNothingBetter) {
   }
 }
 
-// ------------------------------------------------------------------- without a validation split
-
 TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   Dataset no_valid = data();
   no_valid.interactions.valid.clear();
@@ -246,8 +240,6 @@ TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   EXPECT_EQ(out.result.test.recall(at20), 0);
   EXPECT_EQ(out.result.item[50 * n_users], 100.0F - 30);
 }
-
-// ---------------------------------------------------------------------------------- ended early
 
 /// In the first epoch there is none; an epoch has six batches.
 TEST(Protocol, StoppedItLeavesTheBestEpochSoFar) {

@@ -20,8 +20,6 @@ TYPED_TEST_SUITE(RivalTest, Backends64, BackendName);
 const ModelKind &buir = model_kind("buir"), &grcn = model_kind("grcn"),
                 &dualgnn = model_kind("dualgnn"), &lattice = model_kind("lattice");
 
-// --------------------------------------------------------------------------------- BUIR and VBPR
-
 /// Four distances of 1 - cos, each at most 2, are not below 0; also where edges are dropped. Users
 /// as items and items as users give the same.
 TYPED_TEST(RivalTest, BuirsLossIsSymmetricAndLiesBetween0And8) {
@@ -76,8 +74,6 @@ TYPED_TEST(RivalTest, VbprWithoutModalitiesIsBpr) {
   EXPECT_EQ(total(a.step()), total(b.step()));
   EXPECT_EQ(a.gradients(), b.gradients());
 }
-
-// ----------------------------------------------------------------------------- MMGCN and DualGNN
 
 /// With frozen tables MMGCN's regulariser is a constant; with trained ones it is not.
 TYPED_TEST(RivalTest, MmgcnsFrozenTablesLeaveTheRegulariserWithoutEffect) {
@@ -139,8 +135,6 @@ TYPED_TEST(RivalTest, EpochsDrawNeighboursAndEdges) {
   }
 }
 
-// ------------------------------------------------------------------------------------------ GRCN
-
 /// Shares of a target add up to 1, no weight is negative, and rows of x have length 1. Without
 /// routing users' rows are their preferences at that length; with it they move.
 TYPED_TEST(RivalTest, GrcnsSharesAddUpToOneAndRoutingAloneMovesUsers) {
@@ -174,8 +168,6 @@ TYPED_TEST(RivalTest, GrcnsSharesAddUpToOneAndRoutingAloneMovesUsers) {
     }
   }
 }
-
-// --------------------------------------------------------------------------------------- LATTICE
 
 /// Whether a gradient is zero, of modal_weight, of the features and the weights of the first
 /// modality, and of the items' embeddings.

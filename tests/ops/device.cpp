@@ -107,7 +107,7 @@ TYPED_TEST(DeviceTest, BothAndReplayChangeNoByte) {
 // Masks and cosines one after another: a GPU lets them wait for each other, to be one launch. They
 // give the bytes of calls that are done one by one, whatever depends on what and whatever follows.
 
-/// Calls each of which depends on earlier ones in a way of its own, and what they read and write.
+/// Calls, and what they read and write.
 template <class T>
 class Calls {
  public:
@@ -126,31 +126,21 @@ class Calls {
                     {a.data(), rows, d}, View<T>{h.matrix(n, d), of.data(), T(2)},
                     {rows, on_.begin.data(), target}, 0.5, 1.5);
   }
-  /// Calls then() after every `pace` calls.
+  /// Does random calls, which depend on each other in all ways, and then() after every `pace`.
   void run(size_t pace, const std::function<void()>& then) {
-    const std::function<void()> calls[] = {
-        [&] { draw(mask, 0, 0.3); },
-        [&] { draw(other, 0, 0.6); },
-        [&] { draw(mask, 5, 0.5); },  // over part of the first
-        [&] { cosine(0, d_x, x, x, mask); },
-        [&] { cosine(0, d_x, x, y, other, true); },  // the same rows, the same loss
-        [&] { cosine(1, d_y, y, x, other); },
-        [&] { cosine(0, d_y, y, x, mask); },
-        [&] { cosine(1, d_y, d_x, x, mask); },  // reads what others write
-        [&] { cosine(1, d_x, x, d_y, other); },
-        [&] { cosine(0, y, d_x, x, mask); },
-        [&] { cosine(0, x, d_y, y, mask); },
-        [&] { cosine(1, d_x, y, y, mask); },                // the same d_a, another a
-        [&] { cosine(1, d_x, y, y, mask, false, n - 7); },  // part of d_a
-        [&] { draw(mask, 0, 0.2); },                        // what the last one read
-        [&] { cosine(0, d_x, x, x, mask); },
-        [&] { cosine(1, x, d_y, y, mask); }};  // writes what the last one read
-    size_t called = 0;
-    for (const auto& call : calls) {
-      call();
-      if (++called % pace == 0) then();
+    Random random(7);
+    Array<T>* const all[] = {&x, &y, &d_x, &d_y};
+    for (size_t called = 1; called <= 32; ++called) {
+      Array<uint8_t>& of = random.below(2) ? mask : other;
+      const size_t loss = random.one_of({0, 1}), first = random.one_of({0, 7});
+      const auto some = random.permutation(4);  // of them one is written, and one or two are read
+      const auto at = [&](size_t k) -> Array<T>& { return *all[some[k]]; };
+      if (called < 20 && random.below(2))
+        draw(of, first, 0.1 * random.below(9));
+      else
+        cosine(loss, at(0), at(1), at(random.one_of({1, 2})), of, random.below(2), n - first);
+      if (called % pace == 0) then();
     }
-    for (size_t k = 0; k < 10; ++k) cosine(k % 2, k % 3 ? d_x : d_y, x, y, mask, k % 5 == 0);
   }
   auto result() const {
     return std::tuple(x.host(), y.host(), d_x.host(), d_y.host(), mask.host(), other.host(),
