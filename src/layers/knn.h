@@ -80,8 +80,8 @@ void weigh_by_products(Ops<T>& ops, Sparse<T>& K, ConstMatrix<T> x) {
 }
 
 /// Returns the entries of sum_m alpha_m G_m [n_items, n_items]. G_m joins each item to the k items
-/// nearest by e_m; each of its entries is 1/sqrt(r_i r_j), where r is the number of a row's entries,
-/// k, plus `epsilon`. Rows sum to 1 where the alpha_m do and epsilon is 0.
+/// nearest by e_m; each of its entries is 1/sqrt(r_i r_j), where r is a row's number of entries, k,
+/// plus `epsilon`. Rows sum to 1 where the alpha_m do and epsilon is 0.
 template <class T>
 std::vector<Entry> alike(Ops<T>& ops, const std::vector<Features<T>>& e,
                          const std::vector<double>& alpha, size_t k, double epsilon = 0) {

@@ -14,8 +14,8 @@ std::vector<Loss> losses(const Settings& s) {
 }
 
 /// Returns V's entries, where r = sum of w_m rep_m finds its rows: for each user and modality the
-/// user's row of rep_m in a stack of S and every rep. The released code forms S in the memory of the
-/// first rep, and so reads S instead of it.
+/// user's row of rep_m in a stack of S and every rep. The released code forms S in the memory of
+/// the first rep, and so reads S instead of it.
 std::vector<Entry> fusion(size_t n_users, size_t n_nodes, size_t modalities, bool aliased) {
   std::vector<Entry> out;
   for (size_t u = 0; u < n_users; ++u)
