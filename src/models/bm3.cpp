@@ -53,7 +53,7 @@ class Bm3 final : public Model<T> {
           });
         },
         [&] {  // H = mean(H^0 .. H^L), + H^0 in items' rows [Eq. 2, 3, 4]
-          ops.zero(d_p.all);
+          ops.zero(d_p.all);  // the losses add to it
           lightgcn_forward<T>(ops, H, layer, E, graph, n_layers, 1);
           ops.gather_rows(h.nodes(), H, batch.nodes);
         });
