@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(small_block) sort_kernel(Ranking<T> of) {
   for (unsigned i = lane; i < total; i += warp)
     if (of.has_trained(r, all[i].item)) all[i].score = minus_infinity<T>;
   __syncwarp();
-  constexpr unsigned at_once = 4;  // of a lane
+  constexpr unsigned at_once = 3;  // of a lane: most users have some 65
   for (unsigned first = lane; first - lane < total; first += at_once * warp) {
     Entry<T> mine[at_once];
     unsigned places[at_once] = {};
@@ -187,7 +187,7 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
   const size_t blocks = std::clamp<size_t>(most_bytes / (n_items + 1) / sizeof(T), 1, left_blocks);
   const size_t of_group = of.steps() * group * step;
   auto& own = lane();
-  of.packed_i = own.packed.template room<T>(
+  of.packed_i = own.packed.template room<Packed<T>>(
       (of.item_groups() + blocks_of(at_once, group)) * of_group);
   of.packed_u = of.packed_i + of.item_groups() * of_group;
   of.strip = own.strips.template room<float>(at_once * (of.strips() + 1));
