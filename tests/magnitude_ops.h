@@ -61,32 +61,27 @@ class MagnitudeOps final : public CpuOps<double> {
   }
   /// d_x = d_y / |x| - y (y . d_y) / |x|: the second term is added here, not taken off.
   void normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) override {
-    if (!backward_) return Base::normalise_backward(d_x, d_y, x);
-    for (size_t r = 0; r < x.rows; ++r) {
-      T xx = 0, xd = 0;
-      for (size_t c = 0; c < x.cols; ++c) xx += x.row(r)[c] * x.row(r)[c];
-      for (size_t c = 0; c < x.cols; ++c) xd += x.row(r)[c] * d_y.row(r)[c];
-      const T length = length_of(xx), on_x = radial_part(xd, length);
-      for (size_t c = 0; c < x.cols; ++c)
-        d_x.row(r)[c] = d_y.row(r)[c] / length + on_x * x.row(r)[c];
+    std::vector<T> twice_the_first;
+    for (size_t k = 0; k < x.size(); ++k) {
+      const T* const row = x.row(k / x.cols);
+      twice_the_first.push_back(2 * d_y.at[k] / length_of(dot(row, row, x.cols)));
     }
+    Base::normalise_backward(d_x, d_y, x);
+    for (size_t k = 0; k < x.size() && backward_; ++k) d_x.at[k] = twice_the_first[k] - d_x.at[k];
   }
   void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
                 double scale) override {
     Base::edge_dot(w, y, x, pairs, backward_ ? std::abs(scale) : scale);
   }
+  /// d_a = alpha d_alpha - alpha * sum of alpha d_alpha likewise.
   void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                              const Pairs& pairs) override {
-    if (!backward_) return Base::edge_softmax_backward(d_a, d_alpha, alpha, pairs);
-    for (size_t r = 0; r < pairs.n; ++r) {
-      T sum = 0;
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
-        sum += alpha.at[pairs.edge_of(k)] * d_alpha.at[pairs.edge_of(k)];
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
-        const size_t e = pairs.edge_of(k);
-        d_a.at[e] = alpha.at[e] * (d_alpha.at[e] + sum);
-      }
-    }
+    std::vector<T> twice_the_first;
+    for (size_t e = 0; e < alpha.size(); ++e)
+      twice_the_first.push_back(2 * alpha.at[e] * d_alpha.at[e]);
+    Base::edge_softmax_backward(d_a, d_alpha, alpha, pairs);
+    for (size_t e = 0; e < alpha.size() && backward_; ++e)
+      d_a.at[e] = twice_the_first[e] - d_a.at[e];
   }
   /// 1 + C has terms of 1; dC/da = -(b/(|a||b|) - c a/|a|^2) has two, neither longer than 1/|a|.
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,

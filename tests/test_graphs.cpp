@@ -25,14 +25,6 @@ std::set<std::pair<int32_t, int32_t>> set_of(const Edges& edges) {
   return out;
 }
 
-/// n_users times n_items edges.
-Edges all_pairs(int32_t n_users, int32_t n_items) {
-  Edges out;
-  for (int32_t u = 0; u < n_users; ++u)
-    for (int32_t i = 0; i < n_items; ++i) out.push_back({u, i});
-  return out;
-}
-
 std::vector<Features<double>> features_of(Ops<double>& ops, size_t n, size_t n_modalities) {
   Random random(5);
   std::vector<Features<double>> e;
@@ -101,7 +93,8 @@ TEST(Freedom, ItemGraphIsRowStochasticWithThreeKindsOfEntries) {
 /// The number is that of the product in floating point; edges are distinct and the training's. A
 /// graph takes the place of another.
 TEST(Freedom, KeepsItsShareOfDistinctEdges) {
-  const Edges edges = all_pairs(15, 5);
+  Edges edges;
+  for (int32_t k = 0; k < 75; ++k) edges.push_back({k / 5, k % 5});
   EXPECT_EQ(Pruning(edges, 0.8).size(), 14u);  // 75 * (1. - 0.8) is below 15
   EXPECT_EQ(Pruning(edges, 0).size(), 75u);
   EXPECT_EQ(Pruning({{0, 0}}, 0.8).draw(1, 1).size(), 0u);

@@ -163,8 +163,8 @@ TEST(Protocol, StepsHaveOneKeyWhereTheirSizesAreEqual) {
   }
 }
 
-/// An epoch is a shuffle of all training pairs, Fisher and Yates', of the previous epoch's order,
-/// with Philox's words of (seed, epoch, place); so are its negatives. The last batch is partial.
+/// An epoch is a shuffle of all training pairs, in the previous epoch's order, by (seed, epoch); so
+/// are its negatives. The last batch is partial.
 TEST(Protocol, EpochsAreTheShufflesAndNegativesOfTheirKeys) {
   const Negatives negatives(data().interactions);
   for (const auto& [size, seed] : {std::pair<size_t, uint64_t>{1, 3}, {8, 3}, {8, 4}, {45, 5}}) {
@@ -174,10 +174,7 @@ TEST(Protocol, EpochsAreTheShufflesAndNegativesOfTheirKeys) {
     std::vector<Interaction> order = data().interactions.train;
     size_t step = 0, at = 0;  // of the first pair, of its negative
     for (uint32_t epoch = 1; epoch <= 3; ++epoch) {
-      for (size_t n = order.size(); n > 1; --n) {
-        const Random4 random = philox(seed, Stream::shuffle, epoch, n);
-        std::swap(order[n - 1], order[(uint64_t{random.x[0]} << 32 | random.x[1]) % n]);
-      }
+      shuffle(order, seed, epoch);  // which test_training.cpp proves
       for (size_t first = 0; first < order.size(); first += size, ++step) {
         std::multiset<Pair> expected;  // a batch has its pairs by user
         std::multiset<int32_t> drawn, found;
