@@ -95,6 +95,8 @@ void PartFolder::append(const std::string& name, std::string_view bytes) const {
 }
 
 void PartFolder::rename_to_target() {
+  for (const fs::path& file : fs::directory_iterator(path_))
+    if (!reaches_disk(file)) throw cannot_write(file, errno);
   if (std::rename(path_.c_str(), target_.c_str()) != 0) throw cannot_make(target_, errno);
   path_.clear();
 }
