@@ -216,9 +216,11 @@ Dataset data_of(const Run& past, const fs::path& given) {
   const uint64_t seed = past.options.settings.whole("split-seed");
   const fs::path own = given.empty() ? given : absolute_path(given),
                  other = own / own.filename();
+  TrainOptions options = past.options;
+  options.modalities = {"all"};  // they may be others by now: none is read
   Dataset data;
   if (given.empty())
-    data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name) : find_dataset(past.options);
+    data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name) : find_dataset(options);
   else if (fs::exists(own / name))
     data = load_dataset(given, name, seed);
   else if (fs::exists(other.string() + ".inter"))
