@@ -183,8 +183,8 @@ TEST(Options, OfAnImport) {
   std::vector<std::string> found = {import.name, import.data, spec.ratings};
   for (const auto& column : {spec.columns.user, spec.columns.item, spec.columns.time})
     found.push_back(column);
-  for (const auto& [modality, file, ids] : spec.features)
-    found.insert(found.end(), {modality, file, ids});
+  for (const FeatureSource& source : spec.features)
+    found.insert(found.end(), {source.modality, source.file, source.ids});
   EXPECT_EQ(join(found, "|"), "N|data|r.gz|a=b||3|image|i.b||text|t.npy|ids.txt");
   EXPECT_TRUE(spec.by_time && spec.core == 1 && spec.seed == 7);
 }
