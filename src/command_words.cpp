@@ -53,26 +53,11 @@ std::string unexpected(const CLI::App& app) {
 void check_name(const std::string& text) {
   for (const char* command : {"sweep", "synth", "import", "recommend", "eval"})
     if (text == command)
-      throw Error("the data set's name is '" + text + "', a command of bm3: expected another");
-  const auto impossible = [](const std::string& name) {
-    return name.empty() || name[0] == '.' || name.find('/') != std::string::npos ||
-           std::any_of(name.begin(), name.end(), is_control);
-  };
-  if (!impossible(text)) return;
-  std::filesystem::path folder = std::filesystem::path(one_line(text));
-  if (!folder.has_filename() || folder.extension() == ".inter") folder = folder.parent_path();
-  const std::string name = folder.filename().string(), data = folder.parent_path().string();
-  throw Error("the data set's name is " + in_quotes(text) +
-              ": expected the name of a folder in the data folder" +
-              (impossible(name) || data.empty() ? " (--data)"
-                                                : ", as in `" + name + " --data " + data + "`"));
-}
-
-std::string example_of(const std::filesystem::path& data) {
-  const std::filesystem::path folder = (data / "").parent_path();
-  const std::string name = folder.filename().string();
-  if (!std::filesystem::exists(folder / (name + ".inter"))) return "baby";
-  return name + " --data " + (folder.has_parent_path() ? folder.parent_path().string() : ".");
+      throw Error("the data set's name is '", text, "', a command of bm3: expected another");
+  if (text.empty() || text[0] == '.' || text.find('/') != text.npos ||
+      std::any_of(text.begin(), text.end(), is_control))
+    throw Error("the data set's name is ", in_quotes(text),
+                ": expected the name of a folder in the data folder (--data)");
 }
 
 std::string parse_words(CLI::App& app, std::vector<std::string> words) {
@@ -86,15 +71,15 @@ std::string parse_words(CLI::App& app, std::vector<std::string> words) {
   } catch (const CLI::ExtrasError&) {
     throw Error(unexpected(app));
   } catch (const CLI::ArgumentMismatch& e) {
-    throw Error(split(e.what(), ':')[0] + " stands without a value, or twice: expected one value" +
+    throw Error(split(e.what(), ':')[0], " stands without a value, or twice: expected one value",
                 see_help(app));
   } catch (const CLI::ParseError& e) {
-    throw Error(e.what() + see_help(app));
+    throw Error(e.what(), see_help(app));
   }
   for (const auto* option : app.get_options())
     if (option->count() && !app.get_subcommands().empty())
-      throw Error(option->get_name() + " stands before a command: expected what follows `bm3 " +
-                  app.get_subcommands()[0]->get_name() + "`");
+      throw Error(option->get_name(), " stands before a command: expected what follows `bm3 ",
+                  app.get_subcommands()[0]->get_name(), "`");
   return "";
 }
 

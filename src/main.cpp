@@ -35,18 +35,13 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
     chosen.push_back(std::move(m));
   }
   if (!left.empty() && wanted != std::vector<std::string>{"none"})
-    throw Error("--modalities names " + in_quotes(left[0]) + ": expected all, none or some of " +
-                (names.empty() ? "none (the data set has no features)" : join(names, ",")));
+    throw Error("--modalities names ", in_quotes(left[0]), ": expected all, none or some of ",
+                names.empty() ? "none (the data set has no features)" : join(names, ","));
   data.modalities = std::move(chosen);
 }
 
 /// Says that there is no such data set, and what to try.
 [[noreturn]] void refuse_dataset(const fs::path& folder, const std::string& name) {
-  const std::string missing = "no data set " + (folder / name).string() + ": ";
-  if (fs::exists(folder / (name + ".inter"))) {
-    const fs::path above = (folder / "").parent_path().parent_path();
-    throw Error(missing + "did you mean --data " + (above.empty() ? "." : above.string()) + "?");
-  }
   std::vector<std::string> names = {"--help"};
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(folder, none)) {
@@ -55,19 +50,18 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   }
   if (folder == "data") names.push_back("baby");  // which need not be there
   const std::string meant = most_like(name, names);
-  if (!meant.empty()) throw Error(missing + "did you mean `bm3 " + meant + "`?");
-  throw Error(missing + "expected a folder with " + name + ".inter (data/README.md says where to " +
-              "get data and how to bring your own, --data where they are)");
+  throw Error("no data set ", folder / name,
+              meant.empty() ? ": expected a folder with " + name + ".inter (data/README.md says "
+                              "where to get data and how to bring your own, --data where they are)"
+                            : ": did you mean `bm3 " + meant + "`?");
 }
 
 /// Returns the requested data set: the built-in stand-in for `baby` where nobody said where it is.
 Dataset find_dataset(const TrainOptions& options) {
   const fs::path folder = options.data.empty() ? "data" : options.data;
   const std::string& name = options.name;
-  if (!options.data.empty() && !fs::exists(folder))
-    throw Error("no folder " + folder.string() + ": expected --data to hold " + name);
   std::error_code status;
-  const bool there = fs::symlink_status(folder / name, status).type() != fs::file_type::not_found;
+  const bool there = fs::exists(fs::symlink_status(folder / name, status));
   if (!there && (name != "baby" || !options.data.empty())) refuse_dataset(folder, name);
   Dataset data = there ? load_dataset(folder, name, options.settings.whole("split-seed"))
                        : synthetic_dataset(SyntheticSpec{}, name);
@@ -88,7 +82,7 @@ fs::path default_run_folder(const TrainOptions& options) {
 /// Throws if standard output could not be flushed; `also` is appended.
 void flush_output(const std::string& also = "") {
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
-    throw Error("cannot write to the standard output: is the disk full?" + also);
+    throw Error("cannot write to the standard output: is the disk full?", also);
 }
 
 void run(const Help& help) { std::fputs(help.text.c_str(), stdout); }
@@ -154,7 +148,7 @@ void run(TrainOptions options) {
     fs::remove(checkpoint_path(options.out), ignored);
   flush_output(" The results are in " + options.out.string());
   if (result.ended != interrupted && result.ended != complete)
-    throw Error(result.ended + "; the results are of the best epoch before it");
+    throw Error(result.ended, "; the results are of the best epoch before it");
   if (signal != 0) std::raise(signal);
 }
 
@@ -174,13 +168,12 @@ void run(const ImportOptions& options) {
 /// Returns the number of a user: by original id, or by the number where the run has no such ids.
 size_t find_user(const Run& past, const std::string& user) {
   const auto& ids = past.user_ids;
-  auto number = static_cast<size_t>(std::find(ids.begin(), ids.end(), user) - ids.begin());
-  if (ids.empty() ? parse(user, number) && number < static_cast<size_t>(past.n_users)
-                  : number < ids.size())
+  size_t number = std::find(ids.begin(), ids.end(), user) - ids.begin();
+  if (ids.empty() ? parse(user, number) && number < past.n_users : number < ids.size())
     return number;
-  throw Error("--user is " + in_quotes(user) + ": expected " +
-              (ids.empty() ? "a number below " + std::to_string(past.n_users)
-                           : "the original id of one of the run's users"));
+  throw Error("--user is ", in_quotes(user), ": expected ",
+              ids.empty() ? concat("a number below ", past.n_users)
+                          : "the original id of one of the run's users");
 }
 
 void run(const RecommendOptions& options) {
@@ -190,10 +183,9 @@ void run(const RecommendOptions& options) {
   const float* const h_u = past.result.user.data() + user * width;
   std::puts("rank\titem\tscore");
   for (size_t k = 0; k < options.k && item[k] >= 0; ++k) {
-    const float* const h_i = past.result.item.data() + static_cast<size_t>(item[k]) * width;
-    const std::string id = past.item_ids.empty()
-                               ? std::to_string(item[k])
-                               : tsv_field(past.item_ids[static_cast<size_t>(item[k])]);
+    const float* const h_i = past.result.item.data() + item[k] * width;
+    const std::string id =
+        past.item_ids.empty() ? shortest(item[k]) : tsv_field(past.item_ids[item[k]]);
     std::printf("%zu\t%s\t%.6f\n", k + 1, id.c_str(),
                 static_cast<double>(std::inner_product(h_u, h_u + width, h_i, 0.0F)));
   }
@@ -204,9 +196,8 @@ void check_ids(const std::vector<std::string>& ids, const std::vector<std::strin
                const std::string& what) {
   for (size_t k = 0; k < std::min(ids.size(), of_run.size()); ++k)
     if (!of_run[k].empty() && ids[k] != of_run[k])
-      throw Error(what + " " + std::to_string(k) + " is " + in_quotes(ids[k]) +
-                  ", but in the run " + in_quotes(of_run[k]) +
-                  ": expected the same users and items by the same numbers");
+      throw Error(what, " ", k, " is ", in_quotes(ids[k]), ", but in the run ",
+                  in_quotes(of_run[k]), ": expected the same users and items by the same numbers");
 }
 
 /// Reads the data that a run was trained on, where they are now; or the data set that a folder
@@ -224,16 +215,15 @@ Dataset data_of(const Run& past, const fs::path& given) {
   else if (fs::exists(other.string() + ".inter"))
     data = load_dataset(own.parent_path(), own.filename().string(), seed);
   else
-    throw Error("no data set " + (given / name).string() + ": expected --data to hold it, or to "
-                "be the folder of another");
+    throw Error("no data set ", given / name, ": expected --data to hold it, or to be the folder "
+                "of another");
   Interactions& x = data.interactions;
   if (given.empty() && checksum(x) != past.checksum)
-    throw Error((folder / name).string() + " is not the data that the run was trained on: expected "
-                "it as it was, or --data");
+    throw Error(folder / name, " is not the data that the run was trained on: expected it as it "
+                "was, or --data");
   if (x.n_users > past.n_users || x.n_items > past.n_items)
-    throw Error(given.string() + " has " + std::to_string(x.n_users) + " users and " +
-                std::to_string(x.n_items) + " items: expected those of the run, " +
-                std::to_string(past.n_users) + " and " + std::to_string(past.n_items));
+    throw Error(given, " has ", x.n_users, " users and ", x.n_items,
+                " items: expected those of the run, ", past.n_users, " and ", past.n_items);
   check_ids(data.user_ids, past.user_ids, "user");
   check_ids(data.item_ids, past.item_ids, "item");
   x.n_users = past.n_users;
@@ -244,13 +234,12 @@ Dataset data_of(const Run& past, const fs::path& given) {
 /// Ranks again by a run's embeddings. On the device they lie one after the other as in training: at
 /// other addresses cuBLAS may sum in another order.
 Array<int32_t> rank_again(Ops<float>& ops, const Interactions& x, const TrainResult& past) {
-  const auto n_users = static_cast<size_t>(x.n_users), n_items = static_cast<size_t>(x.n_items);
   std::vector<float> all = past.user;
   all.insert(all.end(), past.item.begin(), past.item.end());
   const Array<float> h(ops, all);
-  const Matrix<const float> nodes = h.matrix(n_users + n_items, past.width);
-  return rank<float>(ops, nodes.slice(0, n_users), nodes.slice(n_users, n_items),
-                     make_graph<float>(ops, n_users, n_items, x.train));
+  const Matrix<const float> nodes = h.matrix(x.n_users + x.n_items, past.width);
+  return rank<float>(ops, nodes.slice(0, x.n_users), nodes.slice(x.n_users, x.n_items),
+                     make_graph<float>(ops, x.n_users, x.n_items, x.train));
 }
 
 /// Counts the users whose lists differ.
@@ -274,7 +263,7 @@ double difference(const Metrics& now, const Metrics& past, const std::string& ti
     largest = std::max(largest, apart);
   }
   if (!close)
-    throw Error("the " + title + " figures differ by up to " + shortest(largest) +
+    throw Error("the ", title, " figures differ by up to ", largest,
                 " from those in config.json: expected the data and embeddings of the run");
   return largest;
 }
@@ -292,7 +281,7 @@ void run(const EvalOptions& options) {
   check_threads(device);
   const Interactions& x = data.interactions;
   const Array<int32_t> lists = rank_again(*ops, x, past.result);
-  const auto items = lists.matrix(static_cast<size_t>(x.n_users), longest_list);
+  const auto items = lists.matrix(x.n_users, longest_list);
   const Metrics valid = Evaluator<float>(*ops, x.valid, x).metrics(items);
   Evaluator<float> tested(*ops, x.test, x);
   const Metrics test = tested.metrics(items);

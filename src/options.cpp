@@ -28,7 +28,7 @@ void parse_pairs(const std::string& option, const std::vector<std::string>& text
   for (const auto& text : texts) {
     const size_t at = text.find(separator);
     if (at == text.npos || at + 1 == text.size() || !take(text.substr(0, at), text.substr(at + 1)))
-      throw Error(option + " is " + in_quotes(text) + ": expected " + form);
+      throw Error(option, " is ", in_quotes(text), ": expected ", form);
     names.push_back(text.substr(0, at));
   }
   check_distinct(option, names);
@@ -123,7 +123,7 @@ void add_whole(CLI::App& app, const std::string& name, uint64_t least, uint64_t 
 CLI::Option* add_folder(CLI::App& app, const std::string& name, std::filesystem::path& value,
                         const std::string& words) {
   const auto take = [name, &value](const std::string& text) {
-    if (text.empty()) throw Error(name + " is empty: expected a folder");
+    if (text.empty()) throw Error(name, " is empty: expected a folder");
     value = text;
   };
   return app.add_option_function<std::string>(name, take, words)
@@ -215,7 +215,7 @@ void add_synth(CLI::App& bm3, SynthOptions& options) {
             "interactions; at least five a user and an item");
   std::string fallback;
   for (const auto& m : spec.modalities)
-    fallback += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
+    fallback += concat(" ", m.name, ":", m.dim, ":", m.noise);
   add_list(app, "--modality", "NAME:DIM:NOISE ...",
            "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
                "]",
@@ -271,8 +271,8 @@ void add_eval(CLI::App& bm3, EvalOptions& options) {
 
 void check_device(const DeviceChoice& choice) {
   if (choice.device == "cpu" && (choice.tf32 || choice.cusparse))
-    throw Error((choice.tf32 ? "--tf32" : "--spmm cusparse") +
-                std::string(" needs a GPU: expected it without --device cpu"));
+    throw Error(choice.tf32 ? "--tf32" : "--spmm cusparse",
+                " needs a GPU: expected it without --device cpu");
 }
 
 /// Throws where an option stands beside --resume that the run has itself.
@@ -280,7 +280,7 @@ void check_resume(const CLI::App& app) {
   const std::vector<std::string> may = {"--resume", "--data", "--threads"};
   for (const auto* option : app.get_options())
     if (option->count() && !std::count(may.begin(), may.end(), option->get_name()))
-      throw Error(option->get_name() + " stands beside --resume: expected --data and --threads at "
+      throw Error(option->get_name(), " stands beside --resume: expected --data and --threads at "
                   "most, for the run has all other options");
 }
 
@@ -326,8 +326,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
     check_resume(app);
     return train;
   }
-  if (train.name.empty())
-    throw Error("no data set: expected its NAME, as in `bm3 " + example_of(train.data) + "`");
+  if (train.name.empty()) throw Error("no data set: expected its NAME, as in `bm3 baby`");
   check_distinct("--modalities", train.modalities);
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;

@@ -29,7 +29,7 @@ void read_timing(const fs::path& path, bool on_gpu, Figures& out) {
   while (records.next(fields))
     if (fields.size() != 5 || !parse(fields[1], taken.emplace_back()) ||
         !parse(fields[on_gpu ? 3 : 4], memory.emplace_back()))
-      throw Error(records.where() + " is damaged: expected five numbers");
+      throw Error(records.where(), " is damaged: expected five numbers");
   out[epochs] = static_cast<double>(taken.size());
   out[seconds] = mean_of(taken).mean;
   if (!memory.empty()) out[peak] = *std::max_element(memory.begin(), memory.end());
@@ -134,7 +134,7 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
   const Json wanted = identity(data, *run.options.model, run.options.settings);
   const auto check = [&](const Json& found) {
     if (const auto other = difference(found, wanted); !other.empty())
-      throw Error(folder.string() + " is of another run, " + other + ", or another --out");
+      throw Error(folder, " is of another run, ", other, ", or another --out");
   };
   if (fs::exists(checkpoint))
     read_json(checkpoint.string(), [&] { check(Checkpoint(checkpoint).about()); });
@@ -146,7 +146,7 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
     finished = config.at("ended") != interrupted;
     if (!finished) return;
     check(config);
-    const Metrics test = metrics_of(config.at("test")), valid = metrics_of(config.at("valid"));
+    const Metrics test = config.at("test"), valid = config.at("valid");
     if (test.n_users > 0)
       out = {test.recall(at10), test.recall(at20), test.ndcg(at10), test.ndcg(at20)};
     out[valid_recall20] = valid.n_users > 0 ? valid.recall(at20) : unknown;

@@ -52,8 +52,8 @@ std::vector<Axis> read_axes(const Words& words) {
       axes.push_back({first_name(word.substr(0, end)), {}});
       if (end != std::string::npos) axes.back().values.push_back(word.substr(end + 1));
     } else if (axes.empty()) {
-      throw Error("the argument " + in_quotes(word) + " was not expected: `bm3 sweep` takes one " +
-                  "data set's NAME, and options with their values");
+      throw Error("the argument ", in_quotes(word), " was not expected: `bm3 sweep` takes one data "
+                  "set's NAME, and options with their values");
     } else {
       axes.back().values.push_back(word);
     }
@@ -62,7 +62,7 @@ std::vector<Axis> read_axes(const Words& words) {
     check_distinct(axis.option, axis.values);
     if (std::count_if(axes.begin(), axes.end(),
                       [&](const Axis& other) { return other.option == axis.option; }) > 1)
-      throw Error(axis.option + " stands twice: expected all its values after one");
+      throw Error(axis.option, " stands twice: expected all its values after one");
   }
   std::stable_partition(axes.begin(), axes.end(),
                         [](const Axis& axis) { return axis.option != "--seed"; });
@@ -126,10 +126,10 @@ void lock_folder(const fs::path& folder) {
   fs::create_directories(folder, error);
   const int file = open(folder.c_str(), O_RDONLY | O_DIRECTORY);
   if (file < 0)
-    throw Error("cannot make the folder " + folder.string() + " (" + std::strerror(errno) +
+    throw Error("cannot make the folder ", folder, " (", std::strerror(errno),
                 "): expected --out to be one where files can be written");
   if (flock(file, LOCK_EX | LOCK_NB) != 0)
-    throw Error("another sweep, or a run that it began, works in " + folder.string() +
+    throw Error("another sweep, or a run that it began, works in ", folder,
                 ": expected another --out, or its end");
 }
 
@@ -140,7 +140,7 @@ int run_program(const Words& words) {
   for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   const pid_t parent = getpid(), process = fork();
-  if (process < 0) throw Error(std::string("cannot start a run (") + std::strerror(errno) + ")");
+  if (process < 0) throw Error("cannot start a run (", std::strerror(errno), ")");
   if (process == 0) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == parent && dup2(STDERR_FILENO, STDOUT_FILENO) == STDOUT_FILENO)
@@ -266,8 +266,8 @@ void run_sweep(const SweepOptions& options,
     write_summary(options.out, sweep, rows, data.begin()->second);
   }
   if (!failed.empty())
-    throw Error(std::to_string(failed.size()) + " of " + std::to_string(sweep.runs.size()) +
-                " runs failed (" + join(failed, ", ") + "): the same line tries them again");
+    throw Error(failed.size(), " of ", sweep.runs.size(), " runs failed (", join(failed, ", "),
+                "): the same line tries them again");
 }
 
 }  // namespace bm3

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,20 @@ template <class T>
 std::string shortest(T x) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, x).ptr};
+}
+
+/// Returns texts, paths and numbers, as `shortest` writes them, one after the other.
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  std::string out;
+  const auto add = [&out](const auto& part) {
+    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(part)>>)
+      out += shortest(part);
+    else
+      out += part;
+  };
+  (add(parts), ...);
+  return out;
 }
 
 /// Reads a number that is the whole of `text`; false for anything else, and what T cannot hold.

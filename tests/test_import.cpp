@@ -203,7 +203,7 @@ TEST(ItemFeaturesTest, AreReadInEveryFormat) {
       {"m", npy, folder / "ids"}};
   for (const auto& source : sources) {
     const ItemFeatures x = read_item_features(source, 4, item_of);
-    EXPECT_EQ(x.dim, 2);
+    EXPECT_EQ(x.dim, 2U);
     EXPECT_EQ(x.rows, (std::vector<float>{1, 2, 2, 6, 3, 10, 2, 6})) << source.file;
     EXPECT_EQ(x.missing, 2U);
     EXPECT_EQ(x.repeated, 0U);
@@ -222,7 +222,7 @@ TEST(ItemFeaturesTest, OfMcAuleysFiles) {
   for (const auto& path : {write_file(folder / "image_features_X.b", bytes),
                            write_file(folder / "image_features_X.b.gz", gzip(bytes))}) {
     const ItemFeatures x = read_item_features({"image", path, ""}, 2, item_of);
-    EXPECT_EQ(x.dim, 4096);
+    EXPECT_EQ(x.dim, 4096U);
     EXPECT_EQ(x.missing, 1U);
     EXPECT_TRUE(std::equal(a.begin(), a.end(), x.rows.begin()));
     EXPECT_TRUE(std::equal(a.begin(), a.end(), x.rows.begin() + 4096));  // the mean of one

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 namespace bm3 {
 namespace fs = std::filesystem;
@@ -21,8 +22,7 @@ bool reaches_disk(const fs::path& path) {
 }
 
 Error cannot_make(const fs::path& target, int error) {
-  return Error("cannot make the folder " + target.string() + " (" +
-               std::generic_category().message(error) +
+  return Error("cannot make the folder ", target, " (", std::strerror(error),
                "): expected a new or empty one (no mount point) where files can be written");
 }
 
@@ -37,11 +37,10 @@ fs::path absolute_path(const fs::path& path) {
 std::ifstream open_file(const fs::path& path, const std::string& expected) {
   std::error_code error;
   if (fs::exists(path, error) && !fs::is_regular_file(path, error))
-    throw Error(path.string() + " is not a file: expected " + expected);
+    throw Error(path, " is not a file: expected ", expected);
   std::ifstream file(path, std::ios::binary);
   if (!file)
-    throw Error("cannot open " + path.string() + " (" + std::generic_category().message(errno) +
-                "): expected " + expected);
+    throw Error("cannot open ", path, " (", std::strerror(errno), "): expected ", expected);
   return file;
 }
 
@@ -52,8 +51,7 @@ void write_whole(const fs::path& path, const std::function<void(std::ostream&)>&
     fill(file);
     file.close();
     if (!file || !reaches_disk(part) || std::rename(part.c_str(), path.c_str()) != 0)
-      throw Error("cannot write " + path.string() + " (" + std::generic_category().message(errno) +
-                  "): expected room for it");
+      throw Error("cannot write ", path, " (", std::strerror(errno), "): expected room for it");
   } catch (...) {
     std::remove(part.c_str());
     throw;
@@ -87,7 +85,7 @@ void PartFolder::append(const std::string& name, std::string_view bytes) const {
   std::ofstream file(path_ / name, std::ios::binary | std::ios::app);
   file << bytes;
   file.close();
-  if (!file) throw Error("cannot write " + (path_ / name).string() + ": is the disk full?");
+  if (!file) throw Error("cannot write ", path_ / name, ": is the disk full?");
 }
 
 void PartFolder::rename_to_target() {

@@ -50,11 +50,10 @@ size_t place_by_name(const Role& role, const Words& names, const std::string& wh
     };
     const auto n = std::count_if(names.begin(), names.end(), is_it);
     if (given && n != 1)
-      throw Error(where + (n ? ": several columns are" : ": no column is") + " named " +
-                  in_quotes(wanted) + " in " + list_of_names(names) + ": expected one with the " +
-                  role.title + "s");
-    const auto at = std::find_if(names.begin(), names.end(), is_it);
-    if (n > 0) return static_cast<size_t>(at - names.begin());
+      throw Error(where, n ? ": several columns are" : ": no column is", " named ",
+                  in_quotes(wanted), " in ", list_of_names(names), ": expected one with the ",
+                  role.title, "s");
+    if (n > 0) return std::find_if(names.begin(), names.end(), is_it) - names.begin();
   }
   return nowhere;
 }
@@ -63,11 +62,10 @@ size_t place_by_name(const Role& role, const Words& names, const std::string& wh
 size_t place_by_number(const Role& role, const Words& fields, const std::string& where) {
   size_t number = 0;
   if (!parse(role.wanted, number) || number < 1 || number > fields.size())
-    throw Error(where + ": the column of " + role.title + "s is " + in_quotes(role.wanted) +
-                ": expected a number from 1 to " + std::to_string(fields.size()) +
-                ", or --columns with names alone");
+    throw Error(where, ": the column of ", role.title, "s is ", in_quotes(role.wanted),
+                ": expected a number from 1 to ", fields.size(), ", or --columns with names alone");
   if (std::count(role.usual.begin(), role.usual.end(), plain(bare(fields[number - 1]))))
-    throw Error(where + ": names stand in " + list_of_names(fields) +
+    throw Error(where, ": names stand in ", list_of_names(fields),
                 ": expected --columns with names instead of numbers");
   return number - 1;
 }
@@ -91,12 +89,12 @@ Places find_places(Roles roles, const Words& first, bool is_object, const std::s
   for (const Role& role : roles)
     places.push_back((has_names ? place_by_name : place_by_number)(role, first, where));
   if (std::count(places.begin(), places.begin() + 2, nowhere))
-    throw Error(where + ": no columns of users and items in " + list_of_names(first) +
-                ": expected --columns user=NAME item=NAME" +
-                (is_object ? "" : " by that line, or, where the first line is a rating, their "
-                                  "numbers from 1"));
+    throw Error(where, ": no columns of users and items in ", list_of_names(first),
+                ": expected --columns user=NAME item=NAME",
+                is_object ? "" : " by that line, or, where the first line is a rating, their "
+                                 "numbers from 1");
   if (places.back() == nowhere)
-    throw Error(where + ": no column of times in " + list_of_names(first) +
+    throw Error(where, ": no column of times in ", list_of_names(first),
                 ": expected --columns time=NAME, or --split random");
   return places;
 }
@@ -109,7 +107,7 @@ void add(Ratings& ratings, const Fields& fields, const std::function<std::string
     return;
   }
   if (fields.size() > 2 && !parse_finite(fields[2], row.time))
-    throw Error(where() + ": the time is " + in_quotes(fields[2]) + ": expected a number");
+    throw Error(where(), ": the time is ", in_quotes(fields[2]), ": expected a number");
   row.user = ratings.users.number(fields[0]);
   row.item = ratings.items.number(fields[1]);
   ratings.rows.push_back(row);
@@ -134,22 +132,22 @@ std::string text_of(const Json& object, const std::string& key, const std::strin
   if (at == object.end() || at->is_null()) return "";
   if (at->is_string()) return *at;
   if (!at->is_number())
-    throw Error(where + ": " + in_quotes(key) + " is " + in_quotes(at->dump()) +
+    throw Error(where, ": ", in_quotes(key), " is ", in_quotes(at->dump()),
                 ": expected text or a number");
   return at->dump();
 }
 
 /// Reads a file of JSON objects, one a line; false where the first line is none.
 bool read_objects(const std::filesystem::path& path, const Roles& roles, Ratings& ratings) {
-  LineReader lines(path, a_file);
+  GzipFile lines(path, a_file);
   Words keys, texts(roles.size());
-  for (std::string line; lines.append(line); line.clear()) {
+  for (std::string line; lines.read_line(line);) {
     const size_t begin = line.find_first_not_of(" \t\r");
     if (begin == line.npos) continue;
     if (keys.empty() && line[begin] != '{') return false;
     const Json object = Json::parse(line, nullptr, false);
     if (!object.is_object())
-      throw Error(lines.where() + ": expected a JSON object, as in the first line");
+      throw Error(lines.where(), ": expected a JSON object, as in the first line");
     if (keys.empty()) {
       Words names;
       for (const auto& [key, value] : object.items()) names.push_back(key);
@@ -171,8 +169,8 @@ Ratings read_ratings(const std::filesystem::path& path, const RatingColumns& col
   Ratings ratings;
   if (!read_objects(path, roles, ratings)) read_records(path, roles, ratings);
   if (ratings.rows.empty())
-    throw Error(path.string() + " has no rating with a user and an item" +
-                (with_time ? " and a time" : "") + ": expected some");
+    throw Error(path, " has no rating with a user and an item", with_time ? " and a time" : "",
+                ": expected some");
   return ratings;
 }
 
