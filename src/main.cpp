@@ -25,35 +25,13 @@ namespace {
 /// Keeps only the requested modalities, in the order of the data set.
 void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   if (wanted == std::vector<std::string>{"all"}) return;
+  std::vector<std::string> names = {"all", "none"};
+  for (const Modality& m : data.modalities) names.push_back(m.name);
+  for (const auto& name : wanted) check_value("--modalities", word_of(names), name);
   std::vector<Modality> chosen;
-  std::vector<std::string> left = wanted, names;
-  for (auto& m : data.modalities) {
-    names.push_back(m.name);
-    const auto at = std::find(left.begin(), left.end(), m.name);
-    if (at == left.end()) continue;
-    left.erase(at);
-    chosen.push_back(std::move(m));
-  }
-  if (!left.empty() && wanted != std::vector<std::string>{"none"})
-    throw Error("--modalities names ", in_quotes(left[0]), ": expected all, none or some of ",
-                names.empty() ? "none (the data set has no features)" : join(names, ","));
+  for (Modality& m : data.modalities)
+    if (std::count(wanted.begin(), wanted.end(), m.name)) chosen.push_back(std::move(m));
   data.modalities = std::move(chosen);
-}
-
-/// Says that there is no such data set, and what to try.
-[[noreturn]] void refuse_dataset(const fs::path& folder, const std::string& name) {
-  std::vector<std::string> names = {"--help"};
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(folder, none)) {
-    const std::string other = entry.path().filename().string();
-    if (fs::exists(entry.path() / (other + ".inter"))) names.push_back(one_line(other));
-  }
-  if (folder == "data") names.push_back("baby");  // which need not be there
-  const std::string meant = most_like(name, names);
-  throw Error("no data set ", folder / name,
-              meant.empty() ? ": expected a folder with " + name + ".inter (data/README.md says "
-                              "where to get data and how to bring your own, --data where they are)"
-                            : ": did you mean `bm3 " + meant + "`?");
 }
 
 /// Returns the requested data set: the built-in stand-in for `baby` where nobody said where it is.
@@ -62,7 +40,10 @@ Dataset find_dataset(const TrainOptions& options) {
   const std::string& name = options.name;
   std::error_code status;
   const bool there = fs::exists(fs::symlink_status(folder / name, status));
-  if (!there && (name != "baby" || !options.data.empty())) refuse_dataset(folder, name);
+  if (!there && (name != "baby" || !options.data.empty()))
+    throw Error("no data set ", folder / name, ": expected a folder with ", name,
+                ".inter (data/README.md says where to get data and how to bring your own, --data "
+                "where they are)");
   Dataset data = there ? load_dataset(folder, name, options.settings.whole("split-seed"))
                        : synthetic_dataset(SyntheticSpec{}, name);
   choose_modalities(data, options.modalities);
@@ -205,18 +186,14 @@ void check_ids(const std::vector<std::string>& ids, const std::vector<std::strin
 Dataset data_of(const Run& past, const fs::path& given) {
   const auto& [name, folder] = std::tie(past.options.name, past.options.data);
   const uint64_t seed = past.options.settings.whole("split-seed");
-  const fs::path own = given.empty() ? given : absolute_path(given),
-                 other = own / own.filename();
   Dataset data;
   if (given.empty())
     data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name) : find_dataset(past.options);
-  else if (fs::exists(own / name))
-    data = load_dataset(given, name, seed);
-  else if (fs::exists(other.string() + ".inter"))
+  else if (const fs::path own = absolute_path(given);
+           fs::exists((own / own.filename()) += ".inter"))
     data = load_dataset(own.parent_path(), own.filename().string(), seed);
   else
-    throw Error("no data set ", given / name, ": expected --data to hold it, or to be the folder "
-                "of another");
+    data = load_dataset(given, name, seed);
   Interactions& x = data.interactions;
   if (given.empty() && checksum(x) != past.checksum)
     throw Error(folder / name, " is not the data that the run was trained on: expected it as it "
@@ -297,12 +274,11 @@ void run(const EvalOptions& options) {
   }
   const double largest = std::max(difference(valid, past.result.valid, "validation"),
                                   difference(test, past.result.test, "test"));
-  const std::string rounded = "equal to the run's but for rounding, by which processors and "
-                              "libraries differ (by " + shortest(largest) + " at most)";
-  std::fprintf(to, "figures: %s; lists: %zu of %zu users' differ\n",
-               valid.n_users + test.n_users == 0 ? "none"
-               : largest == 0                    ? "equal to the run's"
-                                                 : rounded.c_str(),
+  const std::string figures = valid.n_users + test.n_users == 0 ? "none"
+                              : largest == 0                    ? "equal to the run's"
+                              : concat("equal to the run's but for rounding, by which processors "
+                                       "and libraries differ (by ", largest, " at most)");
+  std::fprintf(to, "figures: %s; lists: %zu of %zu users' differ\n", figures.c_str(),
                count_different(lists.host(), past.result.lists), items.rows);
 }
 

@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "process_memory.h"
 #include "text.h"
 
 namespace bm3 {
@@ -50,6 +49,19 @@ std::string in_six(double x) {
   return text;
 }
 
+/// A duration in at most six characters.
+std::string duration(double seconds) {
+  char text[32];
+  const double minutes = seconds / 60, hours = minutes / 60;
+  if (minutes < 1)
+    std::snprintf(text, sizeof text, "%.0fs", seconds);
+  else if (hours < 1)
+    std::snprintf(text, sizeof text, "%.0fm", minutes);
+  else
+    std::snprintf(text, sizeof text, hours < 100 ? "%.1fh" : "%.0fh", hours);
+  return text;
+}
+
 constexpr size_t most_parts = 4;  // of the loss, that 80 columns have room for
 
 /// Returns the losses that are on; none where their columns would not fit.
@@ -62,18 +74,6 @@ std::vector<Loss> shown(const std::vector<Loss>& losses) {
 }
 
 }  // namespace
-
-std::string duration(double seconds) {
-  char text[32];
-  const double minutes = seconds / 60, hours = minutes / 60;
-  if (minutes < 1)
-    std::snprintf(text, sizeof text, "%.0fs", seconds);
-  else if (hours < 1)
-    std::snprintf(text, sizeof text, "%.0fm", minutes);
-  else
-    std::snprintf(text, sizeof text, hours < 100 ? "%.1fh" : "%.0fh", hours);
-  return text;
-}
 
 void print_made_up(std::FILE* to, const std::string& name) {
   const auto same_name = [&](const Known& x) { return name == x.name; };
@@ -194,7 +194,7 @@ void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Data
                    const ModelKind& model) {
   if (const Published* p = published_figures(data, model))
     rows.push_back({"the paper's " + model.name + ", test",
-                    {{0, p->recall10, p->recall20, 0, 0, p->ndcg10, p->ndcg20}, 1}});
+                    {{0, p->figures[0], p->figures[1], 0, 0, p->figures[2], p->figures[3]}, 1}});
   std::printf("%-34s %7s %7s %7s %7s\n", data.name.c_str(), "R@10", "R@20", "N@10", "N@20");
   for (const auto& [words, m] : rows)
     if (m.n_users > 0)

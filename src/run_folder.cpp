@@ -13,7 +13,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* format = "bm3-run-3";
-constexpr const char* a_run = "the folder that a run of bm3 left";
 // The last one tells what the folder is: it goes last where another run replaces the files.
 constexpr const char* run_files[] = {"log.csv",            "timing.csv",
                                      "user_embedding.npy", "item_embedding.npy",
@@ -191,7 +190,7 @@ TrainOptions resumed_options(const TrainOptions& given) {
 
 void read_config(const fs::path& folder, const std::function<void(const Json&)>& take) {
   const fs::path path = folder / "config.json";
-  std::ifstream file = open_file(path, a_run);
+  std::ifstream file = open_file(path, "the folder that a run of bm3 left");
   read_json(path.string(), [&] {
     const Json json = Json::parse(file);
     if (json.at("format") != format)

@@ -62,10 +62,6 @@ std::string in_words(const Mean& x, int digits) {
   return text;
 }
 
-std::vector<double> figures_of(const Published& p) {
-  return {p.recall10, p.recall20, p.ndcg10, p.ndcg20};
-}
-
 /// Whether a model has two rows, among which one chooses.
 bool has_choice(const std::vector<SummaryRow>& rows) {
   return std::adjacent_find(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
@@ -218,7 +214,7 @@ void print_summary(const Sweep& sweep, const std::vector<SummaryRow>& rows, cons
     if (!p || (&row != &rows.back() && &(&row)[1].model() == &row.model())) continue;
     Words& published = lines.emplace_back(sweep.columns.size() + 2);
     published[0] = model + ", published";
-    for (const double x : figures_of(*p)) published.push_back(in_words({x, unknown}, 4));
+    for (const double x : p->figures) published.push_back(in_words({x, unknown}, 4));
   }
   std::printf("Test figures, mean ± standard deviation over seeds\n\n");
   print_table(lines);
@@ -237,11 +233,9 @@ void write_summary(const fs::path& folder, const Sweep& sweep,
            {"published", Json::object()}};
   for (const SummaryRow& row : rows) {
     out["rows"].push_back(to_json(row, sweep.columns));
-    if (const Published* p = published_figures(data, row.model())) {
-      const std::vector<double> figures = figures_of(*p);
-      for (size_t k = 0; k < figures.size(); ++k)
-        out["published"][row.model().name][figure_words[k].name] = figures[k];
-    }
+    if (const Published* p = published_figures(data, row.model()))
+      for (size_t k = 0; k < p->figures.size(); ++k)
+        out["published"][row.model().name][figure_words[k].name] = p->figures[k];
   }
   write_whole(folder / "summary.tsv", [&](auto& file) { file << tsv_of(sweep.columns, rows); });
   write_whole(folder / "summary.json", [&](auto& file) { file << text_of(out, 2) << "\n"; });

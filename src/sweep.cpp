@@ -9,14 +9,13 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <map>
 
 #include "error.h"
-#include "report.h"
+#include "run_folder.h"
 #include "text.h"
 
 namespace bm3 {
@@ -28,19 +27,9 @@ namespace {
 
 /// An option with its values; none for a flag.
 struct Axis {
-  std::string option;  // by its first name: --layers
+  std::string option;  // --layers
   Words values;
 };
-
-/// Returns an option's first name where `option` is another name of a setting.
-std::string first_name(const std::string& option) {
-  for (const ModelKind& kind : all_models())
-    for (const auto& settings : {kind.settings, training_settings(kind)})
-      for (const Setting& setting : settings)
-        for (const auto& alias : setting.aliases)
-          if (option == option_name(alias)) return option_name(setting.name);
-  return option;
-}
 
 /// Takes words apart: each option is followed by its values. --seed becomes the last.
 std::vector<Axis> read_axes(const Words& words) {
@@ -49,7 +38,7 @@ std::vector<Axis> read_axes(const Words& words) {
     const bool option = word.size() > 1 && word[0] == '-' && !std::strchr(".0123456789", word[1]);
     if (option) {
       const size_t end = word.find('=');
-      axes.push_back({first_name(word.substr(0, end)), {}});
+      axes.push_back({word.substr(0, end), {}});
       if (end != std::string::npos) axes.back().values.push_back(word.substr(end + 1));
     } else if (axes.empty()) {
       throw Error("the argument ", in_quotes(word), " was not expected: `bm3 sweep` takes one data "
@@ -86,10 +75,6 @@ std::vector<Axis> axes_of(const ModelKind& kind, const std::vector<Axis>& axes,
       out.push_back(axis);
   }
   return out;
-}
-
-bool is_column(const Axis& axis) {
-  return axis.values.size() > 1 && axis.option != "--model" && axis.option != "--seed";
 }
 
 /// Returns the k-th run of a model, as its axes count, the last one fastest.
@@ -158,7 +143,7 @@ int run_program(const Words& words) {
 
 /// Returns the words that go on with a run which left a checkpoint, else those of the run.
 Words words_to_run(const SweepRun& run) {
-  if (!fs::exists(run.options.out.string() + ".checkpoint")) return run.words;
+  if (!fs::exists(checkpoint_path(run.options.out))) return run.words;
   Words words = {"--resume", run.options.out.string()};
   for (const std::string option : {"--data", "--threads"}) {
     const auto at = std::find(run.words.begin(), run.words.end(), option);
@@ -191,20 +176,12 @@ void print_finished(const std::vector<SweepRun>& runs) {
 /// failed. Ends this program by a signal that was meant to end a run.
 Words run_missing(std::vector<SweepRun>& runs, const std::function<void(SweepRun&)>& read) {
   Words failed;
-  std::vector<double> taken;  // seconds, by the runs of this program
   for (SweepRun& run : runs) {
     if (run.figures) continue;
-    const auto left = static_cast<double>(std::count_if(
-        &run, runs.data() + runs.size(), [](const SweepRun& x) { return !x.figures; }));
-    const std::string time = duration(mean_of(taken).mean * left);
     const Words words = words_to_run(run);
-    std::fprintf(stderr, "\nrun %td of %zu%s\n%s\n", &run - runs.data() + 1, runs.size(),
-                 taken.empty() ? "" : (", about " + time + " left").c_str(),
+    std::fprintf(stderr, "\nrun %td of %zu\n%s\n", &run - runs.data() + 1, runs.size(),
                  command_line(words).c_str());
-    const auto start = std::chrono::steady_clock::now();
     const int signal = run_program(words);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    taken.push_back(seconds.count());
     read(run);
     if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP) {
       std::fputs("\nbm3: stopped, the same line goes on: ", stderr);
@@ -224,8 +201,9 @@ Sweep plan(const SweepOptions& options) {
   Words models = {all_models().front().name};
   Sweep sweep;
   for (const Axis& axis : axes) {
-    if (axis.option == "--model") models = axis.values;
-    if (is_column(axis))
+    if (axis.option == "--model")
+      models = axis.values;
+    else if (axis.values.size() > 1 && axis.option != "--seed")
       sweep.columns.push_back(axis.option.substr(axis.option.find_first_not_of('-')));
   }
   if (models.empty())

@@ -11,7 +11,6 @@
 #include "error.h"
 #include "layers/adam.h"
 #include "layers/negatives.h"
-#include "process_memory.h"
 
 namespace bm3 {
 namespace {
@@ -327,15 +326,21 @@ void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch) {
   }
 }
 
+double process_mib(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (double kib = 0; word == field + ":" && status >> kib) return kib / 1024;
+  return 0;
+}
+
 std::vector<Setting> training_settings(const ModelKind& kind) {
   std::vector<Setting> out = {
-      {"lr", positive(), "0.001", "Adam's learning rate", {}, {"learning-rate"}},
+      {"lr", positive(), "0.001", "Adam's learning rate"},
       {"lr-decay", positive(), "1", "q: the rate of epoch e, from 0, is lr q^(e/50)"},
-      {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch", {},
-           {"train-batch-size"}},
+      {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch"},
       {"epochs", whole_from_to(1, 1000000), "1000", "epochs at most"},
       {"patience", whole_from_to(1, 1000000), "20",
-       "stop after so many epochs without a better validation R@20", {}, {"stopping-step"}},
+       "stop after so many epochs without a better validation R@20"},
       {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
        "seed of every random number of the training"},
       {"split-seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",

@@ -79,11 +79,11 @@ void write_features(const PartFolder& part, const Modality& modality, size_t n_i
 }  // namespace
 
 void check_modality_name(const std::string& name, const std::string& where) {
-  const auto bad = [](char c) { return c == ',' || is_control(c); };
+  const auto bad = [](char c) { return c == ',' || c == '/' || is_control(c); };
   if (name.empty() || name == "all" || name == "none" ||
       std::any_of(name.begin(), name.end(), bad))
     throw Error(where, "a modality is named ", in_quotes(name),
-                ": expected neither all nor none nor a comma, which --modalities could not name");
+                ": expected a name without commas and slashes, neither all nor none");
 }
 
 std::string id_map_text(const std::string& title, const std::string& number_title,

@@ -42,9 +42,9 @@ std::string id_map_text(const std::string& title, const std::string& number_titl
 std::vector<std::string> read_id_map(const std::filesystem::path& path, size_t n);
 
 /// Reads folder/name, as data/README.md describes it: interactions, modalities by name, and maps of
-/// original ids where they are. `seed` is of a split that is drawn. Throws for one map without the
-/// other, for a matrix with fewer rows than there are items, and as `read_id_map`, `read_inter`,
-/// `NpyMatrix` and `check_modality_name` do.
+/// original ids where both are there. `seed` is of a split that is drawn. Throws for a matrix with
+/// fewer rows than there are items, and as `read_id_map`, `read_inter`, `NpyMatrix` and
+/// `check_modality_name` do.
 Dataset load_dataset(const std::filesystem::path& folder, const std::string& name, uint64_t seed);
 
 /// Makes the data set that `spec` describes in memory.

@@ -11,16 +11,6 @@ namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-/// Marks the numbers that occur, but in fewer than `core` rows, and returns how many they are.
-size_t mark_rare(const std::vector<Rating>& rows, int32_t Rating::* number, size_t core,
-                 std::vector<char>& rare) {
-  std::vector<size_t> count(rare.size());
-  for (const Rating& r : rows) ++count[r.*number];
-  size_t n = 0;
-  for (size_t k = 0; k < rare.size(); ++k) n += rare[k] = count[k] > 0 && count[k] < core;
-  return n;
-}
-
 /// Numbers what occurs in `rows` anew, from 0 in the order of the rows. Returns its ids.
 Ids renumber(std::vector<Rating>& rows, int32_t Rating::* number, const Ids& ids) {
   Ids out;
@@ -33,32 +23,21 @@ Ids renumber(std::vector<Rating>& rows, int32_t Rating::* number, const Ids& ids
   return out;
 }
 
-std::string count_of(size_t n, const std::string& word) {
-  return concat(n, " ", word, n == 1 ? "" : "s");
-}
-
 using Tell = std::function<void(const std::string&)>;
 
 /// The ratings that are to be split, with the users and items that they have.
 Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
   Ratings ratings = read_ratings(spec.ratings, spec.columns, spec.by_time);
-  const size_t read = ratings.rows.size();
-  const size_t merged = merge_repeated(ratings);
-  tell(concat("ratings      ", read, " of ", count_of(ratings.users.size(), "user"), " and ",
-              count_of(ratings.items.size(), "item"), "; ", merged,
-              " repeat a pair and are merged, ", ratings.incomplete, " lines lack a user",
+  const size_t read = ratings.rows.size(), merged = merge_repeated(ratings);
+  tell(concat("ratings      ", read, " of ", ratings.users.size(), " users and ",
+              ratings.items.size(), " items; ", merged, " repeat a pair and are merged, ",
+              ratings.incomplete, " lines lack a user",
               spec.by_time ? ", an item or a time" : " or an item", " and are left out"));
-  int round = 0;
-  keep_core(ratings, spec.core, [&](size_t users, size_t items, size_t left) {
-    tell(concat(++round > 1 ? "             round " : "core         round ", round, ": ",
-                count_of(users, "user"), " and ", count_of(items, "item"), " with fewer than ",
-                spec.core, " fall out, ", count_of(left, "rating"), left == 1 ? " is" : " are",
-                " left"));
-  });
+  keep_core(ratings, spec.core);
   if (ratings.rows.empty())
     throw Error(spec.ratings, " has no user and item left with ", spec.core,
                 " ratings each: expected a smaller --core");
-  if (round > 0) {  // else every user and item is left
+  if (ratings.rows.size() < read - merged) {  // else every user and item is left
     ratings.users = renumber(ratings.rows, &Rating::user, ratings.users);
     ratings.items = renumber(ratings.rows, &Rating::item, ratings.items);
   }
@@ -71,10 +50,8 @@ std::vector<Modality> modalities_of(const ImportSpec& spec, const Ids& items, co
   for (const FeatureSource& source : spec.features) {
     ItemFeatures x = read_item_features(source, items.size(),
                                         [&](std::string_view id) { return items.find(id); });
-    tell(concat("features     ", source.modality, ": ", x.dim, "-d; ", count_of(x.missing, "item"),
-                " of ", items.size(), " without features, which get the mean of the others",
-                x.repeated == 0 ? "" : "; " + count_of(x.repeated, "row") + " repeated, of which " +
-                                           "the last hold"));
+    tell(concat("features     ", source.modality, ": ", x.dim, "-d; ", x.missing, " of ",
+                items.size(), " items without features, which get the mean of the others"));
     const auto rows = std::make_shared<std::vector<float>>(std::move(x.rows));
     modalities.push_back({source.modality, x.dim,
                           [rows, dim = x.dim](size_t first, size_t count, float* out) {
@@ -136,19 +113,18 @@ size_t merge_repeated(Ratings& ratings) {
   return before - rows.size();
 }
 
-void keep_core(Ratings& ratings, size_t core, const Round& tell) {
+void keep_core(Ratings& ratings, size_t core) {
   std::vector<Rating>& rows = ratings.rows;
-  std::vector<char> rare_user(ratings.users.size()), rare_item(ratings.items.size());
-  for (;;) {
-    const size_t users = mark_rare(rows, &Rating::user, core, rare_user);
-    const size_t items = mark_rare(rows, &Rating::item, core, rare_item);
-    if (users + items == 0) return;
-    const auto falls = [&](const Rating& r) {
-      return rare_user[r.user] || rare_item[r.item];
+  size_t before = 0;
+  do {
+    std::vector<size_t> of_user(ratings.users.size()), of_item(ratings.items.size());
+    for (const Rating& r : rows) ++of_user[r.user], ++of_item[r.item];
+    const auto falls_out = [&](const Rating& r) {
+      return of_user[r.user] < core || of_item[r.item] < core;
     };
-    rows.erase(std::remove_if(rows.begin(), rows.end(), falls), rows.end());
-    tell(users, items, rows.size());
-  }
+    before = rows.size();
+    rows.erase(std::remove_if(rows.begin(), rows.end(), falls_out), rows.end());
+  } while (rows.size() < before);
 }
 
 void import_dataset(const ImportSpec& spec, const std::string& name, const fs::path& folder,

@@ -62,7 +62,6 @@ struct ItemFeatures {
   size_t dim = 0;
   std::vector<float> rows;  // [n_items, dim]
   size_t missing = 0;       // items that the file lacks, which have the mean of the others
-  size_t repeated = 0;      // rows of an item that the file has again: the last one holds
 };
 
 /// Reads the features of items 0 .. n_items - 1; `item_of` gives the number of an id, or -1. The
@@ -84,12 +83,9 @@ struct ImportSpec {
 /// earliest time. Returns how many went.
 size_t merge_repeated(Ratings& ratings);
 
-/// Says what a round took: the users and items that fell out, and the ratings that are left.
-using Round = std::function<void(size_t users, size_t items, size_t left)>;
-
 /// Removes users and items with fewer than `core` ratings until none has: in each round, those that
 /// had fewer when it began.
-void keep_core(Ratings& ratings, size_t core, const Round& tell);
+void keep_core(Ratings& ratings, size_t core);
 
 /// Reads what `spec` names and writes the new or empty folder/name in the layout that
 /// `load_dataset` reads, with maps of the original ids; users and items are numbered in the order

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "data/lines.h"
 #include "data/npy.h"
@@ -94,7 +93,7 @@ ItemFeatures read_item_features(const FeatureSource& source, size_t n_items,
     out.rows.resize(n_items * dim);
     const int32_t item = item_of(id);
     if (item < 0) return nullptr;
-    out.repeated += std::exchange(has[item], 1) != 0;
+    has[item] = 1;
     return &out.rows[item * dim];
   };
   const fs::path bare = source.file.extension() == ".gz" ? source.file.stem() : source.file;

@@ -15,7 +15,6 @@ namespace {
 using Json = nlohmann::json;
 using Words = std::vector<std::string>;
 constexpr const char* a_file = "a file of ratings";
-constexpr size_t nowhere = SIZE_MAX;
 
 /// A column: what it is to hold, the name or number that was given, and usual names as `plain`
 /// writes them.
@@ -41,7 +40,7 @@ std::string bare(const std::string& name) { return name.substr(0, name.find(':')
 
 std::string list_of_names(const Words& names) { return in_quotes(join(names, " ")); }
 
-/// Finds the role's column by its name; nowhere where nobody named it and there is no usual one.
+/// Finds the role's column by its name, the one that was given or a usual one.
 size_t place_by_name(const Role& role, const Words& names, const std::string& where) {
   const bool given = !role.wanted.empty();
   for (const auto& wanted : given ? Words{role.wanted} : role.usual) {
@@ -55,7 +54,9 @@ size_t place_by_name(const Role& role, const Words& names, const std::string& wh
                   role.title, "s");
     if (n > 0) return std::find_if(names.begin(), names.end(), is_it) - names.begin();
   }
-  return nowhere;
+  throw Error(where, ": no column of ", role.title, "s in ", list_of_names(names),
+              ": expected --columns ", role.title, "=NAME, or a number where the first line is a "
+              "rating");
 }
 
 /// Reads the number of the role's column. Throws where names stand in that line after all.
@@ -88,14 +89,6 @@ Places find_places(Roles roles, const Words& first, bool is_object, const std::s
   Places places;
   for (const Role& role : roles)
     places.push_back((has_names ? place_by_name : place_by_number)(role, first, where));
-  if (std::count(places.begin(), places.begin() + 2, nowhere))
-    throw Error(where, ": no columns of users and items in ", list_of_names(first),
-                ": expected --columns user=NAME item=NAME",
-                is_object ? "" : " by that line, or, where the first line is a rating, their "
-                                 "numbers from 1");
-  if (places.back() == nowhere)
-    throw Error(where, ": no column of times in ", list_of_names(first),
-                ": expected --columns time=NAME, or --split random");
   return places;
 }
 

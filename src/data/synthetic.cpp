@@ -78,7 +78,9 @@ void repair(const SyntheticSpec& spec, std::vector<std::vector<size_t>>& chosen)
     }
 }
 
-void check(const SyntheticSpec& spec) {
+}  // namespace
+
+Interactions synthesise(const SyntheticSpec& spec) {
   const size_t least = core * std::max(spec.n_users, spec.n_items);
   const size_t most = spec.n_users * (spec.n_items / 4);
   if (spec.n_users < 2 * core || spec.n_items < 8 * core || spec.n_interactions < least ||
@@ -86,12 +88,6 @@ void check(const SyntheticSpec& spec) {
     throw Error("cannot make ", spec.n_interactions, " interactions of ", spec.n_users,
                 " users and ", spec.n_items, " items: expected at least 10 users, 40 items, five "
                 "interactions for each, and at most users * items / 4");
-}
-
-}  // namespace
-
-Interactions synthesise(const SyntheticSpec& spec) {
-  check(spec);
   const std::vector<size_t> count = activities(spec);
   std::vector<std::vector<size_t>> chosen;
   for (size_t u = 0; u < count.size(); ++u) chosen.push_back(draw_items(spec, u, count[u]));

@@ -1,5 +1,6 @@
 #pragma once
 // What training, goldens, tests and the benchmark need of a model, and the list of all models.
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -193,7 +194,7 @@ Setting dim_setting(), recipe_setting(), features_setting(), neighbours_setting(
     reg_form_setting();
 using Best = std::map<std::string, std::string>;
 Setting reg_setting(const char* fallback, const Best& best = {});
-Setting layers_setting(const char* fallback, const char* alias, const Best& best = {});
+Setting layers_setting(const char* fallback, const Best& best = {});
 /// Those of the models with BPR's loss, with this weight of the regulariser, after the first of
 /// which stand `others`; what they say; and the places of their losses.
 std::vector<Setting> pair_settings(const char* weight_of_reg,
@@ -222,7 +223,7 @@ std::vector<ParameterShape> one_embedding_table(const Setup<T>& setup, bool froz
 /// Published test figures of a model on one of the paper's data sets.
 struct Published {
   const char* data;
-  double recall10, recall20, ndcg10, ndcg20;
+  std::array<double, 4> figures;  // R@10, R@20, N@10, N@20
 };
 
 /// All that is known of a model without making one.
