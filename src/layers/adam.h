@@ -44,13 +44,13 @@ class Adam {
     }
   }
 
-  /// Advances t and replays the rows of tuned features that the step has a gradient of up to step
-  /// t - 1.
+  /// Advances t and replays, up to step t - 1, the rows of tuned features that have a gradient in
+  /// step t.
   void begin_step(Rows rows) {
     ops_.advance(step_.data());
     for (State& state : states_) ops_.adam_replay(state.at(rows), time(), -1);
   }
-  /// Updates from the gradients.
+  /// Does step t, from the gradients.
   void step(Rows rows) {
     ops_.adam(parameters_.values(), m_, v_, parameters_.gradients(), time());
     for (State& state : states_)
@@ -77,7 +77,7 @@ class Adam {
     }
     return out;
   }
-  /// Sets t <= max_steps, where the arrays of `saved` have their values of that step.
+  /// Sets t <= max_steps; the arrays of `saved` must have their values of that step.
   void resume(size_t t) { step_.upload({static_cast<uint32_t>(t)}); }
   /// Returns t, on the device.
   const uint32_t* now() const { return step_.data(); }

@@ -29,7 +29,7 @@ struct Blocks {
   size_t n_users, n_items;
   M nodes() const { return all.slice(0, n_users + n_items); }
   M user() const { return all.slice(0, n_users); }
-  /// Those of items, then of each modality.
+  /// Block k of the items' blocks: their own, then each modality's.
   M items(size_t k) const { return all.slice(n_users + k * n_items, n_items); }
   M item() const { return items(0); }
   M modality(size_t m) const { return items(1 + m); }
@@ -77,7 +77,7 @@ class BatchRows {
   Table<E> memory_;
 };
 
-/// d_table = 0 but for d_rows, the gradient of its gathered rows, which are distinct.
+/// d_table = d_rows in the gathered rows, which are distinct, and 0 elsewhere.
 template <class T>
 void scatter_rows(Ops<T>& ops, Matrix<T> d_table, ConstMatrix<T> d_rows, Rows rows) {
   ops.zero(d_table);

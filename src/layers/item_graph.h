@@ -11,9 +11,9 @@ namespace bm3 {
 
 /// A = (1 - lambda) s L s + lambda sum_m w_m O_m [n_items, n_items], where w = softmax(mu) and
 /// L = sum_m w_m K_m. K_m holds, in each row, the k largest of the cosines u_i . u_j with
-/// u = z_m/|z_m|; s = diag(r)^-1/2 with L's row sums r, 0 where r is not above 0. O_m is the same,
-/// scaled on its own, of the raw features. Which cosines are the largest has no gradient, their
-/// values have.
+/// u = z_m/|z_m|; s = diag(r)^-1/2 with L's row sums r, 0 where r <= 0. O_m = s K_m s likewise,
+/// with the raw features' K_m and their own s. Which cosines are the largest has no gradient; their
+/// values have one.
 template <class T>
 class ItemGraph {
  public:
@@ -138,7 +138,7 @@ class ItemGraph {
     Table<T> z, u, d_z;  // [n_items, d]
     Cosines K, O;        // O's entries are scaled
     Table<T> d_entry;    // [n_items * k, 1], by the entries of K or O
-    double w;
+    double w;            // its part of softmax(mu)
   };
 
   /// unit = x / |x|, row by row, and their cosines.
@@ -151,7 +151,7 @@ class ItemGraph {
     for (size_t e = 0; e < weight.size(); ++e)
       out.entries[e].weight = static_cast<double>(weight[e]);
   }
-  /// Returns dh/dA's products d_h_i . Q_j in the places (i, j) of a matrix.
+  /// Returns d_h_i . Q_j for each entry (i, j) of a matrix.
   std::vector<T> products(Table<T>& d_entry, const Cosines& places, ConstMatrix<T> d_h,
                           ConstMatrix<T> Q) {
     ops_.zero(d_entry);
@@ -163,7 +163,7 @@ class ItemGraph {
   static void add_row_sums(std::vector<double>& r, const std::vector<Entry>& entries, double w) {
     for (const Entry& e : entries) r[at(e.row)] += w * e.weight;
   }
-  /// x^-1/2, or 0 where x is not above 0.
+  /// x^-1/2, or 0 where x <= 0.
   static void take_inverse_roots(std::vector<double>& r) {
     for (double& x : r) x = x > 0 ? 1 / std::sqrt(x) : 0;
   }

@@ -11,7 +11,7 @@
 
 namespace bm3 {
 
-/// Rows that are the same to the last bit, in groups by their first.
+/// Groups of rows that are equal to the last bit, in the order of their first rows.
 struct EqualRows {
   template <class T>
   EqualRows(const std::vector<T>& x, size_t n) : of(n) {
@@ -33,9 +33,8 @@ struct EqualRows {
 };
 
 /// Returns lists [n, min(k, n)]: for each row of x [n, d] the k rows with the largest cosines, best
-/// first, as a rule itself; rows of one direction by their numbers. Needs memory for two copies of
-/// x; blocks. Products of the same rows may round in different ways, so that ties are found before
-/// them.
+/// first, itself included; rows of one direction by their numbers. Needs memory for two copies of
+/// x; blocks. Products of equal rows may round differently, so equal rows are grouped before.
 template <class T>
 std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k) {
   Table<T> unit(ops, x.rows, x.cols);
@@ -73,16 +72,16 @@ inline std::vector<Entry> entries_of(const std::vector<int32_t>& lists, size_t n
   return out;
 }
 
-/// The weight of each entry of K (i, j) = x_i . x_j, the cosine where rows have length 1.
+/// Sets the weight of each entry (i, j) of K to x_i . x_j, the cosine where rows have length 1.
 template <class T>
 void weigh_by_products(Ops<T>& ops, Sparse<T>& K, ConstMatrix<T> x) {
   ops.zero(K.weights());
   ops.edge_dot(K.weights(), x, x, K.rows(), 1);
 }
 
-/// Returns the entries of sum_m alpha_m G_m [n_items, n_items], where G_m joins each item to the k
-/// items nearest by e_m, and its entry is 1/sqrt(r_i r_j) with the numbers r = k of the rows'
-/// entries, to which `epsilon` is added. Rows sum to 1 where the alpha_m do.
+/// Returns the entries of sum_m alpha_m G_m [n_items, n_items]. G_m joins each item to the k items
+/// nearest by e_m; each of its entries is 1/sqrt(r_i r_j), where r is a row's number of entries, k,
+/// plus `epsilon`. Rows sum to 1 where the alpha_m do and epsilon is 0.
 template <class T>
 std::vector<Entry> alike(Ops<T>& ops, const std::vector<Features<T>>& e,
                          const std::vector<double>& alpha, size_t k, double epsilon = 0) {

@@ -42,7 +42,7 @@ class PairLoss {
     ops_.gather_rows(f(batch).nodes(), F, batch.nodes);
     forward(bpr, batch);
   }
-  /// The same with f's k-th items, after `forward`: adds to d_f.
+  /// The same for f's k-th block of items, after `forward`: adds to d_f.
   void add_forward(size_t k, double* bpr, const Batch& batch, double weight) {
     ops_.pair_loss(bpr, x(batch, k), c(batch, k), d_f(batch).user(), f(batch).user(),
                    f(batch).items(k), batch.triples, forms_.pair,

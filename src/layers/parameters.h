@@ -145,12 +145,12 @@ class Parameters {
     throw Error("the model has no parameter " + name);
   }
   Ops<T>& ops_;
-  std::deque<Parameter<T>> all_;  // which stay where they are
+  std::deque<Parameter<T>> all_;  // a deque: they stay where they are
   Table<T> values_, gradients_;
 };
 
-/// One modality's features e_m [n_items, d_m], and where training changes them the gradients of a
-/// step's rows, at most so many: all others are 0.
+/// One modality's features e_m [n_items, d_m]. Where training changes them, `gradients` has room
+/// for the rows that a step's gradient has; all others are 0.
 template <class T>
 struct Features {
   std::string name;

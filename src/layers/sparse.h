@@ -130,8 +130,9 @@ void multiply_transposed(Ops<T>& ops, Matrix<T> d_x, const Sparse<T>& S, ConstMa
   ops.add_weighted(d_x, 0, {}, S.weights(), d_y, S.columns(), 1);
 }
 
-/// H = mean(E, S E, .., S^L E) by the weights and the pairs of S's rows, and by the pairs of its
-/// columns the backward, d_E = mean(d_H, S^T d_H, ..). All [n, d]; `other` as in sum_layers.
+/// H = mean(E, S E, .., S^L E), with S's weights and the pairs of its rows. With the pairs of its
+/// columns it is the backward pass, d_E = mean(d_H, S^T d_H, ..). All [n, d]; `other` as in
+/// sum_layers.
 template <class T>
 void mean_of_layers(Ops<T>& ops, Matrix<T> H, Matrix<T> other, ConstMatrix<T> E,
                     ConstMatrix<T> weights, const Pairs& pairs, size_t n_layers) {

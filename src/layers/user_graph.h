@@ -39,8 +39,8 @@ class UserGraph {
   }
 
   /// Returns k neighbours of each user [n_users, k] for an epoch, which depend on (seed, epoch)
-  /// alone: those there are and, up to k, one of the list so far, again and again; 0 where a user
-  /// has none.
+  /// alone: the user's list, filled up with copies of random members of the list so far; 0 where a
+  /// user has none.
   std::vector<int32_t> draw(uint64_t seed, size_t epoch) const {
     std::vector<int32_t> out;
     out.reserve(lists_.size() * k_);

@@ -53,7 +53,7 @@ class Bm3 final : public Model<T> {
           });
         },
         [&] {  // H = mean(H^0 .. H^L), + H^0 in items' rows [Eq. 2, 3, 4]
-          ops.zero(d_p.all);
+          ops.zero(d_p.all);  // the losses add to it
           lightgcn_forward<T>(ops, H, layer, E, graph, n_layers, 1);
           ops.gather_rows(h.nodes(), H, batch.nodes);
         });
@@ -185,10 +185,10 @@ class Bm3 final : public Model<T> {
   const std::vector<Linear<T>> projection;  // by modality
   Table<T> H = node_table(), ranked = node_table();
   Table<T> layer = node_table(n_layers > 1);
-  BatchRows<T> h_ = batch_rows(M), d_h_ = batch_rows(M);  // and h~, its gradient
-  BatchRows<T> p_ = batch_rows(M), d_p_ = batch_rows(M);
+  BatchRows<T> h_ = batch_rows(M), d_h_ = batch_rows(M);
+  BatchRows<T> p_ = batch_rows(M), d_p_ = batch_rows(M);  // h~
   BatchRows<uint8_t> mask_{ops, loader, d, M};
-  Table<T> held_;               // targets
+  Table<T> held_;               // h, while hold_targets is in force
   Array<double> norms{ops, 2};  // |H_u|_F, |H_i|_F
 };
 

@@ -13,9 +13,9 @@ std::vector<Loss> losses(const Settings& s) {
   return {{"bpr", 1 / std::log(2.0)}, {"reg", s.real("reg")}};
 }
 
-/// Returns where users' vectors r come from: an entry for each user and modality, in the columns of
-/// the sum S [n_nodes] and then of each modality. In the released code the sum is formed in the
-/// memory of the first modality, so that it stands for it.
+/// Returns V's entries, where r = sum of w_m rep_m finds its rows: for each user and modality the
+/// user's row of rep_m in a stack of S and every rep. The released code forms S in the memory of
+/// the first rep, and so reads S instead of it.
 std::vector<Entry> fusion(size_t n_users, size_t n_nodes, size_t modalities, bool aliased) {
   std::vector<Entry> out;
   for (size_t u = 0; u < n_users; ++u)
@@ -155,7 +155,7 @@ class DualGnn final : public Model<T> {
   const size_t hidden, n_neighbours;
   const UserGraph of_users;
   Sparse<T> Q;        // weights of users' neighbours [n_users, n_users]
-  const Sparse<T> V;  // places of w's entries [n_users, stack's rows]
+  const Sparse<T> V;  // where w's weights apply [n_users, a stack's rows]
   const Parameter<T>* const w;  // users' weights of the modalities
   PairLoss<T> pair{ops, loader, d};
   Penalties<T> penalties{ops, loader, d};

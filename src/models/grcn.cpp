@@ -83,7 +83,7 @@ class Grcn final : public Model<T> {
   Pairs of_items() const {
     return {graph.n_items, S.begin_t.data() + graph.n_users, S.row_t.data(), S.entry_t.data()};
   }
-  /// q^0 = the preferences' table, P^k = q^k / |q^k|, the last of which is x's, and q^{k+1}.
+  /// q^0 is the preferences' table and P^k = q^k / |q^k|, of which the last lies in x.
   Matrix<T> q(size_t m, size_t k) {
     return k == 0 ? of[m].P->value : of[m].q.slice((k - 1) * graph.n_users, graph.n_users);
   }
@@ -103,8 +103,8 @@ class Grcn final : public Model<T> {
     ops.edge_softmax_forward(share, share, by_t);
     ops.add_weighted(o, 1, y, share, x, by_t, 1);
   }
-  /// d_y =, then d_x +=, from d_o and from what d_alpha has already, which is overwritten. d_x's
-  /// rows are those of by_s; it may be d_y.
+  /// Writes d_y, then adds to d_x, from d_o and from what d_share has already and loses here. d_x
+  /// has the rows of by_s; it may be d_y.
   void attention_backward(Matrix<T> d_y, Matrix<T> d_x, Matrix<T> d_share, Matrix<T> d_o,
                           Matrix<T> share, Matrix<T> y, Matrix<T> x, const Pairs& by_t,
                           const Pairs& by_s) {
@@ -172,8 +172,8 @@ class Grcn final : public Model<T> {
     scatter_rows<T>(ops, d_out, d_rows, batch.nodes);
   }
 
-  /// reg: the means over the batch's triples of (E_u^2 + E_u^2 + E_p^2 + E_n^2) / 2 and of every
-  /// P_u^2, entry by entry, and the mean of the first modality's P^2 of all users.
+  /// reg: the means over the batch's triples of E_u^2 + (E_p^2 + E_n^2) / 2 and of each modality's
+  /// P_u^2, entry by entry; with all_users also the mean of the first modality's P^2 of all users.
   std::vector<Penalty<T>> parts(const Batch& batch) const {
     const double mean = 1 / static_cast<double>(batch.size * d);
     std::vector<Penalty<T>> out = {{E_u, batch.users, batch.by_user, mean},

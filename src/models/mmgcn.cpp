@@ -163,8 +163,8 @@ class Mmgcn final : public Model<T> {
     m.W->backward(ops, {}, items(d_x), m.X);  // F = X W + b
   }
 
-  /// reg: the means over the entries of two rows of E for each triple and item, and of the
-  /// preferences. Of frozen ones the authors' code counts the visual modality's alone.
+  /// reg: the mean of E_u^2 + (E_p^2 + E_n^2) / 2 over the batch's triples, entry by entry, and of
+  /// each modality's P^2; of frozen ones, as in the authors' code, of the visual one's alone.
   std::vector<Penalty<T>> parts(const Batch& batch) const {
     const double mean = 1 / static_cast<double>(2 * batch.size * d);
     std::vector<Penalty<T>> out = {{E_u, batch.users, batch.by_user, 2 * mean},

@@ -19,11 +19,10 @@ struct ModalityShape {
   size_t dim;  // d_m
 };
 
-/// Whether these are the features of images, to which the released code of some models gives
-/// another part than to the rest.
+/// Whether these are the features of images, which the released code of some models treats apart.
 inline bool is_visual(const std::string& modality) { return modality == "image"; }
 
-/// What a model is made of. The loader bounds the rows of its batches.
+/// What a model is made of. The loader knows how many rows a batch can have.
 template <class T>
 struct Setup {
   Ops<T>& ops;
@@ -72,8 +71,9 @@ struct Trace {
 template <class T>
 class Model {
  public:
-  /// `tables`: the first parameters, users' and items'; a model adds the others as it is made.
-  /// Tuned features have gradients of at most `feature_rows` rows; 0: of a batch's items.
+  /// `tables` are the first parameters, the users' and the items', or none; a model's constructor
+  /// adds the others. Tuned features have gradients of at most `feature_rows` rows; 0: of a batch's
+  /// items.
   Model(const Setup<T>& setup, const std::vector<ParameterShape>& tables,
         const std::vector<Loss>& losses, size_t feature_rows = 0);
   virtual ~Model() = default;
@@ -189,14 +189,15 @@ class Model {
 /// Sum of weight * value. [Eq. 12]
 double total(const std::vector<Loss>& losses);
 
-/// Settings that several models have, with this value unless something else is said.
+/// Settings that several models have; `fallback` is the default.
 Setting dim_setting(), recipe_setting(), features_setting(), neighbours_setting(),
     reg_form_setting();
 using Best = std::map<std::string, std::string>;
 Setting reg_setting(const char* fallback, const Best& best = {});
 Setting layers_setting(const char* fallback, const Best& best = {});
-/// Those of the models with BPR's loss, with this weight of the regulariser, after the first of
-/// which stand `others`; what they say; and the places of their losses.
+/// The settings of models with BPR's loss: the recipe, `others`, the regulariser's weight (default
+/// weight_of_reg), and the rest. Then the losses, whose places are `bpr` and `reg`, and the forms
+/// that these settings ask for.
 std::vector<Setting> pair_settings(const char* weight_of_reg,
                                    const std::vector<Setting>& others = {});
 std::vector<Loss> pair_losses(const Settings& settings);
@@ -228,7 +229,7 @@ struct Published {
 
 /// All that is known of a model without making one.
 struct ModelKind {
-  std::string name, words;
+  std::string name, words;  // words: its paper
   std::vector<Setting> settings;
   std::vector<Published> published;
   bool draws_negatives, reads_features;
@@ -237,7 +238,7 @@ struct ModelKind {
   std::map<std::string, std::string> training = {};  // other defaults of the training's settings
   bool needs_features = false;  // of one modality at least
 };
-/// Returns a new M<T>: what a kind makes its models by.
+/// Returns a new M<T>: a kind's make_float and make_double.
 template <template <class> class M, class T>
 std::unique_ptr<Model<T>> make(const Setup<T>& setup) {
   auto model = std::make_unique<M<T>>(setup);

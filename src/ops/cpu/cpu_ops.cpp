@@ -8,13 +8,14 @@
 namespace bm3 {
 
 template <class T>
-CpuOps<T>::CpuOps(int threads) : threads_(threads > 0 ? threads : omp_get_max_threads()) {
-  scratch_.resize(static_cast<size_t>(threads_));
-}
+CpuOps<T>::CpuOps(int threads)
+    : shares_(static_cast<size_t>(threads > 0 ? threads : omp_get_max_threads())),
+      scratch_(shares_.size()) {}
 
 template <class T>
 std::string CpuOps<T>::name() const {
-  return "CPU, " + std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads");
+  const size_t threads = shares_.size();
+  return "CPU, " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <unordered_map>
 #include <vector>
@@ -79,15 +80,19 @@ class CpuOps : public Ops<T> {
 #include "ops/operations.inc"
 
  private:
-  /// Calls body(block, first, last) for each block of at most `size` of n, blocks shared by
-  /// threads.
+  /// Calls body(block, first, last) for each block of at most `size` of n. A thread takes the blocks
+  /// of its share first, which is the same part of n in every operation: what it has written is in
+  /// its cache. Then it takes what other threads have left.
   template <class Body>
   void for_blocks(size_t n, size_t size, const Body& body) {
-    const auto blocks = static_cast<int64_t>((n + size - 1) / size);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads_)
-    for (int64_t i = 0; i < blocks; ++i) {
-      const auto block = static_cast<size_t>(i);
-      body(block, block * size, std::min(n, (block + 1) * size));
+    const size_t blocks = (n + size - 1) / size, threads = shares_.size();
+    for (size_t t = 0; t < threads; ++t) shares_[t].next = blocks * t / threads;
+#pragma omp parallel num_threads(static_cast<int>(threads))
+    for (size_t k = 0; k < threads; ++k) {
+      const size_t share = (static_cast<size_t>(omp_get_thread_num()) + k) % threads;
+      const size_t end = blocks * (share + 1) / threads;
+      for (size_t block; (block = shares_[share].next++) < end;)
+        body(block, block * size, std::min(n, (block + 1) * size));
     }
   }
   /// Calls body(r) for each row r < n likewise.
@@ -123,7 +128,11 @@ class CpuOps : public Ops<T> {
     return own.data();
   }
 
-  int threads_;
+  /// The first block of a thread's share that nobody has taken, in a cache line of its own.
+  struct alignas(64) Share {
+    std::atomic<size_t> next;
+  };
+  std::vector<Share> shares_;                 // of each thread
   std::unordered_map<void*, size_t> blocks_;  // bytes of what is allocated
   size_t most_ = 0;
   std::vector<std::vector<T>> scratch_;  // one a thread

@@ -8,15 +8,17 @@ namespace {
 
 constexpr size_t strip = 32;                      // scores of which the largest is noted
 constexpr size_t block_scores = size_t{1} << 20;  // of a block of users, about
+constexpr size_t few = 256;                       // candidates whose places are counted
 template <class T>
-constexpr T minus_infinity = -std::numeric_limits<T>::infinity();
+constexpr T infinity = std::numeric_limits<T>::infinity();
 
 template <class T>
 struct Scored {
   T score;
   int32_t item;
-  bool operator<(const Scored& o) const {  // better first; equal scores by the lower number
-    return score > o.score || (score == o.score && item < o.item);
+  /// Better first; equal scores by the lower number. Without branches, whose outcomes are random.
+  bool operator<(const Scored& o) const {
+    return (score > o.score) | ((score == o.score) & (item < o.item));
   }
 };
 
@@ -24,7 +26,7 @@ struct Scored {
 template <class T>
 void find_largest(std::vector<T>& most, const T* score) {
   for (T& out : most) {
-    T largest = minus_infinity<T>;
+    T largest = -infinity<T>;
 #pragma omp simd reduction(max : largest)
     for (size_t j = 0; j < strip; ++j) largest = score[j] > largest ? score[j] : largest;
     out = largest;
@@ -33,54 +35,90 @@ void find_largest(std::vector<T>& most, const T* score) {
 }
 
 /// Returns a number that at least k of `most` reach, near the k-th largest, by halves of their
-/// range.
+/// range; the lowest one where fewer than k are above -infinity.
 template <class T>
 T threshold(const std::vector<T>& most, size_t k) {
-  if (most.size() < k) return minus_infinity<T>;
-  const auto [least, largest] = std::minmax_element(most.begin(), most.end());
-  T below = *least, above = *largest;
-  for (int half = 0; half < 12; ++half) {
-    const T middle = below + (above - below) / 2;
-    size_t n = 0;
+  T below = infinity<T>, above = -infinity<T>;
+#pragma omp simd reduction(min : below) reduction(max : above)
+  for (size_t s = 0; s < most.size(); ++s) {
+    const T least = most[s] > -infinity<T> ? most[s] : infinity<T>;
+    below = least < below ? least : below;
+    above = most[s] > above ? most[s] : above;
+  }
+  const auto enough_reach = [&](T x) {
+    uint32_t n = 0;
 #pragma omp simd reduction(+ : n)
-    for (size_t s = 0; s < most.size(); ++s) n += most[s] >= middle ? 1 : 0;
-    (n >= k ? below : above) = middle;
+    for (size_t s = 0; s < most.size(); ++s) n += most[s] >= x;
+    return n >= k;
+  };
+  if (!enough_reach(below)) return std::numeric_limits<T>::lowest();
+  for (int half = 0; half < 10; ++half) {
+    const T middle = below + (above - below) / 2;
+    (enough_reach(middle) ? below : above) = middle;
   }
   return below;
 }
 
-/// Bit j is set when score[j] >= least and above -infinity.
+/// Bit j is set when score[j] >= least.
 template <class T>
 uint32_t reaching(const T* score, T least) {
   uint32_t bits = 0;
 #pragma omp simd reduction(| : bits)
-  for (uint32_t j = 0; j < strip; ++j)
-    bits |= uint32_t{score[j] >= least && score[j] > minus_infinity<T>} << j;
+  for (uint32_t j = 0; j < strip; ++j) bits |= uint32_t{score[j] >= least} << j;
   return bits;
 }
 
-/// item [k] = the places of the k largest scores, best first; -1 where no more are above -infinity.
+/// A user's scores [n] and what of them may be in its list.
 template <class T>
-void write_best(int32_t* item, size_t k, const T* score, std::vector<T>& most,
-                std::vector<Scored<T>>& best) {
-  find_largest(most, score);
-  const T least = threshold(most, k);
-  best.clear();
-  for (size_t s = 0; s < most.size(); ++s) {
-    if (most[s] < least || most[s] == minus_infinity<T>) continue;
-    for (uint32_t set = reaching(score + s * strip, least); set != 0; set &= set - 1) {
-      const size_t j = s * strip + static_cast<size_t>(__builtin_ctz(set));
-      best.push_back({score[j], static_cast<int32_t>(j)});
+class Candidates {
+ public:
+  explicit Candidates(size_t n) : most_(n / strip), strips_(n / strip) {}
+
+  /// item [k] = the places of the k largest scores, best first; -1 where no more are above
+  /// -infinity.
+  void write_best(int32_t* item, size_t k, const T* score) {
+    list(score, k);
+    std::fill_n(item, k, -1);
+    const size_t n = best_.size();
+    if (n > few) {
+      const size_t listed = std::min(k, n);
+      std::partial_sort(best_.begin(), best_.begin() + static_cast<std::ptrdiff_t>(listed),
+                        best_.end());
+      for (size_t j = 0; j < listed; ++j) item[j] = best_[j].item;
+      return;
+    }
+    uint32_t place[few] = {};  // the number of better ones
+    for (const Scored<T>& other : best_)
+#pragma omp simd
+      for (size_t c = 0; c < n; ++c) place[c] += other < best_[c];
+    for (size_t c = 0; c < n; ++c)
+      if (place[c] < k) item[place[c]] = best_[c].item;
+  }
+
+ private:
+  /// best_ = k of the largest scores and some more, if so many are above -infinity.
+  void list(const T* score, size_t k) {
+    find_largest(most_, score);
+    const T least = threshold(most_, k);
+    size_t n = 0;  // strips that have some
+    for (uint32_t s = 0; s < most_.size(); ++s) {
+      strips_[n] = s;
+      n += most_[s] >= least;
+    }
+    best_.clear();
+    for (size_t i = 0; i < n; ++i) {
+      const size_t first = strips_[i] * strip;
+      for (uint32_t set = reaching(score + first, least); set != 0; set &= set - 1) {
+        const size_t j = first + static_cast<size_t>(__builtin_ctz(set));
+        best_.push_back({score[j], static_cast<int32_t>(j)});
+      }
     }
   }
-  const size_t n = std::min(k, best.size());
-  if (best.size() > 2 * k) {
-    std::nth_element(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(k), best.end());
-    best.resize(k);
-  }
-  std::sort(best.begin(), best.end());
-  for (size_t j = 0; j < k; ++j) item[j] = j < n ? best[j].item : -1;
-}
+
+  std::vector<T> most_;  // of each strip
+  std::vector<uint32_t> strips_;
+  std::vector<Scored<T>> best_;
+};
 
 }  // namespace
 
@@ -89,8 +127,8 @@ void CpuOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h
                       const Graph<T>& graph) {
   shapes::top_k(item, h_u, h_i, users, graph);
   constexpr size_t width = tile_columns<T>;
-  static_assert(width % strip == 0 || strip % width == 0);
-  const size_t d = h_i.cols, columns = (h_i.rows + strip - 1) / strip * strip;
+  constexpr size_t strips = strip * lanes<T>;  // whose largest are a vector
+  const size_t d = h_i.cols, columns = (h_i.rows + strips - 1) / strips * strips;
   const size_t panels = (h_i.rows + width - 1) / width;
   shared_.resize(std::max(shared_.size(), panels * width * d));
   for_blocks(h_i.rows, width, [&](size_t panel, size_t first, size_t last) {
@@ -105,14 +143,13 @@ void CpuOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h
       multiply<T>(scores + panel * width, columns, [&](size_t r) { return h_u.row(user(r)); }, 1,
                   {&shared_[panel * width * d], width, 1}, last - first,
                   std::min(width, h_i.rows - panel * width), d, false);
-    std::vector<T> most(columns / strip);
-    std::vector<Scored<T>> best;
+    Candidates<T> candidates(columns);
     for (size_t r = 0; r < last - first; ++r) {
       T* const score = scores + r * columns;
-      std::fill(score + h_i.rows, score + columns, minus_infinity<T>);
+      std::fill(score + h_i.rows, score + columns, -infinity<T>);
       for (int64_t e = graph.begin.data()[user(r)]; e < graph.begin.data()[user(r) + 1]; ++e)
-        score[static_cast<size_t>(graph.neighbour.data()[e]) - graph.n_users] = minus_infinity<T>;
-      write_best(item.row(first + r), item.cols, score, most, best);
+        score[static_cast<size_t>(graph.neighbour.data()[e]) - graph.n_users] = -infinity<T>;
+      candidates.write_best(item.row(first + r), item.cols, score);
     }
   });
 }

@@ -29,7 +29,7 @@ struct Ranking {
   const int64_t* begin;    // of each user's training items,
   const int32_t* trained;  // nodes from n_users on
   size_t n_users, parts;
-  T *packed_u = nullptr, *packed_i = nullptr;  // [groups, steps, group * step]
+  Packed<T> *packed_u = nullptr, *packed_i = nullptr;  // [groups, steps, group * step]
   uint32_t* longest = nullptr;  // |h_i| at most, a float's bits
   float* strip = nullptr;       // [n, strips]: the best estimate of each
   float* threshold = nullptr;   // [n]: |h_u|, and then what to reach
@@ -71,9 +71,9 @@ __device__ void for_estimates(const Ranking<T>& of, const Use& use) {
   const auto n_items = static_cast<unsigned>(of.h_i.rows), parts = static_cast<unsigned>(of.parts);
   const auto n_groups = static_cast<unsigned>(of.item_groups());
   const size_t steps = of.steps(), size = steps * group * step;
-  const T* const users = of.packed_u + first_user() / group * size;
+  const Packed<T>* const users = of.packed_u + first_user() / group * size;
   for (unsigned i = blockIdx.y; i < n_groups; i += parts) {
-    const T* const items = of.packed_i + i * size;
+    const Packed<T>* const items = of.packed_i + i * size;
     Sums<T> sums{};
     for (size_t at = 0; at < size; at += group * step) add_packed(sums, users + at, items + at);
     const unsigned column = sums.first_column(), columns = (n_items - i + n_groups - 1) / n_groups;
@@ -160,7 +160,7 @@ __global__ void threshold_kernel(Ranking<T> of) {
   constexpr float lowest = -FLT_MAX;
   float longest, reached = lowest;
   std::memcpy(&longest, of.longest, sizeof longest);
-  const float error = of.threshold[r] * longest * estimate_error(of.h_u.cols);
+  const float error = estimate_error(of.threshold[r], longest, of.h_u.cols);
   const uint32_t number = unordered(max(reached_by_enough, ordered(0xff7fffffu)));
   std::memcpy(&reached, &number, sizeof reached);
   __syncwarp();  // all have read the length

@@ -187,7 +187,7 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
   const size_t blocks = std::clamp<size_t>(most_bytes / (n_items + 1) / sizeof(T), 1, left_blocks);
   const size_t of_group = of.steps() * group * step;
   auto& own = lane();
-  of.packed_i = own.packed.template room<T>(
+  of.packed_i = own.packed.template room<Packed<T>>(
       (of.item_groups() + blocks_of(at_once, group)) * of_group);
   of.packed_u = of.packed_i + of.item_groups() * of_group;
   of.strip = own.strips.template room<float>(at_once * (of.strips() + 1));
