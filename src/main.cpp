@@ -9,6 +9,7 @@
 #include <numeric>
 #include <variant>
 
+#include "command_words.h"
 #include "data/files.h"
 #include "data/lines.h"
 #include "error.h"
@@ -34,16 +35,33 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   data.modalities = std::move(chosen);
 }
 
+/// Says that there is no such data set, and what to try.
+[[noreturn]] void refuse_dataset(const fs::path& folder, const std::string& name) {
+  const std::string missing = concat("no data set ", folder / name, ": ");
+  if (fs::exists(folder / (name + ".inter"))) {
+    const fs::path above = (folder / "").parent_path().parent_path();
+    throw Error(missing, "did you mean --data ", above.empty() ? "." : above, "?");
+  }
+  std::vector<std::string> names = {"--help"};
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    const std::string other = entry.path().filename().string();
+    if (fs::exists(entry.path() / (other + ".inter"))) names.push_back(one_line(other));
+  }
+  if (folder == "data") names.push_back("baby");  // which need not be there
+  const std::string meant = most_like(name, names);
+  if (!meant.empty()) throw Error(missing, "did you mean `bm3 ", meant, "`?");
+  throw Error(missing, "expected a folder with ", name, ".inter (data/README.md says where to get "
+              "data and how to bring your own, --data where they are)");
+}
+
 /// Returns the requested data set: the built-in stand-in for `baby` where nobody said where it is.
 Dataset find_dataset(const TrainOptions& options) {
   const fs::path folder = options.data.empty() ? "data" : options.data;
   const std::string& name = options.name;
   std::error_code status;
   const bool there = fs::exists(fs::symlink_status(folder / name, status));
-  if (!there && (name != "baby" || !options.data.empty()))
-    throw Error("no data set ", folder / name, ": expected a folder with ", name,
-                ".inter (data/README.md says where to get data and how to bring your own, --data "
-                "where they are)");
+  if (!there && (name != "baby" || !options.data.empty())) refuse_dataset(folder, name);
   Dataset data = there ? load_dataset(folder, name, options.settings.whole("split-seed"))
                        : synthetic_dataset(SyntheticSpec{}, name);
   choose_modalities(data, options.modalities);
@@ -192,8 +210,11 @@ Dataset data_of(const Run& past, const fs::path& given) {
   else if (const fs::path own = absolute_path(given);
            fs::exists((own / own.filename()) += ".inter"))
     data = load_dataset(own.parent_path(), own.filename().string(), seed);
-  else
+  else if (fs::exists(given / name))
     data = load_dataset(given, name, seed);
+  else
+    throw Error("no data set ", given / name, ": expected --data to hold it, or to be the folder "
+                "of another");
   Interactions& x = data.interactions;
   if (given.empty() && checksum(x) != past.checksum)
     throw Error(folder / name, " is not the data that the run was trained on: expected it as it "

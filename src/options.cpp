@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 
+#include "command_words.h"
 #include "data/dataset.h"
 #include "error.h"
 #include "ops/metrics.h"
@@ -18,17 +19,6 @@ namespace {
 constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users, items are int32
 
 // ------------------------------------------------------------------------------------ values
-
-/// Throws unless a data set can have this name, which is that of its folder and no command's.
-void check_name(const std::string& text) {
-  for (const char* command : {"sweep", "synth", "import", "recommend", "eval"})
-    if (text == command)
-      throw Error("the data set's name is '", text, "', a command of bm3: expected another");
-  if (text.empty() || text[0] == '.' || text.find('/') != text.npos ||
-      std::any_of(text.begin(), text.end(), is_control))
-    throw Error("the data set's name is ", in_quotes(text),
-                ": expected the name of a folder in the data folder (--data)");
-}
 
 /// NAME=VALUE .., or with another separator: passes each pair to `take`; `form` says in the message
 /// what was expected.
@@ -105,7 +95,8 @@ using Take = std::function<void(const std::string& text)>;
 CLI::Option* add(CLI::App& app, const Setting& setting, const Take& take) {
   const Range& range = setting.range;
   const std::string option = option_name(setting.name);
-  std::string words = setting.words;
+  std::string names = option, words = setting.words;
+  for (const auto& alias : setting.aliases) names += "," + option_name(alias);
   if (range.choices.empty()) words += ", " + range.words;
   if (range.kind == Range::list) words += ", of " + join(range.choices, ", ");
   words += " [" + setting.fallback;
@@ -117,7 +108,7 @@ CLI::Option* add(CLI::App& app, const Setting& setting, const Take& take) {
   const std::string form = range.choices.empty()       ? "N"
                            : range.kind == Range::list ? "A,B,.."
                                                        : join(range.choices, "|");
-  return app.add_option_function<std::string>(option, checked, words + "]")->option_text(form);
+  return app.add_option_function<std::string>(names, checked, words + "]")->option_text(form);
 }
 
 /// Adds an option of a whole number, which has its default now.
@@ -269,38 +260,7 @@ void add_eval(CLI::App& bm3, EvalOptions& options) {
                "print every test metric of each user instead of the table [off]");
 }
 
-// ------------------------------------------------------------------------------------- words
-
-/// Reads the words. Returns the help or the version where it was asked for. Throws for what no
-/// option or argument takes.
-std::string parse_words(CLI::App& app, Words words) {
-  std::reverse(words.begin(), words.end());  // as CLI11 takes them
-  const auto see_help = [&app] {
-    const auto given = app.get_subcommands();
-    return concat(" (bm3 ", given.empty() ? "" : given[0]->get_name() + " ",
-                  "--help lists what there is)");
-  };
-  try {
-    app.parse(words);
-  } catch (const CLI::CallForHelp&) {
-    return app.help();
-  } catch (const CLI::CallForVersion& e) {
-    return e.what() + std::string("\n");
-  } catch (const CLI::ExtrasError&) {
-    throw Error(in_quotes(app.remaining(true).front()),
-                " was not expected: expected one name, and options", see_help());
-  } catch (const CLI::ArgumentMismatch& e) {
-    throw Error(split(e.what(), ':')[0], " stands without a value, or twice: expected one value",
-                see_help());
-  } catch (const CLI::ParseError& e) {
-    throw Error(e.what(), see_help());
-  }
-  for (const auto* option : app.get_options())
-    if (option->count() && !app.get_subcommands().empty())
-      throw Error(option->get_name(), " stands before a command: expected what follows `bm3 ",
-                  app.get_subcommands()[0]->get_name(), "`");
-  return "";
-}
+// ------------------------------------------------------------------------------------ checks
 
 void check_device(const DeviceChoice& choice) {
   if (choice.device == "cpu" && (choice.tf32 || choice.cusparse))
@@ -359,7 +319,8 @@ Command parse_command_line(const Words& words) {
     check_resume(app);
     return train;
   }
-  if (train.name.empty()) throw Error("no data set: expected its NAME, as in `bm3 baby`");
+  if (train.name.empty())
+    throw Error("no data set: expected its NAME, as in `bm3 ", example_of(train.data), "`");
   check_distinct("--modalities", train.modalities);
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;

@@ -49,19 +49,6 @@ std::string in_six(double x) {
   return text;
 }
 
-/// A duration in at most six characters.
-std::string duration(double seconds) {
-  char text[32];
-  const double minutes = seconds / 60, hours = minutes / 60;
-  if (minutes < 1)
-    std::snprintf(text, sizeof text, "%.0fs", seconds);
-  else if (hours < 1)
-    std::snprintf(text, sizeof text, "%.0fm", minutes);
-  else
-    std::snprintf(text, sizeof text, hours < 100 ? "%.1fh" : "%.0fh", hours);
-  return text;
-}
-
 constexpr size_t most_parts = 4;  // of the loss, that 80 columns have room for
 
 /// Returns the losses that are on; none where their columns would not fit.
@@ -74,6 +61,18 @@ std::vector<Loss> shown(const std::vector<Loss>& losses) {
 }
 
 }  // namespace
+
+std::string duration(double seconds) {
+  char text[32];
+  const double minutes = seconds / 60, hours = minutes / 60;
+  if (minutes < 1)
+    std::snprintf(text, sizeof text, "%.0fs", seconds);
+  else if (hours < 1)
+    std::snprintf(text, sizeof text, "%.0fm", minutes);
+  else
+    std::snprintf(text, sizeof text, hours < 100 ? "%.1fh" : "%.0fh", hours);
+  return text;
+}
 
 void print_made_up(std::FILE* to, const std::string& name) {
   const auto same_name = [&](const Known& x) { return name == x.name; };

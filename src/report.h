@@ -17,6 +17,9 @@ void print_setup(const TrainOptions& options, size_t n_parameters, const Ops<flo
 /// Draws a bar on a terminal, which the epoch's line replaces; prints nothing in a pipe.
 void print_progress(size_t epoch, size_t batches_done, size_t batches);
 
+/// Returns a duration in at most six characters.
+std::string duration(double seconds);
+
 /// The table of the epochs, in 80 columns.
 class EpochTable {
  public:

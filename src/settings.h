@@ -31,6 +31,7 @@ struct Setting {
   std::string words;     // for --help
   /// Other values, by the name of a data set (the best by the paper) or of a recipe.
   std::map<std::string, std::string> best = {};
+  std::vector<std::string> aliases = {};
 };
 
 /// Settings with their values.

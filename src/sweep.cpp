@@ -12,9 +12,11 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <map>
 
 #include "error.h"
+#include "report.h"
 #include "run_folder.h"
 #include "text.h"
 
@@ -27,9 +29,19 @@ namespace {
 
 /// An option with its values; none for a flag.
 struct Axis {
-  std::string option;  // --layers
+  std::string option;  // by its first name: --layers
   Words values;
 };
+
+/// Returns an option's first name where `option` is another name of a setting.
+std::string first_name(const std::string& option) {
+  for (const ModelKind& kind : all_models())
+    for (const auto& settings : {kind.settings, training_settings(kind)})
+      for (const Setting& setting : settings)
+        for (const auto& alias : setting.aliases)
+          if (option == option_name(alias)) return option_name(setting.name);
+  return option;
+}
 
 /// Takes words apart: each option is followed by its values. --seed becomes the last.
 std::vector<Axis> read_axes(const Words& words) {
@@ -38,7 +50,7 @@ std::vector<Axis> read_axes(const Words& words) {
     const bool option = word.size() > 1 && word[0] == '-' && !std::strchr(".0123456789", word[1]);
     if (option) {
       const size_t end = word.find('=');
-      axes.push_back({word.substr(0, end), {}});
+      axes.push_back({first_name(word.substr(0, end)), {}});
       if (end != std::string::npos) axes.back().values.push_back(word.substr(end + 1));
     } else if (axes.empty()) {
       throw Error("the argument ", in_quotes(word), " was not expected: `bm3 sweep` takes one data "
@@ -134,8 +146,8 @@ int run_program(const Words& words) {
   }
   const auto interrupt = std::signal(SIGINT, SIG_IGN), hangup = std::signal(SIGHUP, SIG_IGN);
   int status = 0;
-  while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
-  }
+  if (waitpid(process, &status, 0) != process)
+    throw Error("cannot wait for a run (", std::strerror(errno), ")");
   std::signal(SIGINT, interrupt);
   std::signal(SIGHUP, hangup);
   return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -176,10 +188,18 @@ void print_finished(const std::vector<SweepRun>& runs) {
 /// failed. Ends this program by a signal that was meant to end a run.
 Words run_missing(std::vector<SweepRun>& runs, const std::function<void(SweepRun&)>& read) {
   Words failed;
+  auto left = std::count_if(runs.begin(), runs.end(), [](auto& run) { return !run.figures; });
+  const auto begun = left;
+  const std::time_t start = std::time(nullptr);
   for (SweepRun& run : runs) {
     if (run.figures) continue;
+    const auto seconds = static_cast<double>(std::time(nullptr) - start),
+               done = static_cast<double>(begun - left);
+    const std::string time = duration(seconds / done * static_cast<double>(left));
+    --left;
     const Words words = words_to_run(run);
-    std::fprintf(stderr, "\nrun %td of %zu\n%s\n", &run - runs.data() + 1, runs.size(),
+    std::fprintf(stderr, "\nrun %td of %zu%s\n%s\n", &run - runs.data() + 1, runs.size(),
+                 done == 0 ? "" : (", about " + time + " left").c_str(),
                  command_line(words).c_str());
     const int signal = run_program(words);
     read(run);

@@ -335,12 +335,13 @@ double process_mib(const std::string& field) {
 
 std::vector<Setting> training_settings(const ModelKind& kind) {
   std::vector<Setting> out = {
-      {"lr", positive(), "0.001", "Adam's learning rate"},
+      {"lr", positive(), "0.001", "Adam's learning rate", {}, {"learning-rate"}},
       {"lr-decay", positive(), "1", "q: the rate of epoch e, from 0, is lr q^(e/50)"},
-      {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch"},
+      {"batch", whole_from_to(1, 1000000), "2048", "interactions in a batch", {},
+           {"train-batch-size"}},
       {"epochs", whole_from_to(1, 1000000), "1000", "epochs at most"},
       {"patience", whole_from_to(1, 1000000), "20",
-       "stop after so many epochs without a better validation R@20"},
+       "stop after so many epochs without a better validation R@20", {}, {"stopping-step"}},
       {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
        "seed of every random number of the training"},
       {"split-seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",

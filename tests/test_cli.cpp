@@ -200,8 +200,8 @@ TEST_F(Cli, EvalOfDataThatMoved) {
                  "no data set " + before + ": expected a folder with toy.inter (data/README.md "
                  "says where to get data and how to bring your own, --data where they are)");
   expect_refused({"eval", "one", "--data", "new/none"},
-                 "cannot open new/none/toy/toy.inter (No such file or directory): expected an "
-                 ".inter file to read");
+                 "no data set new/none/toy: expected --data to hold it, or to be the folder of "
+                 "another");
   for (const std::string folder : {"new", "new/toy", "new/toy/"})
     EXPECT_EQ(lines_of(run({"eval", "one", "--data", folder}).out).back(),
               "figures: equal to the run's; lists: 0 of 60 users' differ");

@@ -273,6 +273,7 @@ TEST(Import, WritesADataSetWithMaps) {
             (Words{"item_ids.tsv", "sound_feat.npy", "toy.inter", "user_ids.tsv"}));
   EXPECT_EQ(told, (Words{"ratings      14 of 4 users and 5 items; 1 repeat a pair and are merged, "
                          "1 lines lack a user or an item and are left out",
+                         "core         1 ratings fall out, of users or items with fewer than 3",
                          "split        3 users, 4 items; 6 interactions for training, 3 for "
                          "validation, 3 for test, by seed 999",
                          "features     sound: 1-d; 1 of 4 items without features, which get the "

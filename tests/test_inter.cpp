@@ -79,7 +79,7 @@ TEST(Inter, RefusesAFile) {
       {"userID\titemID\r0\t1\r0\t2\r", ":1: no column itemID in the header 'userID itemID 0 1 0 "
                                            "2'" + names},
       {"userID\titemID\n9\t9\n1\t1\n9\t9\n1\t1\n9\t9\n",
-       ":4: user 9 and item 9 stand in an earlier line" + once},
+       ":4: user 9 and item 9 stand in an earlier line (such lines: 3)" + once},
       {"userID\titemID\n0\t" + std::string(1000, '\x1b') + "\n",  // one line, and a short one
        ":2: itemID is '" + std::string(40, ' ') +
            "...': expected a whole number from 0"},
@@ -112,7 +112,7 @@ TEST(Inter, RefusesALine) {
       {"0\t1\t3", "x_label is '3'" + label},
       {"0\t1\t-1", "x_label is '-1'" + label},
       {"0\t1\ttrain", "x_label is 'train'" + label},
-      {"0\t0\t1", "user 0 and item 0 stand in an earlier line: expected each "
+      {"0\t0\t1", "user 0 and item 0 stand in an earlier line (such lines: 1): expected each "
                    "pair once (`bm3 import` merges them)"}};
   for (const auto& [line, words] : cases)
     EXPECT_EQ(message(head + line + tail), "x.inter:3: " + words) << line;

@@ -43,9 +43,13 @@ const Line lines[] = {
     {"--mm-weight 2 baby --recipe paper", {{"reg-form", "squared"}, {"mm-weight", "2"}}},
     {"--model bpr --recipe paper x --reg 2",
      {{"reg-form", "squared"}, {"pair-form", "plain"}, {"reg", "2"}}},
-    // Every number at an end of its range.
+    // Every number at an end of its range, and the names of the authors' code.
     {"toy --dropout 0 --reg 0 --layers 0 --seed=18446744073709551615",
-     {{"dropout", "0"}, {"reg", "0"}, {"layers", "0"}, {"seed", "18446744073709551615"}}}};
+     {{"dropout", "0"}, {"reg", "0"}, {"layers", "0"}, {"seed", "18446744073709551615"}}},
+    {"toy --n-layers 3 --reg-weight 0.25 --cl-weight 0.5 --embedding-size 16",
+     {{"layers", "3"}, {"reg", "0.25"}, {"mm-weight", "0.5"}, {"dim", "16"}}},
+    {"toy --learning-rate 0.5 --train-batch-size 17 --stopping-step 4 --losses mask,rec",
+     {{"lr", "0.5"}, {"batch", "17"}, {"patience", "4"}, {"losses", "mask,rec"}}}};
 
 TEST(Options, EverySettingHasItsValue) {
   for (const auto& [line, settings] : lines) {
@@ -76,14 +80,14 @@ TEST(Options, WhatIsNoSetting) {
 
 // ------------------------------------------------------------------------------------- refused
 
-const std::string folder = ": expected the name of a folder in the data folder (--data)";
+const std::string as_in = ": expected the name of a folder in the data folder, as in ",
+                  folder = ": expected the name of a folder in the data folder (--data)";
 const std::string modality = ": expected NAME:DIM:NOISE, as in image:4096:3",
                   modality_name =
                       ": expected a name without commas and slashes, neither all nor none";
 const std::string columns = ": expected user=COLUMN, item=COLUMN or time=COLUMN";
 const std::string features =
     ": expected NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids";
-const std::string unexpected = " was not expected: expected one name, and options (bm3";
 const std::string once = " stands without a value, or twice: expected one value (bm3";
 const std::string resume =
     ": expected --data and --threads at most, for the run has all other options";
@@ -99,9 +103,9 @@ const std::pair<const char*, std::string> refused[] = {
     {"baby --dropout nan", "--dropout is 'nan': expected a number from 0 to below 1"},
     {"baby --dropout 0.5x", "--dropout is '0.5x': expected a number from 0 to below 1"},
     {"baby --layers -1", "--layers is '-1': expected a whole number from 0 to 8"},
-    {"baby --layers 9", "--layers is '9': expected a whole number from 0 to 8"},
+    {"baby --n-layers 9", "--layers is '9': expected a whole number from 0 to 8"},
     {"baby --reg -1", "--reg is '-1': expected a number from 0, in float32's range"},
-    {"baby --reg inf", "--reg is 'inf': expected a number from 0, in float32's range"},
+    {"baby --reg-weight inf", "--reg is 'inf': expected a number from 0, in float32's range"},
     {"baby --lr 0", "--lr is '0': expected a number above 0, in float32's range"},
     {"baby --lr 1e39", "--lr is '1e39': expected a number above 0, in float32's range"},
     {"baby --seed 18446744073709551616",
@@ -118,8 +122,10 @@ const std::pair<const char*, std::string> refused[] = {
     {".baby", "the data set's name is '.baby'" + folder},
     {"..", "the data set's name is '..'" + folder},
     {"a/../", "the data set's name is 'a/../'" + folder},
-    {"/a/b/baby/", "the data set's name is '/a/b/baby/'" + folder},
-    {"synth a/b", "the data set's name is 'a/b'" + folder},
+    {"/a/b/baby/", "the data set's name is '/a/b/baby/'" + as_in + "`baby --data /a/b`"},
+    {"a/baby/baby.inter", "the data set's name is 'a/baby/baby.inter'" + as_in +
+                              "`baby --data a`"},
+    {"synth a/b", "the data set's name is 'a/b'" + as_in + "`b --data a`"},
     {"synth eval", "the data set's name is 'eval', a command of bm3: expected another"},
     {"import import --ratings F",
      "the data set's name is 'import', a command of bm3: expected another"},
@@ -152,14 +158,19 @@ const std::pair<const char*, std::string> refused[] = {
     {"recommend R --user 1 -k 0", "-k is '0': expected a whole number from 1 to 50"},
     {"recommend R", "--user is required (bm3 recommend" + list},
     // An option of another model or command, and words too many or too few.
-    {"baby --pair-form 3", "'--pair-form'" + unexpected + list},
-    {"baby --model bpr --layers 2", "'--layers'" + unexpected + list},
-    {"baby --layers 2 --model=bpr", "'--layers'" + unexpected + list},
-    {"baby --modle=bpr", "'--modle=bpr'" + unexpected + list},
-    {"train baby", "'baby'" + unexpected + list},
-    {"synth x --model bpr", "'--model'" + unexpected + " synth" + list},
-    {"eval R --spmm own", "'--spmm'" + unexpected + " eval" + list},
-    {"eval R S", "'S'" + unexpected + " eval" + list},
+    {"baby --pair-form 3", "there is no option '--pair-form' (bm3" + list},
+    {"baby --model bpr --layers 2", "there is no option '--layers' (bm3" + list},
+    {"baby --layers 2 --model=bpr", "there is no option '--layers' (bm3" + list},
+    {"synth x --model bpr", "there is no option '--model' (bm3 synth" + list},
+    {"eval R --spmm own", "there is no option '--spmm' (bm3 eval" + list},
+    {"train baby",
+     "there is no command 'train': expected one of sweep, synth, import, recommend, eval, or one "
+     "data set, as in `bm3 baby`"},
+    {"sinth x", "there is no command 'sinth': did you mean synth?"},
+    {"eval R S", "the argument 'S' was not expected (bm3 eval" + list},
+    {"baby --layer 2", "there is no option '--layer': did you mean --layers?"},
+    {"baby --modle=bpr", "there is no option '--modle=bpr': did you mean --model?"},
+    {"eval R --thread 2", "there is no option '--thread': did you mean --threads?"},
     {"baby --seed", "--seed" + once + list},
     {"baby --seed 1 --seed 2", "--seed" + once + list},
     {"baby --model bpr --model bm3", "--model" + once + list},
@@ -252,8 +263,11 @@ TEST(Help, ListsEveryOptionWithItsDefaultAndNothingElse) {
   for (const ModelKind& model : all_models()) {
     Entries entries = of_train;
     for (const auto& settings : {training_settings(model), model.settings})
-      for (const Setting& setting : settings)
-        entries.push_back({option_name(setting.name), "[" + setting.fallback});
+      for (const Setting& setting : settings) {
+        std::string names = option_name(setting.name);
+        for (const auto& alias : setting.aliases) names += "," + option_name(alias);
+        entries.push_back({names, "[" + setting.fallback});
+      }
     const std::string text = help("--model " + model.name + " --help");
     expect_entries(text, entries);
     EXPECT_NE(text.find("\nModel " + model.name + " (" + model.words + "):\n"), std::string::npos);
@@ -263,7 +277,8 @@ TEST(Help, ListsEveryOptionWithItsDefaultAndNothingElse) {
 
 TEST(Help, SaysWhatAValueMayBe) {
   EXPECT_EQ(help("-h"), help("baby --model bm3 --help"));
-  expect_entries(entry_of(help("-h"), "--layers"), {{"--layers", ", from 0 to 8 [1; elec: 2]"}});
+  expect_entries(entry_of(help("-h"), "--layers,--n-layers"),
+                 {{"--layers,--n-layers", ", from 0 to 8 [1; elec: 2]"}});
   expect_entries(entry_of(help("-h"), "--losses"), {{"--losses", ", of rec, align, mask ["}});
 }
 

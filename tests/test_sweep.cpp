@@ -30,7 +30,7 @@ const Product products[] = {
     {"--seed 2 1", {}, {"bm3_seed=2", "bm3_seed=1"}},
     {"--seed=3 4 --layers 2", {}, {"bm3_seed=3", "bm3_seed=4"}},
     // In the order of the words, but seeds innermost.
-    {"--seed 1 2 --dropout 0.3 0 --reg 1e-2 1", {"dropout", "reg"},
+    {"--seed 1 2 --dropout 0.3 0 --reg-weight 1e-2 1", {"dropout", "reg"},
      {"bm3_dropout=0.3_reg=1e-2_seed=1", "bm3_dropout=0.3_reg=1e-2_seed=2",
       "bm3_dropout=0.3_reg=1_seed=1", "bm3_dropout=0.3_reg=1_seed=2",
       "bm3_dropout=0_reg=1e-2_seed=1", "bm3_dropout=0_reg=1e-2_seed=2",
@@ -100,7 +100,7 @@ TEST(Sweep, RefusesWhatNoRunCanHave) {
       {"--layers 1 9", "--layers is '9': expected a whole number from 0 to 8"},
       {"--layers 1 -1", "--layers is '-1': expected a whole number from 0 to 8"},
       {"--seed 1 2 1", "--seed names '1' twice: expected different names"},
-      {"--reg 1 --reg 2", "--reg stands twice: expected all its values after one"},
+      {"--reg 1 --reg-weight 2", "--reg stands twice: expected all its values after one"},
       {"--model --seed 1", "--model stands without a value: expected the models' names"},
       {"more --seed 1", "the argument 'more' was not expected: `bm3 sweep` takes one data set's "
                         "NAME, and options with their values"}};
@@ -233,7 +233,7 @@ TEST_F(SweepCli, RunsWhatIsNotFinished) {
   EXPECT_FALSE(fs::exists(folder_ / "all"));
   const Outcome all = run(sweep("all"));
   ASSERT_EQ(all.status, 0) << all.err;
-  EXPECT_TRUE(has(all.err, "\nrun 3 of 3\n")) << all.err;
+  EXPECT_TRUE(has(all.err, "\nrun 3 of 3, about ")) << all.err;
   EXPECT_EQ(lines_of(all.out)[3].substr(0, 5), "bm3  ");
   // One that is gone is run again, alone.
   fs::rename(folder_ / "all/bm3_seed=2", folder_ / "away");

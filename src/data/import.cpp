@@ -34,6 +34,8 @@ Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
               ratings.incomplete, " lines lack a user",
               spec.by_time ? ", an item or a time" : " or an item", " and are left out"));
   keep_core(ratings, spec.core);
+  tell(concat("core         ", read - merged - ratings.rows.size(),
+              " ratings fall out, of users or items with fewer than ", spec.core));
   if (ratings.rows.empty())
     throw Error(spec.ratings, " has no user and item left with ", spec.core,
                 " ratings each: expected a smaller --core");

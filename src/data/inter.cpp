@@ -38,6 +38,8 @@ Columns find_columns(Fields columns, const std::string& where) {
 void read_rows(RecordReader& records, const Columns& columns, Interactions& data) {
   std::vector<Interaction>* const parts[] = {&data.train, &data.valid, &data.test};
   std::unordered_set<int64_t> pairs;
+  std::string repeat;  // what is wrong with the first line that repeats a pair
+  size_t repeats = 0;
   for (Fields fields; records.next(fields);) {
     const auto number = [&](size_t column, int32_t last, const char* title, const char* expected) {
       int32_t value = 0;
@@ -52,13 +54,16 @@ void read_rows(RecordReader& records, const Columns& columns, Interactions& data
                               ? 0
                               : number(columns.label, 2, "x_label",
                                        "0 (train), 1 (validation) or 2 (test)");
-    if (!pairs.insert(int64_t{user} << 32 | item).second)
-      throw Error(records.where(), ": user ", user, " and item ", item,
-                  " stand in an earlier line: expected each pair once (`bm3 import` merges them)");
+    if (!pairs.insert(int64_t{user} << 32 | item).second && repeats++ == 0)
+      repeat = concat(records.where(), ": user ", user, " and item ", item,
+                      " stand in an earlier line");
     data.n_users = std::max(data.n_users, size_t{1} + user);
     data.n_items = std::max(data.n_items, size_t{1} + item);
     parts[label]->push_back({user, item});
   }
+  if (repeats > 0)
+    throw Error(repeat, " (such lines: ", repeats,
+                "): expected each pair once (`bm3 import` merges them)");
 }
 
 /// Shuffles a user's rows, drawn from (seed, user) (Fisher and Yates).

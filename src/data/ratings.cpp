@@ -27,14 +27,6 @@ struct Role {
 using Roles = std::vector<Role>;    // user, item and, if asked for, time
 using Places = std::vector<size_t>;  // of the roles' columns
 
-Roles roles_of(const RatingColumns& columns, bool with_time) {
-  Roles roles = {{"user", columns.user, {"userid", "user", "reviewerid"}},
-                 {"item", columns.item, {"itemid", "item", "asin", "parentasin", "movieid"}}};
-  if (with_time)
-    roles.push_back({"time", columns.time, {"timestamp", "time", "unixreviewtime"}});
-  return roles;
-}
-
 /// A column's name without RecBole's type: user_id of user_id:token.
 std::string bare(const std::string& name) { return name.substr(0, name.find(':')); }
 
@@ -158,7 +150,10 @@ bool read_objects(const std::filesystem::path& path, const Roles& roles, Ratings
 
 Ratings read_ratings(const std::filesystem::path& path, const RatingColumns& columns,
                      bool with_time) {
-  const Roles roles = roles_of(columns, with_time);
+  Roles roles = {{"user", columns.user, {"userid", "user", "reviewerid"}},
+                 {"item", columns.item, {"itemid", "item", "asin", "parentasin", "movieid"}}};
+  if (with_time)
+    roles.push_back({"time", columns.time, {"timestamp", "time", "unixreviewtime"}});
   Ratings ratings;
   if (!read_objects(path, roles, ratings)) read_records(path, roles, ratings);
   if (ratings.rows.empty())

@@ -131,7 +131,7 @@ class Buir final : public Model<T> {
 ModelKind buir_kind() {
   return {"buir", "Lee et al., SIGIR 2021",
           {recipe_setting(),
-           layers_setting("3"),
+           layers_setting("3", "n-layers"),
            {"dropout", real(0, 1, "from 0 to 1"), "0",
             "edges are dropped at a rate drawn uniformly from 0 to this", {{"paper", "0.2"}}},
            {"momentum", real(0, 1, "from 0 to 1"), "0.995",

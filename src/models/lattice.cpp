@@ -116,10 +116,10 @@ class Lattice final : public Model<T> {
 ModelKind lattice_kind() {
   return {"lattice", "Zhang et al., MM 2021",
           {recipe_setting(),
-           layers_setting("2"),
+           layers_setting("2", "n-ui-layers"),
            neighbours_setting(),
            {"raw-weight", real(0, 1, "from 0 to 1"), "0.9",
-            "weight of the raw features' graph; the learnt one has the rest"},
+            "weight of the raw features' graph; the learnt one has the rest", {}, {"lambda-coeff"}},
            {"build", word_of({"epoch", "batch"}), "epoch",
             "how often the graph of items is learnt anew", {{"paper", "batch"}}},
            reg_setting("0.00001"),

@@ -54,7 +54,7 @@ class LightGcn final : public Model<T> {
 
 ModelKind lightgcn_kind() {
   return {"lightgcn", "He et al., SIGIR 2020",
-          pair_settings("0.01", {layers_setting("4")}),
+          pair_settings("0.01", {layers_setting("4", "n-layers")}),
           {{"baby", 0.0479, 0.0754, 0.0257, 0.0328},
            {"sports", 0.0569, 0.0864, 0.0311, 0.0387},
            {"elec", 0.0363, 0.0540, 0.0204, 0.0250}},

@@ -97,7 +97,7 @@ double total(const std::vector<Loss>& losses) {
 }
 
 Setting dim_setting() {
-  return {"dim", whole_from_to(1, 1024), "64", "d, size of an embedding"};
+  return {"dim", whole_from_to(1, 1024), "64", "d, size of an embedding", {}, {"embedding-size"}};
 }
 
 Setting recipe_setting() {
@@ -111,11 +111,12 @@ Setting features_setting() {
 }
 
 Setting neighbours_setting() {
-  return {"neighbours", whole_from_to(1, 64), "10", "k, items most alike that an item is joined to"};
+  return {"neighbours", whole_from_to(1, 64), "10", "k, items most alike that an item is joined to",
+          {}, {"knn-k"}};
 }
 
 Setting reg_setting(const char* fallback, const Best& best) {
-  return {"reg", weight(), fallback, "lambda, weight of the regulariser", best};
+  return {"reg", weight(), fallback, "lambda, weight of the regulariser", best, {"reg-weight"}};
 }
 
 Setting reg_form_setting() {
@@ -123,8 +124,8 @@ Setting reg_form_setting() {
           {{"paper", "squared"}}};
 }
 
-Setting layers_setting(const char* fallback, const Best& best) {
-  return {"layers", whole_from_to(0, 8), fallback, "L, layers of the graph", best};
+Setting layers_setting(const char* fallback, const char* alias, const Best& best) {
+  return {"layers", whole_from_to(0, 8), fallback, "L, layers of the graph", best, {alias}};
 }
 
 std::vector<Setting> pair_settings(const char* weight_of_reg, const std::vector<Setting>& others) {

@@ -194,7 +194,7 @@ Setting dim_setting(), recipe_setting(), features_setting(), neighbours_setting(
     reg_form_setting();
 using Best = std::map<std::string, std::string>;
 Setting reg_setting(const char* fallback, const Best& best = {});
-Setting layers_setting(const char* fallback, const Best& best = {});
+Setting layers_setting(const char* fallback, const char* alias, const Best& best = {});
 /// The settings of models with BPR's loss: the recipe, `others`, the regulariser's weight (default
 /// weight_of_reg), and the rest. Then the losses, whose places are `bpr` and `reg`, and the forms
 /// that these settings ask for.
