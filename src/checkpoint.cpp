@@ -47,16 +47,19 @@ Json identity(const Dataset& data, const ModelKind& kind, const Settings& settin
     values[s.name] = s.range.kind == Range::whole  ? Json(settings.whole(s.name))
                      : s.range.kind == Range::real ? Json(settings.real(s.name))
                                                    : Json(settings.text(s.name));
-  return {{"data",
-           {{"name", data.name},
-            {"synthetic", data.synthetic},
-            {"users", x.n_users},
-            {"items", x.n_items},
-            {"interactions", x.size()},
-            {"checksum", checksum(x)},
-            {"modalities", modalities}}},
-          {"model", kind.name},
-          {"settings", values}};
+  const Json out = {{"data",
+                     {{"name", data.name},
+                      {"synthetic", data.synthetic},
+                      {"users", x.n_users},
+                      {"items", x.n_items},
+                      {"interactions", x.size()},
+                      {"checksum", checksum(x)},
+                      {"modalities", modalities}}},
+                    {"model", kind.name},
+                    {"settings", values}};
+  if (Json::parse(text_of(out)) != out)
+    throw Error("the names of " + in_quotes(data.name) + " and its modalities: expected UTF-8");
+  return out;
 }
 
 std::string difference(const Json& found, const Json& expected) {

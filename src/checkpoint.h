@@ -16,7 +16,8 @@ struct Position {
 };
 
 /// Returns what tells one training from another: the data by their sizes and the interactions'
-/// checksum, the model, and every setting, as a number where it is one.
+/// checksum, the model, and every setting, as a number where it is one. Throws for names that are
+/// not UTF-8.
 Json identity(const Dataset& data, const ModelKind& kind, const Settings& settings);
 /// Returns the first thing that `found` has otherwise than `expected`, in words; "" where there is
 /// none. `found` may say more. Throws Json's exceptions.

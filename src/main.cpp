@@ -204,14 +204,16 @@ void check_ids(const std::vector<std::string>& ids, const std::vector<std::strin
 Dataset data_of(const Run& past, const fs::path& given) {
   const auto& [name, folder] = std::tie(past.options.name, past.options.data);
   const uint64_t seed = past.options.settings.whole("split-seed");
+  TrainOptions options = past.options;
+  options.modalities = {"all"};  // they may be others by now: none is read
   Dataset data;
   if (given.empty())
-    data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name) : find_dataset(past.options);
+    data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name) : find_dataset(options);
+  else if (fs::exists(given / name))
+    data = load_dataset(given, name, seed);
   else if (const fs::path own = absolute_path(given);
            fs::exists((own / own.filename()) += ".inter"))
     data = load_dataset(own.parent_path(), own.filename().string(), seed);
-  else if (fs::exists(given / name))
-    data = load_dataset(given, name, seed);
   else
     throw Error("no data set ", given / name, ": expected --data to hold it, or to be the folder "
                 "of another");

@@ -60,7 +60,16 @@ std::vector<Axis> read_axes(const Words& words) {
     }
   }
   for (const Axis& axis : axes) {
-    check_distinct(axis.option, axis.values);
+    Words values = axis.values;
+    for (auto& value : values) {  // 1, 01 and 1e0 are one
+      uint64_t whole = 0;
+      double real = 0;
+      if (parse(value, whole))
+        value = shortest(whole);
+      else if (parse(value, real))
+        value = shortest(real);
+    }
+    check_distinct(axis.option, values);
     if (std::count_if(axes.begin(), axes.end(),
                       [&](const Axis& other) { return other.option == axis.option; }) > 1)
       throw Error(axis.option, " stands twice: expected all its values after one");
@@ -104,7 +113,10 @@ SweepRun make_run(const SweepOptions& options, const std::string& model,
     if (!axis.values.empty()) words.push_back(value_of[axis.option]);
   }
   if (!options.data.empty()) words.insert(words.end(), {"--data", options.data.string()});
-  SweepRun run{std::get<TrainOptions>(parse_command_line(words)), words, {}, {}};
+  const Command command = parse_command_line(words);
+  if (!std::holds_alternative<TrainOptions>(command))
+    throw Error("--version stands after sweep: expected options of training");
+  SweepRun run{std::get<TrainOptions>(command), words, {}, {}};
   std::string folder = model;
   for (const auto& column : columns) {
     run.values.push_back(value_of[option_name(column)]);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <future>
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "checkpoint.h"
@@ -22,8 +23,13 @@ double seconds_since(Clock::time_point start) {
 
 constexpr const char* what_to_try = ": try a smaller --lr, or look at the features' scale";
 
-bool all_finite(const std::vector<float>& values) {
-  return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+/// Whether each vector's product with itself is finite: then so are those of two (Cauchy, Schwarz).
+bool have_finite_products(const std::vector<float>& vectors, size_t width) {
+  for (size_t at = 0; at < vectors.size(); at += width)
+    if (const float* const x = &vectors[at];
+        !std::isfinite(std::inner_product(x, x + width, x, 0.0F)))
+      return false;
+  return true;
 }
 
 /// Returns what evaluates a split. Throws when the training has none of its users.
@@ -231,9 +237,13 @@ class Training {
     result().user = best_user_.host();
     result().item = best_item_.host();
     result().lists = best_lists_.host();
-    if (!all_finite(result().user) || !all_finite(result().item))
-      fail(concat("the embeddings after epoch ", result().best_epoch, " are not finite",
-                  what_to_try));
+    for (const int32_t item : result().lists)
+      if (item >= static_cast<int64_t>(graph_.n_items))
+        throw Error(hooks_.file, " is damaged, item ", item, " is in its lists: expected items "
+                    "below ", graph_.n_items);
+    if (!have_finite_products(result().user, result().width) ||
+        !have_finite_products(result().item, result().width))
+      fail(concat("the scores after epoch ", result().best_epoch, " are not finite", what_to_try));
     const auto popular = rank_by_popularity(ops_, data_, graph_);
     result().by_popularity = test_.metrics(popular.matrix(graph_.n_users, longest_list));
   }
@@ -277,10 +287,12 @@ class Training {
     now_ = checkpoint.position();
     result().allocated = ops_.allocated();
     const size_t epoch = now_.epoch, done = now_.batches;
-    if (epoch == 1 && done == 0) return;  // what the seed gives
-    if (epoch == 0 || epoch > epochs_ + (done == 0) || done > batches())
+    if (epoch == 0 || epoch > epochs_ + (done == 0) || done > batches() ||
+        result().epochs.size() != epoch - 1 || result().best_epoch >= epoch)
       throw Error("the checkpoint is of epoch ", epoch, ", batch ", done, ": expected at most ",
-                  epochs_, ", ", batches());
+                  epochs_, ", ", batches(), ", and as many epochs before it as it has, ",
+                  result().epochs.size());
+    if (epoch == 1 && done == 0) return;  // what the seed gives
     adam_.resume((epoch - 1) * batches() + done);
     for (size_t e = 1; e < epoch; ++e) shuffle(order_.pairs, seed_, e);
     if (done > 0) {

@@ -77,7 +77,7 @@ void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch);
 /// Throws where a validation or test split has no user of the training split, where there is no
 /// validation and the number of epochs was not set, where features are not finite, and as
 /// Checkpoint does. Throws and removes the checkpoint where the first epoch's loss or the best
-/// epoch's vectors are not finite, with what to try.
+/// epoch's scores are not finite, with what to try.
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
                   const Settings& settings, const TrainHooks& hooks = {});
 

@@ -80,6 +80,7 @@ TEST_F(Refused, Damaged) {
     EXPECT_NE(other.find(from), other.npos) << from;
     return other.replace(other.find(from), from.size(), to);
   };
+  const std::string before = ", and as many epochs before it as it has, 1";
   EXPECT_EQ(resume(edited("\"F32\"", "\"F64\"")),
             "X is of another training or damaged, it holds parameter/user_embedding F64 80 x 16: "
             "expected parameter/user_embedding F32 80 x 16");
@@ -87,7 +88,13 @@ TEST_F(Refused, Damaged) {
   EXPECT_EQ(resume(edited("\"data_offsets\":[0,", "\"data_offsets\":[1,")),
             "X is damaged: expected 'parameter/user_embedding' to begin at byte 0 of the arrays");
   EXPECT_EQ(resume(edited("\\\"epoch\\\":2", "\\\"epoch\\\":9")),
-            "the checkpoint is of epoch 9, batch 4: expected at most 6, 16");
+            "the checkpoint is of epoch 9, batch 4: expected at most 6, 16" + before);
+  EXPECT_EQ(resume(edited("\\\"epoch\\\":2", "\\\"epoch\\\":3")),
+            "the checkpoint is of epoch 3, batch 4: expected at most 6, 16" + before);
+  EXPECT_EQ(resume(edited("\\\"best_epoch\\\":1", "\\\"best_epoch\\\":2")),
+            "the checkpoint is of epoch 2, batch 4: expected at most 6, 16" + before);
+  EXPECT_EQ(resume(std::string(bytes_).replace(bytes_.size() - 4, 4, {60, 0, 0, 0})),
+            "X is damaged, item 60 is in its lists: expected items below 60");
   EXPECT_EQ(resume(edited("\\\"width\\\":16", "\\\"width\\\":15")).find("X is of another"), 0U);
   EXPECT_EQ(resume(edited("\\\"recall@5\\\"", "\\\"recall@4\\\"")).find("X is damaged"), 0U);
 }

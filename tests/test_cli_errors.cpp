@@ -58,16 +58,19 @@ TEST_F(Cli, RefusesTheCommandLine) {
                                            "directory): expected an .inter file to read");
 }
 
-/// Nothing tells before the end that these embeddings overflow.
-TEST_F(Cli, RefusesEmbeddingsThatAreNotFinite) {
+/// Nothing tells before the end that these embeddings, or only their products, overflow.
+TEST_F(Cli, RefusesScoresThatAreNotFinite) {
   const Words before = names_below(folder_.path());
-  const Outcome outcome = run({"toy", "--epochs", "1", "--lr", "1e38", "--out", "run"});
-  EXPECT_EQ(outcome.status, 1);
-  EXPECT_EQ(outcome.out, "");
-  EXPECT_EQ(lines_of(outcome.err).back(),
-            "bm3: the embeddings after epoch 1 are not finite: try a smaller --lr, or look at the "
-            "features' scale");
-  EXPECT_EQ(names_below(folder_.path()), before);
+  for (const auto& [model, lr] : {std::pair("bm3", "1e38"), std::pair("bpr", "1e19")}) {
+    const Outcome outcome =
+        run({"toy", "--model", model, "--epochs", "1", "--lr", lr, "--out", "run"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(lines_of(outcome.err).back(),
+              "bm3: the scores after epoch 1 are not finite: try a smaller --lr, or look at the "
+              "features' scale");
+    EXPECT_EQ(names_below(folder_.path()), before);
+  }
 }
 
 /// OpenMP would end the program. Each thread's stack has a place in the address space.
@@ -108,13 +111,16 @@ TEST_F(Cli, RefusesTheData) {
        image + ": row 31, column 7: expected a finite float32 number"},
       {"data/toy/a\nb_feat.npy", features,
        "data/toy/a b_feat.npy: a modality is named 'a b': expected a name without "
-       "commas and slashes, neither all nor none"}};
+       "commas and slashes, neither all nor none"},
+      {"data/toy/\xe9_feat.npy", features,
+       "the names of 'toy' and its modalities: expected UTF-8"}};
   for (const auto& [file, bytes, words] : cases) {
     const fs::path path = folder_ / file;
     const std::string right = fs::exists(path) ? read_file(path) : "";
     write_file(path, bytes);
     expect_refused(short_run("run"), words);
     write_file(path, right);
+    if (right.empty()) fs::remove(path);
   }
 }
 

@@ -4,12 +4,24 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <cerrno>
 #include <csignal>
 #include <random>
 
 #include "scratch.h"
+
+namespace {
+bool disk_fails = false;
+}
+
+/// The library's, instead of the system's.
+extern "C" int fsync(int file) {
+  errno = EIO;
+  return disk_fails ? -1 : static_cast<int>(syscall(SYS_fsync, file));
+}
 
 namespace bm3::test {
 namespace {
@@ -109,6 +121,20 @@ TEST(PartFolder, RefusesANameThatIsTakenAtOnceOrByThen) {
     EXPECT_ERROR(part.rename_to_target(), cannot_make(here / "run", "Directory not empty"));
   }
   EXPECT_EQ(names_below(here), (Names{"file", "full", "full/mine", "run", "run/mine"}));
+}
+
+TEST(PartFolder, TakesItsNameWhenItsFilesAreOnTheDisk) {
+  const ScratchFolder scratch;
+  const fs::path here = fs::canonical(scratch.path());
+  {
+    PartFolder part(here / "run");
+    part.append("text", "whole");
+    disk_fails = true;
+    EXPECT_ERROR(part.rename_to_target(), "cannot write " + (here / "run.part1/text").string() +
+                                              " (Input/output error): expected room for it");
+    disk_fails = false;
+  }
+  EXPECT_EQ(names_below(here), Names());
 }
 
 /// The status of a process of its own, which ends with what work() returns.

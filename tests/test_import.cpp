@@ -100,7 +100,10 @@ TEST(RatingsTest, RefuseAFile) {
       {"{\"user\": 1}\n", {}, false,
        x + ":1: no column of items in 'user': expected --columns item" + or_number},
       {"{\"user\": [1], \"item\": 2}\n", {}, false,
-       x + ":1: 'user' is '[1]': expected text or a number"}};
+       x + ":1: 'user' is '[1]': expected text or a number below 2^63"},
+      // As a double it may be another user's.
+      {"{\"user\": 18446744073709551617, \"item\": 2}\n", {}, false,
+       x + ":1: 'user' is '1.8446744073709552e+19': expected text or a number below 2^63"}};
   EXPECT_ERROR(read_ratings(x, {}, false),
                "cannot open " + x + " (No such file or directory): expected a file of ratings");
   for (const auto& [text, columns, with_time, words] : cases) {
@@ -243,6 +246,8 @@ TEST(ItemFeaturesTest, RefuseAFile) {
   EXPECT_EQ(message("b c\n"), x + ":1: expected an id and numbers between commas or tabs");
   EXPECT_EQ(message("b c,1\nb c,1,2\n"), x + ":2: has 3 fields: expected 2, as in the first line");
   EXPECT_EQ(message("b c,1,inf\n"), x + ":1: field 3 is 'inf': expected a finite float32 number");
+  EXPECT_EQ(message("b c,1e-99\n"), "");  // 0 by float32
+  EXPECT_EQ(message("b c,one\n"), x + ":1: field 2 is 'one': expected a finite float32 number");
   write_file(m, npy_header(2, 1) + bytes_of({1, 2}));
   const auto with_ids = [&](const std::string& text) {
     write_file(ids, text);
@@ -251,6 +256,8 @@ TEST(ItemFeaturesTest, RefuseAFile) {
   EXPECT_EQ(with_ids("b c\n"), ids + " has 1 ids: expected 2, one for each row of " + m);
   EXPECT_EQ(with_ids("b c\nd\ne\n"),
             ids + " has 3 ids: expected 2, one for each row of " + m);
+  write_file(m, npy_header(0, 100000000000000000));
+  EXPECT_EQ(with_ids("b c\n"), ids + " has 1 ids: expected 0, one for each row of " + m);
 }
 
 // ---------------------------------------------------------------------------------- the data set

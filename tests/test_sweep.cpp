@@ -28,6 +28,8 @@ struct Product {
 const Product products[] = {
     {"", {}, {"bm3_seed=999"}},
     {"--seed 2 1", {}, {"bm3_seed=2", "bm3_seed=1"}},
+    {"--seed 9007199254740992 9007199254740993", {},
+     {"bm3_seed=9007199254740992", "bm3_seed=9007199254740993"}},
     {"--seed=3 4 --layers 2", {}, {"bm3_seed=3", "bm3_seed=4"}},
     // In the order of the words, but seeds innermost.
     {"--seed 1 2 --dropout 0.3 0 --reg-weight 1e-2 1", {"dropout", "reg"},
@@ -100,6 +102,9 @@ TEST(Sweep, RefusesWhatNoRunCanHave) {
       {"--layers 1 9", "--layers is '9': expected a whole number from 0 to 8"},
       {"--layers 1 -1", "--layers is '-1': expected a whole number from 0 to 8"},
       {"--seed 1 2 1", "--seed names '1' twice: expected different names"},
+      {"--seed 1 2 01", "--seed names '1' twice: expected different names"},
+      {"--lr 0.5 5e-1", "--lr names '0.5' twice: expected different names"},
+      {"--version", "--version stands after sweep: expected options of training"},
       {"--reg 1 --reg-weight 2", "--reg stands twice: expected all its values after one"},
       {"--model --seed 1", "--model stands without a value: expected the models' names"},
       {"more --seed 1", "the argument 'more' was not expected: `bm3 sweep` takes one data set's "

@@ -26,6 +26,10 @@ Error cannot_make(const fs::path& target, int error) {
                "): expected a new or empty one (no mount point) where files can be written");
 }
 
+Error cannot_write(const fs::path& path, int error) {
+  return Error("cannot write ", path, " (", std::strerror(error), "): expected room for it");
+}
+
 }  // namespace
 
 fs::path absolute_path(const fs::path& path) {
@@ -51,7 +55,7 @@ void write_whole(const fs::path& path, const std::function<void(std::ostream&)>&
     fill(file);
     file.close();
     if (!file || !reaches_disk(part) || std::rename(part.c_str(), path.c_str()) != 0)
-      throw Error("cannot write ", path, " (", std::strerror(errno), "): expected room for it");
+      throw cannot_write(path, errno);
   } catch (...) {
     std::remove(part.c_str());
     throw;
@@ -85,10 +89,12 @@ void PartFolder::append(const std::string& name, std::string_view bytes) const {
   std::ofstream file(path_ / name, std::ios::binary | std::ios::app);
   file << bytes;
   file.close();
-  if (!file) throw Error("cannot write ", path_ / name, ": is the disk full?");
+  if (!file) throw cannot_write(path_ / name, errno);
 }
 
 void PartFolder::rename_to_target() {
+  for (const fs::path& file : fs::directory_iterator(path_))
+    if (!reaches_disk(file)) throw cannot_write(file, errno);
   if (std::rename(path_.c_str(), target_.c_str()) != 0) throw cannot_make(target_, errno);
   path_.clear();
 }

@@ -36,7 +36,7 @@ class PartFolder {
   ~PartFolder();
   /// Appends to a file. Throws when that fails, or when a signal has come.
   void append(const std::string& name, std::string_view bytes) const;
-  /// Throws when something has taken the name.
+  /// Throws when a file does not reach the disk, and when something has taken the name.
   void rename_to_target();
 
  private:

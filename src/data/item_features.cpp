@@ -56,29 +56,30 @@ void read_matrix(const FeatureSource& source, const RowOf& row_of) {
   size_t k = 0;
   for (; lines.read_line(id); ++k) {
     if (!id.empty() && id.back() == '\r') id.pop_back();
-    float* const row = row_of(id, matrix.cols());
-    if (row && k < matrix.rows()) matrix.read_rows(k, 1, row);
+    if (k >= matrix.rows()) continue;
+    if (float* const row = row_of(id, matrix.cols())) matrix.read_rows(k, 1, row);
   }
   if (k != matrix.rows())
     throw Error(source.ids, " has ", k, " ids: expected ", matrix.rows(), ", one for each row of ",
                 source.file);
 }
 
-/// Records of an id and numbers; the first one may hold names.
+/// Records of an id and numbers; what no item has as its id is passed over, as names are.
 void read_records(const fs::path& path, const RowOf& row_of) {
   RecordReader records(path, "features of items");
-  Fields fields;
-  float ignored;
-  for (bool first = true; records.next(fields); first = false) {
-    if (first && fields.size() < 2)
-      throw Error(records.where(), ": expected an id and numbers between commas or tabs");
-    if (first && !parse_finite(without_blanks(fields[1]), ignored)) continue;
+  for (Fields fields; records.next(fields);) {
     const size_t dim = fields.size() - 1;
+    if (dim == 0)
+      throw Error(records.where(), ": expected an id and numbers between commas or tabs");
     float* const row = row_of(fields[0], dim);
-    for (size_t c = 0; row && c < dim; ++c)
-      if (!parse_finite(without_blanks(fields[c + 1]), row[c]))
+    for (size_t c = 0; row && c < dim; ++c) {
+      double number = 0;  // float32 may round it to 0
+      const bool is_number = parse(without_blanks(fields[c + 1]), number);
+      row[c] = static_cast<float>(number);
+      if (!is_number || !std::isfinite(row[c]))
         throw Error(records.where(), ": field ", c + 2, " is ", in_quotes(fields[c + 1]),
                     ": expected a finite float32 number");
+    }
   }
 }
 

@@ -116,9 +116,9 @@ std::string text_of(const Json& object, const std::string& key, const std::strin
   const auto at = object.find(key);
   if (at == object.end() || at->is_null()) return "";
   if (at->is_string()) return *at;
-  if (!at->is_number())
+  if (!at->is_number() || (at->is_number_float() && std::abs(at->get<double>()) >= 0x1p63))
     throw Error(where, ": ", in_quotes(key), " is ", in_quotes(at->dump()),
-                ": expected text or a number");
+                ": expected text or a number below 2^63");
   return at->dump();
 }
 
