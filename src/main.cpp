@@ -38,10 +38,8 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
 /// Says that there is no such data set, and what to try.
 [[noreturn]] void refuse_dataset(const fs::path& folder, const std::string& name) {
   const std::string missing = concat("no data set ", folder / name, ": ");
-  if (fs::exists(folder / (name + ".inter"))) {
-    const fs::path above = (folder / "").parent_path().parent_path();
-    throw Error(missing, "did you mean --data ", above.empty() ? "." : above, "?");
-  }
+  if (fs::exists(folder / (name + ".inter")))
+    throw Error(missing, "did you mean `bm3 ", example_of(folder), "`?");
   std::vector<std::string> names = {"--help"};
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(folder, none)) {
