@@ -8,6 +8,7 @@ namespace {
 
 constexpr size_t strip = 32;                      // scores of which the largest is noted
 constexpr size_t block_scores = size_t{1} << 20;  // of a block of users, about
+constexpr uint32_t word = 32;                     // scores whose comparisons are bits of a word
 constexpr size_t few = 256;                       // candidates whose places are counted
 template <class T>
 constexpr T infinity = std::numeric_limits<T>::infinity();
@@ -22,15 +23,18 @@ struct Scored {
   }
 };
 
-/// most [n / strip] = the largest of each strip of scores [n].
+/// most [n / strip] = the largest of each strip of scores [n]: of every (n / strip)'th, since a
+/// user's best items are often neighbours.
 template <class T>
 void find_largest(std::vector<T>& most, const T* score) {
-  for (T& out : most) {
-    T largest = -infinity<T>;
-#pragma omp simd reduction(max : largest)
-    for (size_t j = 0; j < strip; ++j) largest = score[j] > largest ? score[j] : largest;
-    out = largest;
-    score += strip;
+  using V = typename Lanes<T>::Vector;
+  for (size_t s = 0; s < most.size(); s += lanes<T>) {
+    V largest = V{} - infinity<T>;
+    for (size_t j = 0; j < strip; ++j) {
+      const V x = *reinterpret_cast<const V*>(score + j * most.size() + s);
+      largest = x > largest ? x : largest;
+    }
+    *reinterpret_cast<V*>(&most[s]) = largest;
   }
 }
 
@@ -64,7 +68,7 @@ template <class T>
 uint32_t reaching(const T* score, T least) {
   uint32_t bits = 0;
 #pragma omp simd reduction(| : bits)
-  for (uint32_t j = 0; j < strip; ++j) bits |= uint32_t{score[j] >= least} << j;
+  for (uint32_t j = 0; j < word; ++j) bits |= uint32_t{score[j] >= least} << j;
   return bits;
 }
 
@@ -72,7 +76,7 @@ uint32_t reaching(const T* score, T least) {
 template <class T>
 class Candidates {
  public:
-  explicit Candidates(size_t n) : most_(n / strip), strips_(n / strip) {}
+  explicit Candidates(size_t n) : most_(n / strip), words_(n / word) {}
 
   /// item [k] = the places of the k largest scores, best first; -1 where no more are above
   /// -infinity.
@@ -100,23 +104,24 @@ class Candidates {
   void list(const T* score, size_t k) {
     find_largest(most_, score);
     const T least = threshold(most_, k);
-    size_t n = 0;  // strips that have some
-    for (uint32_t s = 0; s < most_.size(); ++s) {
-      strips_[n] = s;
-      n += most_[s] >= least;
+    size_t n = 0;  // words that have some
+    for (uint32_t w = 0; w < words_.size(); ++w) {
+      words_[n] = {reaching(score + w * word, least), w * word};
+      n += words_[n].bits != 0;
     }
     best_.clear();
-    for (size_t i = 0; i < n; ++i) {
-      const size_t first = strips_[i] * strip;
-      for (uint32_t set = reaching(score + first, least); set != 0; set &= set - 1) {
-        const size_t j = first + static_cast<size_t>(__builtin_ctz(set));
+    for (size_t i = 0; i < n; ++i)
+      for (uint32_t set = words_[i].bits; set != 0; set &= set - 1) {
+        const size_t j = words_[i].first + static_cast<size_t>(__builtin_ctz(set));
         best_.push_back({score[j], static_cast<int32_t>(j)});
       }
-    }
   }
 
+  struct Word {
+    uint32_t bits, first;
+  };
   std::vector<T> most_;  // of each strip
-  std::vector<uint32_t> strips_;
+  std::vector<Word> words_;
   std::vector<Scored<T>> best_;
 };
 
