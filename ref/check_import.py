@@ -225,9 +225,8 @@ def check_formats(bm3, folder, rng):
             features.mkdir()
             sources, tables = write_features(features, rng, items)
             name = file.replace(".", "_") + ("_time" if by_time else "")
-            said, *_ = run(bm3, folder / "data", name, folder / file, "--split",
-                          "time" if by_time else "random", "--features", *sources, *options)
-            assert said.count(" round ") == len(rounds), said
+            run(bm3, folder / "data", name, folder / file, "--split",
+                "time" if by_time else "random", "--features", *sources, *options)
             check_folder(folder / "data" / name, expected, tables)
             print(f"{name}: {len(expected)} interactions, {len(rounds)} rounds: equal")
 

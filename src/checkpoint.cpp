@@ -9,7 +9,6 @@ namespace bm3 {
 namespace fs = std::filesystem;
 
 // The members that a checkpoint's JSON has, by their names.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Metrics, values, n_users)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loss, name, weight, value)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Epoch, number, losses, valid, train_seconds, valid_seconds,
                                    allocated_mib, process_mib, best)
@@ -18,7 +17,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Position, epoch, batches, result)
 
 namespace {
 
-constexpr const char* format = "bm3-checkpoint-3";
+constexpr const char* format = "bm3-checkpoint-4";
 constexpr size_t piece = size_t{1} << 24;  // bytes that are on the host at a time
 
 /// The header of a .safetensors file: texts, and the arrays that follow one another.
@@ -86,7 +85,7 @@ void write_checkpoint(const fs::path& path, const Json& about, const Position& p
       for (size_t at = 0; at < array.bytes; at += piece) {
         const size_t n = std::min(piece, array.bytes - at);
         device.download(bytes.data(), static_cast<const char*>(array.at) + at, n);
-        file.write(bytes.data(), static_cast<std::streamsize>(n));
+        file.write(bytes.data(), n);
       }
   });
 }
@@ -97,10 +96,10 @@ Checkpoint::Checkpoint(const fs::path& path)
   uint64_t length = 0;
   file_.read(reinterpret_cast<char*>(&length), sizeof length);
   if (!file_ || length > size - sizeof length)
-    throw Error(path_ + " has " + std::to_string(size) +
+    throw Error(path_, " has ", size,
                 " bytes, fewer than its header: expected a whole checkpoint of bm3");
   std::string text(length, '\0');
-  file_.read(text.data(), static_cast<std::streamsize>(length));
+  file_.read(text.data(), length);
   read_json(path_, [&] { read_header(text, size - sizeof length - length); });
 }
 
@@ -108,7 +107,7 @@ void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
   const Json header = Json::parse(text);
   const Json& texts = header.at("__metadata__");
   if (texts.at("format") != format)
-    throw Error(path_ + " is of the format " + texts["format"].dump() + ": expected " + format);
+    throw Error(path_, " is of the format ", texts["format"].dump(), ": expected ", format);
   about_ = Json::parse(texts.at("about").get<std::string>());
   position_ = nlohmann::json::parse(texts.at("position").get<std::string>());
   size_t end = 0;
@@ -117,30 +116,29 @@ void Checkpoint::read_header(const std::string& text, size_t data_bytes) {
     const Json &shape = entry.at("shape"), &offsets = entry.at("data_offsets");
     const size_t begin = std::exchange(end, offsets.at(1).get<size_t>());
     if (offsets.at(0) != begin || end < begin)
-      throw Error(path_ + " is damaged: expected " + in_quotes(name) + " to begin at byte " +
-                  std::to_string(begin) + " of the arrays");
+      throw Error(path_, " is damaged: expected ", in_quotes(name), " to begin at byte ", begin,
+                  " of the arrays");
     entries_.push_back({name, entry.at("dtype"), shape.at(0), shape.at(1), end - begin, nullptr});
   }
   if (end != data_bytes)
-    throw Error(path_ + " has " + std::to_string(data_bytes) + " bytes of arrays: expected " +
-                std::to_string(end) + " by its header");
+    throw Error(path_, " has ", data_bytes, " bytes of arrays: expected ", end, " by its header");
 }
 
 void Checkpoint::load(Device& device, const std::vector<SavedArray>& arrays) {
   const auto words = [](const SavedArray& x) {
-    return x.name + " " + x.type + " " + std::to_string(x.rows) + " x " + std::to_string(x.cols);
+    return concat(x.name, " ", x.type, " ", x.rows, " x ", x.cols);
   };
   std::vector<char> bytes(piece);
   for (size_t k = 0; k < std::max(arrays.size(), entries_.size()); ++k) {
     const std::string found = k < entries_.size() ? words(entries_[k]) : "nothing",
                       expected = k < arrays.size() ? words(arrays[k]) : "nothing";
     if (found != expected || entries_[k].bytes != arrays[k].bytes)
-      throw Error(path_ + " is of another training or damaged, it holds " + one_line(found) +
-                  ": expected " + expected);
+      throw Error(path_, " is of another training or damaged, it holds ", one_line(found),
+                  ": expected ", expected);
     for (size_t at = 0; at < arrays[k].bytes; at += piece) {
       const size_t n = std::min(piece, arrays[k].bytes - at);
-      if (!file_.read(bytes.data(), static_cast<std::streamsize>(n)))
-        throw Error("cannot read " + path_ + ": did it change while it was open?");
+      if (!file_.read(bytes.data(), n))
+        throw Error("cannot read ", path_, ": did it change while it was open?");
       device.upload(static_cast<char*>(arrays[k].at) + at, bytes.data(), n);
     }
   }

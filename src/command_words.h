@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace bm3 {
 
@@ -12,6 +13,10 @@ void check_name(const std::string& text);
 /// Returns words that name a data set: that of the folder `data`, where --data names one instead of
 /// what holds it.
 std::string example_of(const std::filesystem::path& data);
+
+/// Returns the known word that is most like `word`, "" where none is like it: an edit in three
+/// letters is allowed.
+std::string most_like(const std::string& word, const std::vector<std::string>& known);
 
 /// Reads the words. Returns the help or the version where it was asked for. Throws for what no
 /// option or argument takes, with the one that was probably meant.

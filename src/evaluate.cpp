@@ -20,7 +20,7 @@ std::vector<double> ideal_dcg() {
 Array<int32_t> rank_by_popularity(Ops<float>& ops, const Interactions& data,
                                   const Graph<float>& graph) {
   std::vector<float> popularity(graph.n_items);
-  for (const auto& [user, item] : data.train) ++popularity[static_cast<size_t>(item)];
+  for (const auto& [user, item] : data.train) ++popularity[item];
   const Array<float> h_u(ops, std::vector<float>(graph.n_users, 1)), h_i(ops, popularity);
   return rank<float>(ops, h_u.matrix(graph.n_users, 1), h_i.matrix(graph.n_items, 1), graph);
 }
@@ -28,11 +28,11 @@ Array<int32_t> rank_by_popularity(Ops<float>& ops, const Interactions& data,
 template <class T>
 Evaluator<T>::Evaluator(Ops<T>& ops, const std::vector<Interaction>& part, const Interactions& all)
     : ops_(ops), ideal_(ops, ideal_dcg()), sums_(ops, n_metrics) {
-  std::vector<char> trained(static_cast<size_t>(all.n_users));
-  for (const auto& [user, item] : all.train) trained[static_cast<size_t>(user)] = 1;
+  std::vector<char> trained(all.n_users);
+  for (const auto& [user, item] : all.train) trained[user] = 1;
   std::map<int32_t, std::set<int32_t>> held_out;
   for (const auto& [user, item] : part)
-    if (trained[static_cast<size_t>(user)]) held_out[user].insert(item);
+    if (trained[user]) held_out[user].insert(item);
   std::vector<int32_t> users, items;
   std::vector<size_t> begin = {0};
   for (const auto& [user, own] : held_out) {

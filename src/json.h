@@ -10,21 +10,18 @@ namespace bm3 {
 
 using Json = nlohmann::ordered_json;
 
-/// Returns the figures, or null where there are no users to have them of.
-inline Json to_json(const Metrics& metrics) {
-  if (metrics.n_users == 0) return nullptr;
-  Json out{{"users", metrics.n_users}};
-  for (size_t m = 0; m < n_metrics; ++m) out[metric_name(m)] = metrics.values[m];
-  return out;
+/// Figures as JSON: null where there are no users to have them of.
+template <class AnyJson>
+void to_json(AnyJson& json, const Metrics& metrics) {
+  if (metrics.n_users == 0) return;
+  json["users"] = metrics.n_users;
+  for (size_t m = 0; m < n_metrics; ++m) json[metric_name(m)] = metrics.values[m];
 }
-
-/// Returns the figures that to_json was given. Throws Json's exceptions.
-inline Metrics metrics_of(const Json& json) {
-  Metrics metrics;
-  if (json.is_null()) return metrics;
-  metrics.n_users = json.at("users");
-  for (size_t m = 0; m < n_metrics; ++m) metrics.values[m] = json.at(metric_name(m));
-  return metrics;
+template <class AnyJson>
+void from_json(const AnyJson& json, Metrics& metrics) {
+  if (json.is_null()) return;
+  json.at("users").get_to(metrics.n_users);
+  for (size_t m = 0; m < n_metrics; ++m) json.at(metric_name(m)).get_to(metrics.values[m]);
 }
 
 /// Returns the text, with U+FFFD for what is no UTF-8.
@@ -37,7 +34,7 @@ inline void read_json(const std::string& file, const std::function<void()>& read
   try {
     read();
   } catch (const Json::exception& e) {
-    throw Error(file + " is damaged: " + e.what() + ": expected it as a run left it");
+    throw Error(file, " is damaged: ", e.what(), ": expected it as a run left it");
   }
 }
 

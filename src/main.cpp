@@ -9,6 +9,7 @@
 #include <numeric>
 #include <variant>
 
+#include "command_words.h"
 #include "data/files.h"
 #include "data/lines.h"
 #include "error.h"
@@ -25,28 +26,20 @@ namespace {
 /// Keeps only the requested modalities, in the order of the data set.
 void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   if (wanted == std::vector<std::string>{"all"}) return;
+  std::vector<std::string> names = {"all", "none"};
+  for (const Modality& m : data.modalities) names.push_back(m.name);
+  for (const auto& name : wanted) check_value("--modalities", word_of(names), name);
   std::vector<Modality> chosen;
-  std::vector<std::string> left = wanted, names;
-  for (auto& m : data.modalities) {
-    names.push_back(m.name);
-    const auto at = std::find(left.begin(), left.end(), m.name);
-    if (at == left.end()) continue;
-    left.erase(at);
-    chosen.push_back(std::move(m));
-  }
-  if (!left.empty() && wanted != std::vector<std::string>{"none"})
-    throw Error("--modalities names " + in_quotes(left[0]) + ": expected all, none or some of " +
-                (names.empty() ? "none (the data set has no features)" : join(names, ",")));
+  for (Modality& m : data.modalities)
+    if (std::count(wanted.begin(), wanted.end(), m.name)) chosen.push_back(std::move(m));
   data.modalities = std::move(chosen);
 }
 
 /// Says that there is no such data set, and what to try.
 [[noreturn]] void refuse_dataset(const fs::path& folder, const std::string& name) {
-  const std::string missing = "no data set " + (folder / name).string() + ": ";
-  if (fs::exists(folder / (name + ".inter"))) {
-    const fs::path above = (folder / "").parent_path().parent_path();
-    throw Error(missing + "did you mean --data " + (above.empty() ? "." : above.string()) + "?");
-  }
+  const std::string missing = concat("no data set ", folder / name, ": ");
+  if (fs::exists(folder / (name + ".inter")))
+    throw Error(missing, "did you mean `bm3 ", example_of(folder), "`?");
   std::vector<std::string> names = {"--help"};
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(folder, none)) {
@@ -55,19 +48,17 @@ void choose_modalities(Dataset& data, const std::vector<std::string>& wanted) {
   }
   if (folder == "data") names.push_back("baby");  // which need not be there
   const std::string meant = most_like(name, names);
-  if (!meant.empty()) throw Error(missing + "did you mean `bm3 " + meant + "`?");
-  throw Error(missing + "expected a folder with " + name + ".inter (data/README.md says where to " +
-              "get data and how to bring your own, --data where they are)");
+  if (!meant.empty()) throw Error(missing, "did you mean `bm3 ", meant, "`?");
+  throw Error(missing, "expected a folder with ", name, ".inter (data/README.md says where to get "
+              "data and how to bring your own, --data where they are)");
 }
 
 /// Returns the requested data set: the built-in stand-in for `baby` where nobody said where it is.
 Dataset find_dataset(const TrainOptions& options) {
   const fs::path folder = options.data.empty() ? "data" : options.data;
   const std::string& name = options.name;
-  if (!options.data.empty() && !fs::exists(folder))
-    throw Error("no folder " + folder.string() + ": expected --data to hold " + name);
   std::error_code status;
-  const bool there = fs::symlink_status(folder / name, status).type() != fs::file_type::not_found;
+  const bool there = fs::exists(fs::symlink_status(folder / name, status));
   if (!there && (name != "baby" || !options.data.empty())) refuse_dataset(folder, name);
   Dataset data = there ? load_dataset(folder, name, options.settings.whole("split-seed"))
                        : synthetic_dataset(SyntheticSpec{}, name);
@@ -88,7 +79,7 @@ fs::path default_run_folder(const TrainOptions& options) {
 /// Throws if standard output could not be flushed; `also` is appended.
 void flush_output(const std::string& also = "") {
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
-    throw Error("cannot write to the standard output: is the disk full?" + also);
+    throw Error("cannot write to the standard output: is the disk full?", also);
 }
 
 void run(const Help& help) { std::fputs(help.text.c_str(), stdout); }
@@ -154,7 +145,7 @@ void run(TrainOptions options) {
     fs::remove(checkpoint_path(options.out), ignored);
   flush_output(" The results are in " + options.out.string());
   if (result.ended != interrupted && result.ended != complete)
-    throw Error(result.ended + "; the results are of the best epoch before it");
+    throw Error(result.ended, "; the results are of the best epoch before it");
   if (signal != 0) std::raise(signal);
 }
 
@@ -174,13 +165,12 @@ void run(const ImportOptions& options) {
 /// Returns the number of a user: by original id, or by the number where the run has no such ids.
 size_t find_user(const Run& past, const std::string& user) {
   const auto& ids = past.user_ids;
-  auto number = static_cast<size_t>(std::find(ids.begin(), ids.end(), user) - ids.begin());
-  if (ids.empty() ? parse(user, number) && number < static_cast<size_t>(past.n_users)
-                  : number < ids.size())
+  size_t number = std::find(ids.begin(), ids.end(), user) - ids.begin();
+  if (ids.empty() ? parse(user, number) && number < past.n_users : number < ids.size())
     return number;
-  throw Error("--user is " + in_quotes(user) + ": expected " +
-              (ids.empty() ? "a number below " + std::to_string(past.n_users)
-                           : "the original id of one of the run's users"));
+  throw Error("--user is ", in_quotes(user), ": expected ",
+              ids.empty() ? concat("a number below ", past.n_users)
+                          : "the original id of one of the run's users");
 }
 
 void run(const RecommendOptions& options) {
@@ -190,10 +180,9 @@ void run(const RecommendOptions& options) {
   const float* const h_u = past.result.user.data() + user * width;
   std::puts("rank\titem\tscore");
   for (size_t k = 0; k < options.k && item[k] >= 0; ++k) {
-    const float* const h_i = past.result.item.data() + static_cast<size_t>(item[k]) * width;
-    const std::string id = past.item_ids.empty()
-                               ? std::to_string(item[k])
-                               : tsv_field(past.item_ids[static_cast<size_t>(item[k])]);
+    const float* const h_i = past.result.item.data() + item[k] * width;
+    const std::string id =
+        past.item_ids.empty() ? shortest(item[k]) : tsv_field(past.item_ids[item[k]]);
     std::printf("%zu\t%s\t%.6f\n", k + 1, id.c_str(),
                 static_cast<double>(std::inner_product(h_u, h_u + width, h_i, 0.0F)));
   }
@@ -204,9 +193,8 @@ void check_ids(const std::vector<std::string>& ids, const std::vector<std::strin
                const std::string& what) {
   for (size_t k = 0; k < std::min(ids.size(), of_run.size()); ++k)
     if (!of_run[k].empty() && ids[k] != of_run[k])
-      throw Error(what + " " + std::to_string(k) + " is " + in_quotes(ids[k]) +
-                  ", but in the run " + in_quotes(of_run[k]) +
-                  ": expected the same users and items by the same numbers");
+      throw Error(what, " ", k, " is ", in_quotes(ids[k]), ", but in the run ",
+                  in_quotes(of_run[k]), ": expected the same users and items by the same numbers");
 }
 
 /// Reads the data that a run was trained on, where they are now; or the data set that a folder
@@ -214,28 +202,26 @@ void check_ids(const std::vector<std::string>& ids, const std::vector<std::strin
 Dataset data_of(const Run& past, const fs::path& given) {
   const auto& [name, folder] = std::tie(past.options.name, past.options.data);
   const uint64_t seed = past.options.settings.whole("split-seed");
-  const fs::path own = given.empty() ? given : absolute_path(given),
-                 other = own / own.filename();
   TrainOptions options = past.options;
   options.modalities = {"all"};  // they may be others by now: none is read
   Dataset data;
   if (given.empty())
     data = folder.empty() ? synthetic_dataset(SyntheticSpec{}, name) : find_dataset(options);
-  else if (fs::exists(own / name))
+  else if (fs::exists(given / name))
     data = load_dataset(given, name, seed);
-  else if (fs::exists(other.string() + ".inter"))
+  else if (const fs::path own = absolute_path(given);
+           fs::exists((own / own.filename()) += ".inter"))
     data = load_dataset(own.parent_path(), own.filename().string(), seed);
   else
-    throw Error("no data set " + (given / name).string() + ": expected --data to hold it, or to "
-                "be the folder of another");
+    throw Error("no data set ", given / name, ": expected --data to hold it, or to be the folder "
+                "of another");
   Interactions& x = data.interactions;
   if (given.empty() && checksum(x) != past.checksum)
-    throw Error((folder / name).string() + " is not the data that the run was trained on: expected "
-                "it as it was, or --data");
+    throw Error(folder / name, " is not the data that the run was trained on: expected it as it "
+                "was, or --data");
   if (x.n_users > past.n_users || x.n_items > past.n_items)
-    throw Error(given.string() + " has " + std::to_string(x.n_users) + " users and " +
-                std::to_string(x.n_items) + " items: expected those of the run, " +
-                std::to_string(past.n_users) + " and " + std::to_string(past.n_items));
+    throw Error(given, " has ", x.n_users, " users and ", x.n_items,
+                " items: expected those of the run, ", past.n_users, " and ", past.n_items);
   check_ids(data.user_ids, past.user_ids, "user");
   check_ids(data.item_ids, past.item_ids, "item");
   x.n_users = past.n_users;
@@ -246,13 +232,12 @@ Dataset data_of(const Run& past, const fs::path& given) {
 /// Ranks again by a run's embeddings. On the device they lie one after the other as in training: at
 /// other addresses cuBLAS may sum in another order.
 Array<int32_t> rank_again(Ops<float>& ops, const Interactions& x, const TrainResult& past) {
-  const auto n_users = static_cast<size_t>(x.n_users), n_items = static_cast<size_t>(x.n_items);
   std::vector<float> all = past.user;
   all.insert(all.end(), past.item.begin(), past.item.end());
   const Array<float> h(ops, all);
-  const Matrix<const float> nodes = h.matrix(n_users + n_items, past.width);
-  return rank<float>(ops, nodes.slice(0, n_users), nodes.slice(n_users, n_items),
-                     make_graph<float>(ops, n_users, n_items, x.train));
+  const Matrix<const float> nodes = h.matrix(x.n_users + x.n_items, past.width);
+  return rank<float>(ops, nodes.slice(0, x.n_users), nodes.slice(x.n_users, x.n_items),
+                     make_graph<float>(ops, x.n_users, x.n_items, x.train));
 }
 
 /// Counts the users whose lists differ.
@@ -276,7 +261,7 @@ double difference(const Metrics& now, const Metrics& past, const std::string& ti
     largest = std::max(largest, apart);
   }
   if (!close)
-    throw Error("the " + title + " figures differ by up to " + shortest(largest) +
+    throw Error("the ", title, " figures differ by up to ", largest,
                 " from those in config.json: expected the data and embeddings of the run");
   return largest;
 }
@@ -294,7 +279,7 @@ void run(const EvalOptions& options) {
   check_threads(device);
   const Interactions& x = data.interactions;
   const Array<int32_t> lists = rank_again(*ops, x, past.result);
-  const auto items = lists.matrix(static_cast<size_t>(x.n_users), longest_list);
+  const auto items = lists.matrix(x.n_users, longest_list);
   const Metrics valid = Evaluator<float>(*ops, x.valid, x).metrics(items);
   Evaluator<float> tested(*ops, x.test, x);
   const Metrics test = tested.metrics(items);
@@ -310,12 +295,11 @@ void run(const EvalOptions& options) {
   }
   const double largest = std::max(difference(valid, past.result.valid, "validation"),
                                   difference(test, past.result.test, "test"));
-  const std::string rounded = "equal to the run's but for rounding, by which processors and "
-                              "libraries differ (by " + shortest(largest) + " at most)";
-  std::fprintf(to, "figures: %s; lists: %zu of %zu users' differ\n",
-               valid.n_users + test.n_users == 0 ? "none"
-               : largest == 0                    ? "equal to the run's"
-                                                 : rounded.c_str(),
+  const std::string figures = valid.n_users + test.n_users == 0 ? "none"
+                              : largest == 0                    ? "equal to the run's"
+                              : concat("equal to the run's but for rounding, by which processors "
+                                       "and libraries differ (by ", largest, " at most)");
+  std::fprintf(to, "figures: %s; lists: %zu of %zu users' differ\n", figures.c_str(),
                count_different(lists.host(), past.result.lists), items.rows);
 }
 

@@ -13,6 +13,7 @@
 #include "train.h"
 
 namespace bm3 {
+using Words = std::vector<std::string>;
 namespace {
 
 constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users, items are int32
@@ -21,37 +22,35 @@ constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // user
 
 /// NAME=VALUE .., or with another separator: passes each pair to `take`; `form` says in the message
 /// what was expected.
-void parse_pairs(const std::string& option, const std::vector<std::string>& texts, char separator,
+void parse_pairs(const std::string& option, const Words& texts, char separator,
                  const std::string& form,
                  const std::function<bool(const std::string&, const std::string&)>& take) {
-  std::vector<std::string> names;
+  Words names;
   for (const auto& text : texts) {
     const size_t at = text.find(separator);
     if (at == text.npos || at + 1 == text.size() || !take(text.substr(0, at), text.substr(at + 1)))
-      throw Error(option + " is " + in_quotes(text) + ": expected " + form);
+      throw Error(option, " is ", in_quotes(text), ": expected ", form);
     names.push_back(text.substr(0, at));
   }
   check_distinct(option, names);
 }
 
 /// --modality NAME:DIM:NOISE ..
-std::vector<SyntheticModality> parse_modalities(const std::vector<std::string>& texts) {
+std::vector<SyntheticModality> parse_modalities(const Words& texts) {
   std::vector<SyntheticModality> out;
   parse_pairs("--modality", texts, ':', "NAME:DIM:NOISE, as in image:4096:3",
               [&](const std::string& name, const std::string& value) {
                 const auto parts = split(value, ':');
-                if (parts.size() != 2 || name.empty() || name.find('/') != name.npos) return false;
                 check_modality_name(name);
-                check_value("DIM of --modality", whole_from_to(1, 1 << 20), parts[0]);
-                check_value("NOISE of --modality", real(0, 1e6, "from 0 to 1e+06"), parts[1]);
-                out.push_back({name, 0, 0});
-                return parse(parts[0], out.back().dim) && parse(parts[1], out.back().noise);
+                auto& [_, dim, noise] = out.emplace_back(SyntheticModality{name, 0, 0});
+                return parts.size() == 2 && parse(parts[0], dim) && dim > 0 && dim <= 1 << 20 &&
+                       parse_finite(parts[1], noise) && noise >= 0;
               });
   return out;
 }
 
 /// --columns user=NAME ..
-RatingColumns parse_columns(const std::vector<std::string>& texts) {
+RatingColumns parse_columns(const Words& texts) {
   std::map<std::string, std::string> columns;
   parse_pairs("--columns", texts, '=', "user=COLUMN, item=COLUMN or time=COLUMN",
               [&](const std::string& name, const std::string& value) {
@@ -62,14 +61,13 @@ RatingColumns parse_columns(const std::vector<std::string>& texts) {
 }
 
 /// --features NAME=FILE .., FILE an .npy with a file of ids after a comma, or any other
-std::vector<FeatureSource> parse_features(const std::vector<std::string>& texts) {
+std::vector<FeatureSource> parse_features(const Words& texts) {
   std::vector<FeatureSource> sources;
   parse_pairs("--features", texts, '=',
               "NAME=FILE, or NAME=FILE.npy,IDS with a file of the rows' ids",
               [&](const std::string& name, const std::string& value) {
                 const size_t end = value.find(".npy,"), npy_ending = 4;
                 const bool matrix = end != value.npos;
-                if (name.find('/') != name.npos) return false;
                 check_modality_name(name);
                 sources.push_back({name, value.substr(0, matrix ? end + npy_ending : end),
                                    matrix ? value.substr(end + npy_ending + 1) : ""});
@@ -80,7 +78,7 @@ std::vector<FeatureSource> parse_features(const std::vector<std::string>& texts)
 }
 
 /// Returns the model that --model names: it decides what other options there are.
-const ModelKind& named_model(const std::vector<std::string>& words) {
+const ModelKind& named_model(const Words& words) {
   const std::string option = "--model";
   for (size_t k = 0; k < words.size(); ++k) {
     if (words[k] == option && k + 1 < words.size()) return model_kind(words[k + 1]);
@@ -96,14 +94,15 @@ using Take = std::function<void(const std::string& text)>;
 /// Adds an option whose value, checked, goes to `take`. --help has its words, values and defaults.
 CLI::Option* add(CLI::App& app, const Setting& setting, const Take& take) {
   const Range& range = setting.range;
-  std::string names = option_name(setting.name), words = setting.words;
+  const std::string option = option_name(setting.name);
+  std::string names = option, words = setting.words;
   for (const auto& alias : setting.aliases) names += "," + option_name(alias);
   if (range.choices.empty()) words += ", " + range.words;
   if (range.kind == Range::list) words += ", of " + join(range.choices, ", ");
   words += " [" + setting.fallback;
   for (const auto& [name, value] : setting.best) words += "; " + name + ": " + value;
-  const auto checked = [name = option_name(setting.name), range, take](const std::string& text) {
-    check_value(name, range, text);
+  const auto checked = [option, range, take](const std::string& text) {
+    check_value(option, range, text);
     take(text);
   };
   const std::string form = range.choices.empty()       ? "N"
@@ -123,7 +122,7 @@ void add_whole(CLI::App& app, const std::string& name, uint64_t least, uint64_t 
 CLI::Option* add_folder(CLI::App& app, const std::string& name, std::filesystem::path& value,
                         const std::string& words) {
   const auto take = [name, &value](const std::string& text) {
-    if (text.empty()) throw Error(name + " is empty: expected a folder");
+    if (text.empty()) throw Error(name, " is empty: expected a folder");
     value = text;
   };
   return app.add_option_function<std::string>(name, take, words)
@@ -138,14 +137,8 @@ CLI::Option* add_name(CLI::App& app, std::string& name, const std::string& words
   return app.add_option_function<std::string>("NAME", take, words)->option_text(" ");
 }
 
-void add_list(CLI::App& app, const std::string& name, const std::string& form,
-              const std::string& words,
-              const std::function<void(const std::vector<std::string>&)>& take) {
-  app.add_option_function(name, take, words)->option_text(form);
-}
-
 void add_device(CLI::App& app, DeviceChoice& choice) {
-  std::vector<std::string> devices = {"auto", "cpu", "cuda"};
+  Words devices = {"auto", "cpu", "cuda"};
   std::string words = "where to compute; auto: on the GPU when one works";
   if (choice.device == "run") {
     devices.push_back("run");
@@ -160,7 +153,7 @@ void add_device(CLI::App& app, DeviceChoice& choice) {
 
 void add_train(CLI::App& app, TrainOptions& options) {
   const ModelKind& model = *options.model;
-  std::vector<std::string> models;
+  Words models;
   for (const ModelKind& kind : all_models()) models.push_back(kind.name);
   add_name(app, options.name, "name of the data set, a folder in the data folder");
   add(app, {"model", word_of(models), models[0], "which model to train"},
@@ -215,11 +208,11 @@ void add_synth(CLI::App& bm3, SynthOptions& options) {
             "interactions; at least five a user and an item");
   std::string fallback;
   for (const auto& m : spec.modalities)
-    fallback += " " + m.name + ":" + shortest(m.dim) + ":" + shortest(m.noise);
-  add_list(app, "--modality", "NAME:DIM:NOISE ...",
-           "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
-               "]",
-           [&](const auto& texts) { spec.modalities = parse_modalities(texts); });
+    fallback += concat(" ", m.name, ":", m.dim, ":", m.noise);
+  app.add_option_function<Words>(
+         "--modality", [&](const Words& texts) { spec.modalities = parse_modalities(texts); },
+         "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
+             "]")->option_text("NAME:DIM:NOISE ...");
   add_whole(app, "seed", 0, UINT64_MAX, spec.seed, "seed of every random number");
 }
 
@@ -231,14 +224,14 @@ void add_import(CLI::App& bm3, ImportOptions& options) {
   app.add_option("--ratings", spec.ratings,
                  "who took what: CSV, TSV or JSON lines, or any of them as .gz [required]")
       ->option_text("FILE")->required();
-  add_list(app, "--columns", "user=C item=C time=C",
-           "names of the columns or keys, or numbers from 1 where the file has no line of names "
-           "[usual names, or Amazon's order]",
-           [&](const auto& texts) { spec.columns = parse_columns(texts); });
-  add_list(app, "--features", "NAME=FILE ...",
-           "features by original id: McAuley's .b, CSV or TSV of an id and numbers (these also as "
-           ".gz), or FILE.npy,IDS with a file of the rows' ids [none]",
-           [&](const auto& texts) { spec.features = parse_features(texts); });
+  app.add_option_function<Words>(
+         "--columns", [&](const Words& texts) { spec.columns = parse_columns(texts); },
+         "names of the columns or keys, or numbers from 1 where the file has no line of names "
+         "[usual names, or Amazon's order]")->option_text("user=C item=C time=C");
+  app.add_option_function<Words>(
+         "--features", [&](const Words& texts) { spec.features = parse_features(texts); },
+         "features by original id: McAuley's .b, CSV or TSV of an id and numbers (these also as "
+         ".gz), or FILE.npy,IDS with a file of the rows' ids [none]")->option_text("NAME=FILE ...");
   add_whole(app, "core", 1, most_rows, spec.core, "least interactions of a user and of an item");
   add(app, {"split", word_of({"random", "time"}), "random",
             "8:1:1 for each user, at random or the last in time held out"},
@@ -271,22 +264,22 @@ void add_eval(CLI::App& bm3, EvalOptions& options) {
 
 void check_device(const DeviceChoice& choice) {
   if (choice.device == "cpu" && (choice.tf32 || choice.cusparse))
-    throw Error((choice.tf32 ? "--tf32" : "--spmm cusparse") +
-                std::string(" needs a GPU: expected it without --device cpu"));
+    throw Error(choice.tf32 ? "--tf32" : "--spmm cusparse",
+                " needs a GPU: expected it without --device cpu");
 }
 
 /// Throws where an option stands beside --resume that the run has itself.
 void check_resume(const CLI::App& app) {
-  const std::vector<std::string> may = {"--resume", "--data", "--threads"};
+  const Words may = {"--resume", "--data", "--threads"};
   for (const auto* option : app.get_options())
     if (option->count() && !std::count(may.begin(), may.end(), option->get_name()))
-      throw Error(option->get_name() + " stands beside --resume: expected --data and --threads at "
+      throw Error(option->get_name(), " stands beside --resume: expected --data and --threads at "
                   "most, for the run has all other options");
 }
 
 }  // namespace
 
-Command parse_command_line(const std::vector<std::string>& words) {
+Command parse_command_line(const Words& words) {
   CLI::App app{
       "Trains a recommender on the data set NAME, and leaves a folder of results. Without\n"
       "data/baby, `bm3 baby` trains on a built-in stand-in; data/README.md says how to get the\n"
@@ -327,7 +320,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
     return train;
   }
   if (train.name.empty())
-    throw Error("no data set: expected its NAME, as in `bm3 " + example_of(train.data) + "`");
+    throw Error("no data set: expected its NAME, as in `bm3 ", example_of(train.data), "`");
   check_distinct("--modalities", train.modalities);
   // A data set may be called "paper", as a recipe is.
   const auto recipes = recipe_setting().range.choices;

@@ -28,18 +28,6 @@ struct Random4 {
   uint32_t x[4];
 };
 
-/// One round of Philox4x32 on the counter c with the round's key k.
-BM3_HD void philox_round(uint32_t& c0, uint32_t& c1, uint32_t& c2, uint32_t& c3, uint32_t k0,
-                         uint32_t k1) {
-  const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
-  c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-  c1 = static_cast<uint32_t>(p1);
-  c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-  c3 = static_cast<uint32_t>(p0);
-}
-constexpr uint32_t philox_rounds = 10;
-constexpr uint32_t philox_step0 = 0x9E3779B9u, philox_step1 = 0xBB67AE85u;  // from key to key
-
 /// Philox4x32-10 (Salmon et al., SC 2011): four random words as a pure function of the key `seed`
 /// and the counter (block, step, stream). cuRAND's `curand_init(seed, stream << 32 | step, 4 *
 /// block)` draws the same words.
@@ -47,8 +35,13 @@ BM3_HD Random4 philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t bl
   uint32_t c0 = static_cast<uint32_t>(block), c1 = static_cast<uint32_t>(block >> 32);
   uint32_t c2 = step, c3 = stream;
   const auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-  for (uint32_t round = 0; round < philox_rounds; ++round)
-    philox_round(c0, c1, c2, c3, k0 + round * philox_step0, k1 + round * philox_step1);
+  for (uint32_t round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
+    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ (k0 + round * 0x9E3779B9u);
+    c1 = static_cast<uint32_t>(p1);
+    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ (k1 + round * 0xBB67AE85u);
+    c3 = static_cast<uint32_t>(p0);
+  }
   return {{c0, c1, c2, c3}};
 }
 

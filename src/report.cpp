@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "process_memory.h"
 #include "text.h"
 
 namespace bm3 {
@@ -15,18 +14,17 @@ namespace {
 /// The paper's data sets, by the sizes of which the real ones are known.
 struct Known {
   const char* name;
-  int64_t n_users, n_items;
-  size_t n_interactions;
+  size_t n_users, n_items, n_interactions;
 };
 constexpr Known known[] = {{"baby", 19445, 7050, 160792},
                            {"sports", 35598, 18357, 296337},
                            {"elec", 192403, 63001, 1689188}};
 
 /// How many of the numbers below n stand in no pair.
-int64_t count_isolated(int64_t n, const std::vector<Interaction>& pairs,
-                       int32_t Interaction::* number) {
-  std::vector<char> met(static_cast<size_t>(n));
-  for (const Interaction& pair : pairs) met[static_cast<size_t>(pair.*number)] = 1;
+size_t count_isolated(size_t n, const std::vector<Interaction>& pairs,
+                      int32_t Interaction::* number) {
+  std::vector<char> met(n);
+  for (const Interaction& pair : pairs) met[pair.*number] = 1;
   return std::count(met.begin(), met.end(), 0);
 }
 
@@ -100,24 +98,21 @@ const Published* published_figures(const Dataset& data, const ModelKind& model) 
 void print_data(const Dataset& data, const ModelKind& model) {
   const Interactions& x = data.interactions;
   const double cells = static_cast<double>(x.n_users) * static_cast<double>(x.n_items);
-  std::fprintf(stderr, "data         %s: %lld users, %lld items, %zu interactions (%zu training, "
+  std::fprintf(stderr, "data         %s: %zu users, %zu items, %zu interactions (%zu training, "
                "%zu validation, %zu test), sparsity %.2f%%\n",
-               data.name.c_str(), static_cast<long long>(x.n_users),
-               static_cast<long long>(x.n_items), x.size(), x.train.size(), x.valid.size(),
+               data.name.c_str(), x.n_users, x.n_items, x.size(), x.train.size(), x.valid.size(),
                x.test.size(), 100 * (1 - static_cast<double>(x.size()) / cells));
   if (x.drawn)
     std::fputs("split        8:1:1 for each user, drawn by --split-seed: the file has no column "
                "x_label\n", stderr);
-  const int64_t users = count_isolated(x.n_users, x.train, &Interaction::user);
-  const int64_t items = count_isolated(x.n_items, x.train, &Interaction::item);
+  const size_t users = count_isolated(x.n_users, x.train, &Interaction::user);
+  const size_t items = count_isolated(x.n_items, x.train, &Interaction::item);
   if (users + items > 0)
-    std::fprintf(stderr, "isolated     %lld of the users, %lld of the items: no training "
-                 "interactions; such items are ranked, too\n",
-                 static_cast<long long>(users), static_cast<long long>(items));
+    std::fprintf(stderr, "isolated     %zu of the users, %zu of the items: no training "
+                 "interactions; such items are ranked, too\n", users, items);
   for (const auto& m : data.modalities)
-    std::fprintf(stderr, "modality     %s: %lld-d, %.1f MiB\n", m.name.c_str(),
-                 static_cast<long long>(m.dim),
-                 mib(static_cast<size_t>(m.dim * x.n_items) * sizeof(float)));
+    std::fprintf(stderr, "modality     %s: %zu-d, %.1f MiB\n", m.name.c_str(), m.dim,
+                 mib(m.dim * x.n_items * sizeof(float)));
   if (data.modalities.empty()) std::fputs("modality     none\n", stderr);
   for (const auto& file : data.unread) std::fprintf(stderr, "not read     %s\n", file.c_str());
   if (!model.reads_features)
@@ -198,7 +193,7 @@ void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Data
                    const ModelKind& model) {
   if (const Published* p = published_figures(data, model))
     rows.push_back({"the paper's " + model.name + ", test",
-                    {{0, p->recall10, p->recall20, 0, 0, p->ndcg10, p->ndcg20}, 1}});
+                    {{0, p->figures[0], p->figures[1], 0, 0, p->figures[2], p->figures[3]}, 1}});
   std::printf("%-34s %7s %7s %7s %7s\n", data.name.c_str(), "R@10", "R@20", "N@10", "N@20");
   for (const auto& [words, m] : rows)
     if (m.n_users > 0)

@@ -13,7 +13,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* format = "bm3-run-3";
-constexpr const char* a_run = "the folder that a run of bm3 left";
 // The last one tells what the folder is: it goes last where another run replaces the files.
 constexpr const char* run_files[] = {"log.csv",            "timing.csv",
                                      "user_embedding.npy", "item_embedding.npy",
@@ -27,8 +26,8 @@ Json config_of(const TrainOptions& options, const Dataset& data, const TrainResu
                   {{"device_start_mib", static_cast<double>(result.allocated) / (1 << 20)}}},
                  {"ended", result.ended},
                  {"best_epoch", result.best_epoch},
-                 {"valid", to_json(result.valid)},
-                 {"test", to_json(result.test)}});
+                 {"valid", result.valid},
+                 {"test", result.test}});
   return config;
 }
 
@@ -54,7 +53,7 @@ std::string log_text(const std::vector<Epoch>& epochs) {
   for (const Loss& loss : epochs.front().losses) out += "," + loss.name;
   out += ",valid_recall@20,valid_ndcg@20,best\n";
   for (const Epoch& e : epochs) {
-    out += std::to_string(e.number) + "," + shortest(total(e.losses));
+    out += concat(e.number, ",", total(e.losses));
     for (const Loss& loss : e.losses) out += "," + shortest(loss.value);
     for (const double x : {e.valid.recall(at20), e.valid.ndcg(at20)})
       out += "," + (e.valid.n_users > 0 ? shortest(x) : "");
@@ -65,12 +64,9 @@ std::string log_text(const std::vector<Epoch>& epochs) {
 
 std::string timing_text(const std::vector<Epoch>& epochs) {
   std::string out = "epoch,train_seconds,valid_seconds,allocated_mib,process_mib\n";
-  for (const Epoch& e : epochs) {
-    out += std::to_string(e.number);
-    for (double x : {e.train_seconds, e.valid_seconds, e.allocated_mib, e.process_mib})
-      out += "," + shortest(x);
-    out += "\n";
-  }
+  for (const Epoch& e : epochs)
+    out += concat(e.number, ",", e.train_seconds, ",", e.valid_seconds, ",", e.allocated_mib, ",",
+                  e.process_mib, "\n");
   return out;
 }
 
@@ -83,11 +79,11 @@ std::string top_k_text(const std::vector<int32_t>& lists, const Dataset& data) {
     if (ids) out += "\tid_" + std::to_string(k);
   }
   for (size_t at = 0; at < lists.size(); ++at) {
-    const size_t user = at / longest_list, item = static_cast<size_t>(lists[at]);
+    const size_t user = at / longest_list;
     if (at % longest_list == 0) out += "\n" + std::to_string(user);
     if (at % longest_list == 0 && ids) out += "\t" + tsv_field(data.user_ids[user]);
     out += "\t" + (lists[at] < 0 ? "" : std::to_string(lists[at]));
-    if (ids) out += "\t" + (lists[at] < 0 ? "" : tsv_field(data.item_ids[item]));
+    if (ids) out += "\t" + (lists[at] < 0 ? "" : tsv_field(data.item_ids[lists[at]]));
   }
   return out + "\n";
 }
@@ -99,41 +95,39 @@ void read_top_k(const fs::path& path, Run& run) {
   records.next(fields);
   const bool ids = fields.size() > 1 && fields[1] == "user_id";
   const size_t step = ids ? 2 : 1;
-  if (ids) run.item_ids.resize(static_cast<size_t>(run.n_items));
-  for (int64_t user = 0; user < run.n_users; ++user) {
+  if (ids) run.item_ids.resize(run.n_items);
+  for (size_t user = 0; user < run.n_users; ++user) {
     bool right = records.next(fields) && fields.size() == step * (longest_list + 1) &&
                  fields[0] == std::to_string(user);
     if (right && ids) run.user_ids.emplace_back(fields[1]);
     for (size_t k = step; right && k < fields.size(); k += step) {
       int32_t item = -1;
-      right = fields[k].empty() || (parse(fields[k], item) && item >= 0 && item < run.n_items);
-      if (right && ids && item >= 0) run.item_ids[static_cast<size_t>(item)] = fields[k + 1];
+      right = fields[k].empty() ||
+              (parse(fields[k], item) && item >= 0 && size_t{0} + item < run.n_items);
+      if (right && ids && item >= 0) run.item_ids[item] = fields[k + 1];
       run.result.lists.push_back(item);
     }
     if (!right)
-      throw Error(path.string() + ":" + std::to_string(user + 2) + " is damaged: expected user " +
-                  std::to_string(user) + " and " + std::to_string(longest_list) +
-                  " items below " + std::to_string(run.n_items));
+      throw Error(path, ":", user + 2, " is damaged: expected user ", user, " and ", longest_list,
+                  " items below ", run.n_items);
   }
 }
 
 /// Reads a matrix [rows, cols]; where cols is 0 it becomes what the file has.
-std::vector<float> read_embedding(const fs::path& path, int64_t rows, size_t& cols) {
+std::vector<float> read_embedding(const fs::path& path, size_t rows, size_t& cols) {
   const NpyMatrix matrix(path);
-  if (cols == 0) cols = static_cast<size_t>(matrix.cols());
-  if (matrix.rows() != rows || static_cast<size_t>(matrix.cols()) != cols)
-    throw Error(path.string() + " is " + std::to_string(matrix.rows()) + " x " +
-                std::to_string(matrix.cols()) + ": expected " + std::to_string(rows) + " x " +
-                std::to_string(cols) + ", as in the run's other files");
-  std::vector<float> values(static_cast<size_t>(rows) * cols);
+  if (cols == 0) cols = matrix.cols();
+  if (matrix.rows() != rows || matrix.cols() != cols)
+    throw Error(path, " is ", matrix.rows(), " x ", matrix.cols(), ": expected ", rows, " x ", cols,
+                ", as in the run's other files");
+  std::vector<float> values(rows * cols);
   matrix.read_rows(0, rows, values.data());
   return values;
 }
 
 void write_embedding(const PartFolder& part, const std::string& name,
                      const std::vector<float>& values, size_t cols) {
-  part.append(name, npy_header(static_cast<int64_t>(values.size() / cols),
-                               static_cast<int64_t>(cols)));
+  part.append(name, npy_header(values.size() / cols, cols));
   part.append(name, npy_bytes(values.data(), values.size()));
 }
 
@@ -143,16 +137,16 @@ void check_run_folder(const fs::path& out, bool resume) {
   const fs::path checkpoint = checkpoint_path(out);
   std::error_code status;
   if (fs::equivalent(out, ".", status))
-    throw Error(out.string() + " is the folder that you are in: expected --out to be a new or " +
-                "empty folder elsewhere");
+    throw Error(out, " is the folder that you are in: expected --out to be a new or empty folder "
+                "elsewhere");
   if (!resume && fs::exists(checkpoint, status))
-    throw Error(checkpoint.string() + " is there, of a run that was stopped: expected --resume " +
-                out.string() + ", or another --out");
+    throw Error(checkpoint, " is there, of a run that was stopped: expected --resume ", out,
+                ", or another --out");
   if (resume && fs::exists(out / "config.json", status)) {
     for (const fs::path& file : fs::directory_iterator(out))
       if (!std::count(std::begin(run_files), std::end(run_files), file.filename()))
-        throw Error(file.string() + " is in the way of the results, which replace an interrupted " +
-                    "run's: expected it elsewhere");
+        throw Error(file, " is in the way of the results, which replace an interrupted run's: "
+                    "expected it elsewhere");
     return;
   }
   PartFolder{out};
@@ -196,11 +190,11 @@ TrainOptions resumed_options(const TrainOptions& given) {
 
 void read_config(const fs::path& folder, const std::function<void(const Json&)>& take) {
   const fs::path path = folder / "config.json";
-  std::ifstream file = open_file(path, a_run);
+  std::ifstream file = open_file(path, "the folder that a run of bm3 left");
   read_json(path.string(), [&] {
     const Json json = Json::parse(file);
     if (json.at("format") != format)
-      throw Error(path.string() + " is of another version: expected " + format);
+      throw Error(path, " is of another version: expected ", format);
     take(json);
   });
 }
@@ -221,14 +215,12 @@ Run read_run(const fs::path& folder) {
     run.n_users = data.at("users");
     run.n_items = data.at("items");
     run.checksum = data.at("checksum");
-    run.result.valid = metrics_of(json.at("valid"));
-    run.result.test = metrics_of(json.at("test"));
+    json.at("valid").get_to(run.result.valid);
+    json.at("test").get_to(run.result.test);
   });
-  const auto read_part = [&](const char* name, int64_t rows) {
-    return read_embedding(folder / name, rows, run.result.width);
-  };
-  run.result.user = read_part("user_embedding.npy", run.n_users);
-  run.result.item = read_part("item_embedding.npy", run.n_items);
+  size_t& width = run.result.width;
+  run.result.user = read_embedding(folder / "user_embedding.npy", run.n_users, width);
+  run.result.item = read_embedding(folder / "item_embedding.npy", run.n_items, width);
   read_top_k(folder / "top_k.tsv", run);
   return run;
 }

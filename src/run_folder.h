@@ -35,7 +35,7 @@ bool is_complete(const std::filesystem::path& out);
 /// What `recommend` and `eval` need of a run.
 struct Run {
   TrainOptions options;  // with which it began; without a data folder: of the built-in stand-in
-  int64_t n_users, n_items;
+  size_t n_users, n_items;
   uint64_t checksum;  // of the interactions
   std::vector<std::string> user_ids, item_ids;  // original ids by number, those of items that are
                                                 // in a list; empty: not known

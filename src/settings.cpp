@@ -24,7 +24,7 @@ bool fits(const Range& range, const std::string& text) {
 
 Range whole_from_to(uint64_t least, uint64_t most) {
   return {Range::whole, static_cast<double>(least), static_cast<double>(most),
-          "from " + shortest(least) + " to " + shortest(most), {}};
+          concat("from ", least, " to ", most), {}};
 }
 Range real(double least, double most, const std::string& words) {
   return {Range::real, least, most, words, {}};
@@ -47,21 +47,21 @@ void check_value(const std::string& name, const Range& range, const std::string&
   const bool whole = range.kind == Range::whole;
   if (whole || range.kind == Range::real) {
     if (!(whole ? fits<uint64_t>(range, text) : fits<double>(range, text)))
-      throw Error(name + " is " + in_quotes(text) + ": expected a " +
-                  (whole ? "whole number " : "number ") + range.words);
+      throw Error(name, " is ", in_quotes(text), ": expected a ",
+                  whole ? "whole number " : "number ", range.words);
     return;
   }
   const auto words = range.kind == Range::list ? split(text, ',') : std::vector{text};
   for (const auto& word : words)
     if (!std::count(range.choices.begin(), range.choices.end(), word))
-      throw Error(name + " is " + in_quotes(word) + ": expected " + range.words);
+      throw Error(name, " is ", in_quotes(word), ": expected ", range.words);
   check_distinct(name, words);
 }
 
 void check_distinct(const std::string& name, const std::vector<std::string>& words) {
   for (const auto& word : words)
     if (std::count(words.begin(), words.end(), word) > 1)
-      throw Error(name + " names " + in_quotes(word) + " twice: expected different names");
+      throw Error(name, " names ", in_quotes(word), " twice: expected different names");
 }
 
 Settings::Settings(std::vector<Setting> known) : known_(std::move(known)), set_(known_.size()) {
@@ -71,7 +71,7 @@ Settings::Settings(std::vector<Setting> known) : known_(std::move(known)), set_(
 size_t Settings::place(const std::string& name) const {
   for (size_t k = 0; k < known_.size(); ++k)
     if (known_[k].name == name) return k;
-  throw Error("there is no setting " + in_quotes(name));
+  throw Error("there is no setting ", in_quotes(name));
 }
 
 bool Settings::knows(const std::string& name) const {

@@ -29,7 +29,7 @@ void read_timing(const fs::path& path, bool on_gpu, Figures& out) {
   while (records.next(fields))
     if (fields.size() != 5 || !parse(fields[1], taken.emplace_back()) ||
         !parse(fields[on_gpu ? 3 : 4], memory.emplace_back()))
-      throw Error(records.where() + " is damaged: expected five numbers");
+      throw Error(records.where(), " is damaged: expected five numbers");
   out[epochs] = static_cast<double>(taken.size());
   out[seconds] = mean_of(taken).mean;
   if (!memory.empty()) out[peak] = *std::max_element(memory.begin(), memory.end());
@@ -60,10 +60,6 @@ std::string in_words(const Mean& x, int digits) {
   std::snprintf(text, sizeof text, std::isnan(x.deviation) ? "%.*f" : "%.*f ± %.*f", digits,
                 x.mean, digits, x.deviation);
   return text;
-}
-
-std::vector<double> figures_of(const Published& p) {
-  return {p.recall10, p.recall20, p.ndcg10, p.ndcg20};
 }
 
 /// Whether a model has two rows, among which one chooses.
@@ -134,7 +130,7 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
   const Json wanted = identity(data, *run.options.model, run.options.settings);
   const auto check = [&](const Json& found) {
     if (const auto other = difference(found, wanted); !other.empty())
-      throw Error(folder.string() + " is of another run, " + other + ", or another --out");
+      throw Error(folder, " is of another run, ", other, ", or another --out");
   };
   if (fs::exists(checkpoint))
     read_json(checkpoint.string(), [&] { check(Checkpoint(checkpoint).about()); });
@@ -146,7 +142,7 @@ std::optional<Figures> read_figures(const SweepRun& run, const Dataset& data) {
     finished = config.at("ended") != interrupted;
     if (!finished) return;
     check(config);
-    const Metrics test = metrics_of(config.at("test")), valid = metrics_of(config.at("valid"));
+    const Metrics test = config.at("test"), valid = config.at("valid");
     if (test.n_users > 0)
       out = {test.recall(at10), test.recall(at20), test.ndcg(at10), test.ndcg(at20)};
     out[valid_recall20] = valid.n_users > 0 ? valid.recall(at20) : unknown;
@@ -218,7 +214,7 @@ void print_summary(const Sweep& sweep, const std::vector<SummaryRow>& rows, cons
     if (!p || (&row != &rows.back() && &(&row)[1].model() == &row.model())) continue;
     Words& published = lines.emplace_back(sweep.columns.size() + 2);
     published[0] = model + ", published";
-    for (const double x : figures_of(*p)) published.push_back(in_words({x, unknown}, 4));
+    for (const double x : p->figures) published.push_back(in_words({x, unknown}, 4));
   }
   std::printf("Test figures, mean ± standard deviation over seeds\n\n");
   print_table(lines);
@@ -237,11 +233,9 @@ void write_summary(const fs::path& folder, const Sweep& sweep,
            {"published", Json::object()}};
   for (const SummaryRow& row : rows) {
     out["rows"].push_back(to_json(row, sweep.columns));
-    if (const Published* p = published_figures(data, row.model())) {
-      const std::vector<double> figures = figures_of(*p);
-      for (size_t k = 0; k < figures.size(); ++k)
-        out["published"][row.model().name][figure_words[k].name] = figures[k];
-    }
+    if (const Published* p = published_figures(data, row.model()))
+      for (size_t k = 0; k < p->figures.size(); ++k)
+        out["published"][row.model().name][figure_words[k].name] = p->figures[k];
   }
   write_whole(folder / "summary.tsv", [&](auto& file) { file << tsv_of(sweep.columns, rows); });
   write_whole(folder / "summary.json", [&](auto& file) { file << text_of(out, 2) << "\n"; });

@@ -9,14 +9,15 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <map>
 
 #include "error.h"
 #include "report.h"
+#include "run_folder.h"
 #include "text.h"
 
 namespace bm3 {
@@ -52,8 +53,8 @@ std::vector<Axis> read_axes(const Words& words) {
       axes.push_back({first_name(word.substr(0, end)), {}});
       if (end != std::string::npos) axes.back().values.push_back(word.substr(end + 1));
     } else if (axes.empty()) {
-      throw Error("the argument " + in_quotes(word) + " was not expected: `bm3 sweep` takes one " +
-                  "data set's NAME, and options with their values");
+      throw Error("the argument ", in_quotes(word), " was not expected: `bm3 sweep` takes one data "
+                  "set's NAME, and options with their values");
     } else {
       axes.back().values.push_back(word);
     }
@@ -71,7 +72,7 @@ std::vector<Axis> read_axes(const Words& words) {
     check_distinct(axis.option, values);
     if (std::count_if(axes.begin(), axes.end(),
                       [&](const Axis& other) { return other.option == axis.option; }) > 1)
-      throw Error(axis.option + " stands twice: expected all its values after one");
+      throw Error(axis.option, " stands twice: expected all its values after one");
   }
   std::stable_partition(axes.begin(), axes.end(),
                         [](const Axis& axis) { return axis.option != "--seed"; });
@@ -95,10 +96,6 @@ std::vector<Axis> axes_of(const ModelKind& kind, const std::vector<Axis>& axes,
       out.push_back(axis);
   }
   return out;
-}
-
-bool is_column(const Axis& axis) {
-  return axis.values.size() > 1 && axis.option != "--model" && axis.option != "--seed";
 }
 
 /// Returns the k-th run of a model, as its axes count, the last one fastest.
@@ -138,10 +135,10 @@ void lock_folder(const fs::path& folder) {
   fs::create_directories(folder, error);
   const int file = open(folder.c_str(), O_RDONLY | O_DIRECTORY);
   if (file < 0)
-    throw Error("cannot make the folder " + folder.string() + " (" + std::strerror(errno) +
+    throw Error("cannot make the folder ", folder, " (", std::strerror(errno),
                 "): expected --out to be one where files can be written");
   if (flock(file, LOCK_EX | LOCK_NB) != 0)
-    throw Error("another sweep, or a run that it began, works in " + folder.string() +
+    throw Error("another sweep, or a run that it began, works in ", folder,
                 ": expected another --out, or its end");
 }
 
@@ -152,7 +149,7 @@ int run_program(const Words& words) {
   for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   const pid_t parent = getpid(), process = fork();
-  if (process < 0) throw Error(std::string("cannot start a run (") + std::strerror(errno) + ")");
+  if (process < 0) throw Error("cannot start a run (", std::strerror(errno), ")");
   if (process == 0) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == parent && dup2(STDERR_FILENO, STDOUT_FILENO) == STDOUT_FILENO)
@@ -161,8 +158,8 @@ int run_program(const Words& words) {
   }
   const auto interrupt = std::signal(SIGINT, SIG_IGN), hangup = std::signal(SIGHUP, SIG_IGN);
   int status = 0;
-  while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
-  }
+  if (waitpid(process, &status, 0) != process)
+    throw Error("cannot wait for a run (", std::strerror(errno), ")");
   std::signal(SIGINT, interrupt);
   std::signal(SIGHUP, hangup);
   return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -170,7 +167,7 @@ int run_program(const Words& words) {
 
 /// Returns the words that go on with a run which left a checkpoint, else those of the run.
 Words words_to_run(const SweepRun& run) {
-  if (!fs::exists(run.options.out.string() + ".checkpoint")) return run.words;
+  if (!fs::exists(checkpoint_path(run.options.out))) return run.words;
   Words words = {"--resume", run.options.out.string()};
   for (const std::string option : {"--data", "--threads"}) {
     const auto at = std::find(run.words.begin(), run.words.end(), option);
@@ -203,20 +200,20 @@ void print_finished(const std::vector<SweepRun>& runs) {
 /// failed. Ends this program by a signal that was meant to end a run.
 Words run_missing(std::vector<SweepRun>& runs, const std::function<void(SweepRun&)>& read) {
   Words failed;
-  std::vector<double> taken;  // seconds, by the runs of this program
+  auto left = std::count_if(runs.begin(), runs.end(), [](auto& run) { return !run.figures; });
+  const auto begun = left;
+  const std::time_t start = std::time(nullptr);
   for (SweepRun& run : runs) {
     if (run.figures) continue;
-    const auto left = static_cast<double>(std::count_if(
-        &run, runs.data() + runs.size(), [](const SweepRun& x) { return !x.figures; }));
-    const std::string time = duration(mean_of(taken).mean * left);
+    const auto seconds = static_cast<double>(std::time(nullptr) - start),
+               done = static_cast<double>(begun - left);
+    const std::string time = duration(seconds / done * static_cast<double>(left));
+    --left;
     const Words words = words_to_run(run);
     std::fprintf(stderr, "\nrun %td of %zu%s\n%s\n", &run - runs.data() + 1, runs.size(),
-                 taken.empty() ? "" : (", about " + time + " left").c_str(),
+                 done == 0 ? "" : (", about " + time + " left").c_str(),
                  command_line(words).c_str());
-    const auto start = std::chrono::steady_clock::now();
     const int signal = run_program(words);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    taken.push_back(seconds.count());
     read(run);
     if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP) {
       std::fputs("\nbm3: stopped, the same line goes on: ", stderr);
@@ -236,8 +233,9 @@ Sweep plan(const SweepOptions& options) {
   Words models = {all_models().front().name};
   Sweep sweep;
   for (const Axis& axis : axes) {
-    if (axis.option == "--model") models = axis.values;
-    if (is_column(axis))
+    if (axis.option == "--model")
+      models = axis.values;
+    else if (axis.values.size() > 1 && axis.option != "--seed")
       sweep.columns.push_back(axis.option.substr(axis.option.find_first_not_of('-')));
   }
   if (models.empty())
@@ -278,8 +276,8 @@ void run_sweep(const SweepOptions& options,
     write_summary(options.out, sweep, rows, data.begin()->second);
   }
   if (!failed.empty())
-    throw Error(std::to_string(failed.size()) + " of " + std::to_string(sweep.runs.size()) +
-                " runs failed (" + join(failed, ", ") + "): the same line tries them again");
+    throw Error(failed.size(), " of ", sweep.runs.size(), " runs failed (", join(failed, ", "),
+                "): the same line tries them again");
 }
 
 }  // namespace bm3

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <numeric>
 #include <string>
 #include <string_view>
-#include <utility>
+#include <type_traits>
 #include <vector>
 
 namespace bm3 {
@@ -16,6 +15,20 @@ template <class T>
 std::string shortest(T x) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, x).ptr};
+}
+
+/// Returns texts, paths and numbers, as `shortest` writes them, one after the other.
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  std::string out;
+  const auto add = [&out](const auto& part) {
+    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(part)>>)
+      out += shortest(part);
+    else
+      out += part;
+  };
+  (add(parts), ...);
+  return out;
 }
 
 /// Reads a number that is the whole of `text`; false for anything else, and what T cannot hold.
@@ -74,34 +87,6 @@ inline std::vector<std::string> split(const std::string& text, char separator) {
     else
       pieces.back() += c;
   return pieces;
-}
-
-/// Returns how many letters must be added, removed or changed to make `b` of `a` (Levenshtein).
-inline size_t count_edits(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (const char c : a) {
-    size_t diagonal = row[0]++;
-    for (size_t k = 0; k < b.size(); ++k) {
-      const size_t changed = diagonal + (c != b[k]);
-      diagonal = std::exchange(row[k + 1], std::min({row[k] + 1, row[k + 1] + 1, changed}));
-    }
-  }
-  return row.back();
-}
-
-/// Returns the known word that is most like `word`, "" where none is like it: an edit in three
-/// letters is allowed.
-inline std::string most_like(const std::string& word, const std::vector<std::string>& known) {
-  std::string best;
-  size_t fewest = word.size();
-  for (const auto& other : known) {
-    const size_t edits = count_edits(word, other);
-    if (edits >= fewest || 3 * edits > std::max(word.size(), other.size())) continue;
-    fewest = edits;
-    best = other;
-  }
-  return best;
 }
 
 }  // namespace bm3

@@ -12,7 +12,6 @@
 #include "error.h"
 #include "layers/adam.h"
 #include "layers/negatives.h"
-#include "process_memory.h"
 
 namespace bm3 {
 namespace {
@@ -38,7 +37,7 @@ Evaluator<float> evaluator(Ops<float>& ops, const Dataset& data,
                            const std::vector<Interaction>& part, const char* title) {
   Evaluator<float> out(ops, part, data.interactions);
   if (out.n_users() == 0 && !part.empty())
-    throw Error("no user of " + data.name + "'s " + title +
+    throw Error("no user of ", data.name, "'s ", title,
                 " split is in its training split: expected some, for the figures");
   return out;
 }
@@ -57,8 +56,7 @@ void load_features(Ops<float>& ops, Model<float>& model, const Dataset& data) {
     std::vector<float> rows(piece * e.cols);
     for (size_t first = 0; first < e.rows; first += piece) {
       const size_t n = std::min(piece, e.rows - first);
-      data.modalities[m].read_rows(static_cast<int64_t>(first), static_cast<int64_t>(n),
-                                   rows.data());
+      data.modalities[m].read_rows(first, n, rows.data());
       ops.upload(e.row(first), rows.data(), n * e.cols * sizeof(float));
     }
   }
@@ -68,7 +66,7 @@ void load_features(Ops<float>& ops, Model<float>& model, const Dataset& data) {
 std::vector<ModalityShape> shapes(const Dataset& data, const ModelKind& kind) {
   std::vector<ModalityShape> out;
   for (const auto& m : data.modalities)
-    if (kind.reads_features) out.push_back({m.name, static_cast<size_t>(m.dim)});
+    if (kind.reads_features) out.push_back({m.name, m.dim});
   return out;
 }
 
@@ -88,8 +86,7 @@ class Training {
         valid_(evaluator(ops, data, data_.valid, "validation")),
         test_(evaluator(ops, data, data_.test, "test")),
         order_{data_.train, {}},
-        graph_(make_graph<float>(ops, static_cast<size_t>(data_.n_users),
-                                 static_cast<size_t>(data_.n_items), order_.pairs)),
+        graph_(make_graph<float>(ops, data_.n_users, data_.n_items, order_.pairs)),
         loader_(ops, graph_.n_users, graph_.n_items, batch_size_, kind.draws_negatives),
         model_(make_model<float>(kind, {ops, graph_, settings, shapes(data, kind), loader_})),
         adam_(ops, model_->parameters(), model_->tuned_features(), adam_config(settings),
@@ -151,8 +148,8 @@ class Training {
     epoch.losses = model_->take_losses();
     for (Loss& loss : epoch.losses) loss.value /= static_cast<double>(batches());
     if (!std::isfinite(total(epoch.losses))) {
-      result().ended = "the loss of epoch " + std::to_string(epoch.number) + " is not finite" +
-                       what_to_try;
+      result().ended =
+          concat("the loss of epoch ", epoch.number, " is not finite", what_to_try);
       return;
     }
     epoch.train_seconds = seconds_since(start);
@@ -242,12 +239,11 @@ class Training {
     result().lists = best_lists_.host();
     for (const int32_t item : result().lists)
       if (item >= static_cast<int64_t>(graph_.n_items))
-        throw Error(hooks_.file.string() + " is damaged, item " + std::to_string(item) +
-                    " is in its lists: expected items below " + std::to_string(graph_.n_items));
+        throw Error(hooks_.file, " is damaged, item ", item, " is in its lists: expected items "
+                    "below ", graph_.n_items);
     if (!have_finite_products(result().user, result().width) ||
         !have_finite_products(result().item, result().width))
-      fail("the scores after epoch " + std::to_string(result().best_epoch) +
-           " are not finite" + what_to_try);
+      fail(concat("the scores after epoch ", result().best_epoch, " are not finite", what_to_try));
     const auto popular = rank_by_popularity(ops_, data_, graph_);
     result().by_popularity = test_.metrics(popular.matrix(graph_.n_users, longest_list));
   }
@@ -287,17 +283,15 @@ class Training {
   void resume() {
     Checkpoint checkpoint(hooks_.file);
     if (const auto other = difference(checkpoint.about(), about_); !other.empty())
-      throw Error(hooks_.file.string() + " is of another training, " + other);
-    const size_t allocated = result().allocated;
+      throw Error(hooks_.file, " is of another training, ", other);
     now_ = checkpoint.position();
-    result().allocated = allocated;
+    result().allocated = ops_.allocated();
     const size_t epoch = now_.epoch, done = now_.batches;
     if (epoch == 0 || epoch > epochs_ + (done == 0) || done > batches() ||
         result().epochs.size() != epoch - 1 || result().best_epoch >= epoch)
-      throw Error("the checkpoint is of epoch " + std::to_string(epoch) + ", batch " +
-                  std::to_string(done) + ": expected at most " + std::to_string(epochs_) + ", " +
-                  std::to_string(batches()) + ", and as many epochs before it as it has, " +
-                  std::to_string(result().epochs.size()));
+      throw Error("the checkpoint is of epoch ", epoch, ", batch ", done, ": expected at most ",
+                  epochs_, ", ", batches(), ", and as many epochs before it as it has, ",
+                  result().epochs.size());
     if (epoch == 1 && done == 0) return;  // what the seed gives
     adam_.resume((epoch - 1) * batches() + done);
     for (size_t e = 1; e < epoch; ++e) shuffle(order_.pairs, seed_, e);
@@ -344,6 +338,13 @@ void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch) {
   }
 }
 
+double process_mib(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (double kib = 0; word == field + ":" && status >> kib) return kib / 1024;
+  return 0;
+}
+
 std::vector<Setting> training_settings(const ModelKind& kind) {
   std::vector<Setting> out = {
       {"lr", positive(), "0.001", "Adam's learning rate", {}, {"learning-rate"}},
@@ -372,7 +373,7 @@ Settings all_settings(const ModelKind& kind) {
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
                   const Settings& settings, const TrainHooks& hooks) {
   if (data.interactions.valid.empty() && !settings.was_set("epochs"))
-    throw Error(data.name + " has no validation split, which would end the training: expected "
+    throw Error(data.name, " has no validation split, which would end the training: expected "
                 "--epochs to say when");
   return Training(ops, data, kind, settings, hooks).run();
 }

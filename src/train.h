@@ -11,6 +11,10 @@
 
 namespace bm3 {
 
+/// Returns this process's memory in MiB by a field of /proc/self/status: VmRSS, what it has now, or
+/// VmHWM, the most that it has had (of this program alone, unlike getrusage's).
+double process_mib(const std::string& field);
+
 /// The settings that every model's training has, lr, batch, epochs, patience, seed and split-seed,
 /// with this model's defaults.
 std::vector<Setting> training_settings(const ModelKind& kind);

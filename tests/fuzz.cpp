@@ -29,24 +29,22 @@ void check(const bm3::Interactions& data) {
       last_user = std::max(last_user, user);
       last_item = std::max(last_item, item);
     }
-  require(data.n_users == last_user + int64_t{1} && data.n_items == last_item + int64_t{1});
-  require(data.n_users <= static_cast<int64_t>(1000 + 10 * data.size()));
-  require(data.n_items <= static_cast<int64_t>(1000 + 10 * data.size()));
+  require(data.n_users == size_t{1} + last_user && data.n_items == size_t{1} + last_item);
+  require(std::max(data.n_users, data.n_items) <= 1000 + 10 * data.size());
 }
 
-std::vector<float> read_in_pieces(const bm3::NpyMatrix& matrix, int64_t piece) {
-  const auto cols = static_cast<size_t>(matrix.cols());
-  std::vector<float> out(static_cast<size_t>(matrix.rows()) * cols, NAN);
-  for (int64_t first = 0; first < matrix.rows(); first += piece)
+std::vector<float> read_in_pieces(const bm3::NpyMatrix& matrix, size_t piece) {
+  std::vector<float> out(matrix.rows() * matrix.cols(), NAN);
+  for (size_t first = 0; first < matrix.rows(); first += piece)
     matrix.read_rows(first, std::min(piece, matrix.rows() - first),
-                     out.data() + static_cast<size_t>(first) * cols);
+                     out.data() + first * matrix.cols());
   return out;
 }
 
 void check(const bm3::NpyMatrix& matrix, size_t file_size) {
-  require(matrix.rows() >= 0 && matrix.cols() > 0);
+  require(matrix.cols() > 0);
   if (matrix.rows() == 0) return;
-  require(static_cast<size_t>(matrix.rows() * matrix.cols()) <= file_size / 2);
+  require(matrix.rows() * matrix.cols() <= file_size / 2);
   const auto whole = read_in_pieces(matrix, matrix.rows());
   require(std::all_of(whole.begin(), whole.end(), [](float x) { return std::isfinite(x); }));
   require(read_in_pieces(matrix, 3) == whole);

@@ -128,8 +128,8 @@ void read_settings(Golden& g, const json& metadata) {
     check_value(s.name, s.range, text);
     g.settings.set(s.name, text);
   }
-  g.data.n_users = static_cast<int64_t>(g.settings.whole("n_users"));
-  g.data.n_items = static_cast<int64_t>(g.settings.whole("n_items"));
+  g.data.n_users = g.settings.whole("n_users");
+  g.data.n_items = g.settings.whole("n_items");
   check_node_count(g.data.n_users, g.data.n_items, "the golden");
   size_t values = 0;
   for (const auto& [name, array] : g.arrays) values += array.values.size();

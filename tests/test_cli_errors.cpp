@@ -25,19 +25,20 @@ TEST_F(Cli, RefusesTheCommandLine) {
        "the data set's name is ' [2J ': expected the name of a folder in the data folder (--data)"},
       {{"toy", "--out", "file/a\nb"}, cannot_make(here + "/file/a b", "Not a directory")},
       {short_run("run", {"--modalities", "image,sound"}),
-       "--modalities names 'sound': expected all, none or some of image,text"},
+       "--modalities is 'sound': expected all or none or image or text"},
       {short_run("run", {"--losses", "align,mask", "--modalities", "none"}),
        "--losses is 'align,mask': expected rec, too, where there are no modalities"},
       {{"nothing", "--out", "run"},
        "no data set data/nothing: expected a folder with nothing" + lacks},
       // The stand-in is for those who have no data, not for those who say where it is.
       {{"baby", "--data", "nowhere", "--out", "run"},
-       "no folder nowhere: expected --data to hold baby"},
+       "no data set nowhere/baby: expected a folder with baby" + lacks},
       {{"elec"}, "no data set data/elec: expected a folder with elec" + lacks},
       {{"babby"}, "no data set data/babby: did you mean `bm3 baby`?"},
       {{"tony"}, "no data set data/tony: did you mean `bm3 toy`?"},
       {{"help"}, "no data set data/help: did you mean `bm3 --help`?"},
-      {{"toy", "--data", "data/toy"}, "no data set data/toy/toy: did you mean --data data?"},
+      {{"toy", "--data", "data/toy"},
+       "no data set data/toy/toy: did you mean `bm3 toy --data data`?"},
       {{"--data", "data/toy"}, "no data set: expected its NAME, as in `bm3 toy --data data`"},
       {{"--data", "data"}, "no data set: expected its NAME, as in `bm3 baby`"},
       {{"baby", "--data", "mine/baby", "--out", "run"},
@@ -110,8 +111,8 @@ TEST_F(Cli, RefusesTheData) {
       {image, std::string(features).replace(128 + (31 * 12 + 7) * 4, 4, 4, '\xff'),
        image + ": row 31, column 7: expected a finite float32 number"},
       {"data/toy/a\nb_feat.npy", features,
-       "data/toy/a b_feat.npy: a modality is named 'a b': expected neither all nor none nor a "
-       "comma, which --modalities could not name"},
+       "data/toy/a b_feat.npy: a modality is named 'a b': expected a name without "
+       "commas and slashes, neither all nor none"},
       {"data/toy/\xe9_feat.npy", features,
        "the names of 'toy' and its modalities: expected UTF-8"}};
   for (const auto& [file, bytes, words] : cases) {
@@ -141,7 +142,8 @@ TEST_F(Cli, RefusesADamagedRun) {
       {"config.json", "\"folder\"", "\"path\"", lacks("folder")},
       {"config.json", "\"recall@5\"", "\"recall@4\"", lacks("recall@5")},
       {"config.json", "\"users\": 60", "\"users\": -60",
-       "one/user_embedding.npy is 60 x 64: expected -60 x 64, as in the run's other files"},
+       "one/user_embedding.npy is 60 x 64: expected 18446744073709551556 x 64, as in the run's "
+       "other files"},
       {"config.json", "\"items\": 50", "\"items\": 2147483648",
        "one/item_embedding.npy is 50 x 64: expected 2147483648 x 64"},
       {"config.json", "\"model\": \"bm3\"", "\"model\": \"x\"", "--model is 'x': expected bm3 or"},

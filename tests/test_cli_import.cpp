@@ -32,7 +32,8 @@ TEST_F(CliImport, TrainsAndAnswersByOriginalIds) {
   const Outcome imported = import("mine", {"--features", "sound=sound.csv", "--split", "time"});
   ASSERT_EQ(imported.status, 0) << imported.err;
   EXPECT_EQ(imported.out, "wrote data/mine\n");
-  EXPECT_TRUE(has(imported.err, "\nfeatures     sound: 2-d; 1 item of 50 without")) << imported.err;
+  EXPECT_TRUE(has(imported.err, "\nfeatures     sound: 2-d; 1 of 50 items without"))
+      << imported.err;
   EXPECT_EQ(names_below(folder_ / "data/mine"),
             (Words{"item_ids.tsv", "mine.inter", "sound_feat.npy", "user_ids.tsv"}));
   ASSERT_EQ(run({"mine", "--epochs", "2", "--out", "one"}).status, 0);

@@ -87,7 +87,8 @@ TEST_F(CliResume, RefusesWhatIsInTheWayOfARunThatWasStopped) {
                  checkpoint + " is there, of a run that was stopped: expected --resume run, or "
                               "another --out");
   expect_refused({"--resume", "run", "--data", "nowhere"},
-                 "no folder nowhere: expected --data to hold toy");
+                 "no data set nowhere/toy: expected a folder with toy.inter (data/README.md says "
+                 "where to get data and how to bring your own, --data where they are)");
   write_file(folder_ / "run/curve.png", "");
   expect_refused({"--resume", "run"}, "run/curve.png is in the way of the results, which replace "
                                       "an interrupted run's: expected it elsewhere");

@@ -17,9 +17,9 @@ void expect_same(const Interactions& a, const Interactions& b) {
 }
 
 /// All features of a modality, in pieces of `piece` items.
-std::vector<float> features(const Modality& modality, int64_t n_items, int64_t piece = 256) {
-  std::vector<float> out(static_cast<size_t>(n_items * modality.dim), NAN);
-  for (int64_t first = 0; first < n_items; first += piece)
+std::vector<float> features(const Modality& modality, size_t n_items, size_t piece = 256) {
+  std::vector<float> out(n_items * modality.dim, NAN);
+  for (size_t first = 0; first < n_items; first += piece)
     modality.read_rows(first, std::min(piece, n_items - first), out.data() + first * modality.dim);
   return out;
 }
@@ -27,7 +27,7 @@ std::vector<float> features(const Modality& modality, int64_t n_items, int64_t p
 constexpr const char* inter = "userID\titemID\tx_label\n0\t0\t0\n0\t1\t1\n0\t2\t2\n";
 
 void write_matrix(const std::filesystem::path& path, const std::vector<float>& values,
-                  int64_t rows, int64_t cols) {
+                  size_t rows, size_t cols) {
   write_file(path, npy_header(rows, cols) + std::string(npy_bytes(values.data(), values.size())));
 }
 
@@ -42,10 +42,10 @@ TEST(LoadDataset, MakesEveryFeatureFileAModality) {
   EXPECT_EQ(data.name, "toy");
   EXPECT_FALSE(data.synthetic);
   EXPECT_EQ(data.unread, std::vector<std::string>());
-  EXPECT_EQ(data.interactions.n_items, 3);
+  EXPECT_EQ(data.interactions.n_items, 3U);
   ASSERT_EQ(data.modalities.size(), 2U);
   EXPECT_EQ(data.modalities[0].name, "a");
-  EXPECT_EQ(data.modalities[0].dim, 2);
+  EXPECT_EQ(data.modalities[0].dim, 2U);
   EXPECT_EQ(features(data.modalities[0], 3, 2), (std::vector<float>{1, 2, 3, 4, 5, 6}));
   EXPECT_EQ(data.modalities[1].name, "b");
   EXPECT_EQ(features(data.modalities[1], 3), (std::vector<float>{7, 8, 9}));
@@ -98,7 +98,7 @@ TEST(LoadDataset, RefusesWhatIsNoDataSet) {
   expect(feature_path + " is not a file: expected an .npy file to read");
 }
 
-SyntheticSpec spec_of(int64_t users, int64_t items, int64_t interactions) {
+SyntheticSpec spec_of(size_t users, size_t items, size_t interactions) {
   return {users, items, interactions, {{"image", 33, 3}, {"text", 5, 1}}, 2023};
 }
 const SyntheticSpec small_spec = spec_of(300, 100, 2500);
@@ -113,9 +113,8 @@ TEST(Synthetic, HasTheSizesAskedForUpToTheLimits) {
     const Interactions data = synthesise(spec);
     EXPECT_EQ(data.n_users, spec.n_users);
     EXPECT_EQ(data.n_items, spec.n_items);
-    EXPECT_EQ(data.size(), static_cast<size_t>(spec.n_interactions));
-    std::vector<int> users(static_cast<size_t>(data.n_users)),
-        items(static_cast<size_t>(data.n_items));
+    EXPECT_EQ(data.size(), spec.n_interactions);
+    std::vector<int> users(data.n_users), items(data.n_items);
     for (const auto* part : {&data.train, &data.valid, &data.test})
       for (const auto& [user, item] : *part) {
         ++users.at(static_cast<size_t>(user));
@@ -162,7 +161,7 @@ TEST(Synthetic, IsDrawnBySeedAlone) {
 /// Mean correlation of the features of two items that one user has, or of items of two users.
 double likeness(const Dataset& data, const Modality& modality, bool of_one_user) {
   auto values = features(modality, data.interactions.n_items);
-  const auto dim = static_cast<size_t>(modality.dim), n = values.size() / dim;
+  const size_t dim = modality.dim, n = values.size() / dim;
   for (size_t c = 0; c < dim; ++c) {
     float mean = 0;
     for (size_t i = 0; i < n; ++i) mean += values[i * dim + c] / static_cast<float>(n);

@@ -143,7 +143,7 @@ TEST(Models, HaveTheseSettingsAndPublishedFigures) {
     if (!again.empty()) found += "  again:" + again + "\n";
     for (const Published& p : model.published) {
       found += std::string("  ") + p.data;
-      for (const double x : {p.recall10, p.recall20, p.ndcg10, p.ndcg20})
+      for (const double x : p.figures)
         found += " " + shortest(x);
       found += "\n";
     }

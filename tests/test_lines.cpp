@@ -159,8 +159,8 @@ TEST(Inter, DrawsTheSplitBySeed) {
 
 TEST(Inter, CountsNumbersThatDoNotOccur) {
   const Interactions data = parse("userID\titemID\tx_label\n7\t900\t0\n7\t3\t1\n9\t3\t2\n");
-  EXPECT_EQ(data.n_users, 10);
-  EXPECT_EQ(data.n_items, 901);
+  EXPECT_EQ(data.n_users, 10U);
+  EXPECT_EQ(data.n_items, 901U);
 }
 
 TEST(Inter, RefusesAFile) {
@@ -227,8 +227,8 @@ TEST(Inter, RefusesALine) {
 
 /// A file with so many would be gigabytes.
 TEST(Inter, RefusesMoreNodesThanAnInt32Numbers) {
-  for (int64_t n_users : {int64_t{1}, int64_t{1} << 30, int64_t{INT32_MAX}}) {
-    const int64_t most = INT32_MAX - n_users;
+  for (size_t n_users : {size_t{1}, size_t{1} << 30, size_t{INT32_MAX}}) {
+    const size_t most = INT32_MAX - n_users;
     EXPECT_ERROR(check_node_count(n_users, most, "x.inter"), "");
     EXPECT_ERROR(check_node_count(n_users, most + 1, "x.inter"),
                  "x.inter has " + std::to_string(n_users) + " users and " +

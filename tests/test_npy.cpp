@@ -34,14 +34,12 @@ std::string bytes_of(const std::vector<T>& values) {
   return out;
 }
 
-
 /// The matrix, read in pieces of so many rows.
-std::vector<float> read(const NpyMatrix& matrix, int64_t piece) {
-  const auto cols = static_cast<size_t>(matrix.cols());
-  std::vector<float> out(static_cast<size_t>(matrix.rows()) * cols, NAN);
-  for (int64_t first = 0; first < matrix.rows(); first += piece)
+std::vector<float> read(const NpyMatrix& matrix, size_t piece) {
+  std::vector<float> out(matrix.rows() * matrix.cols(), NAN);
+  for (size_t first = 0; first < matrix.rows(); first += piece)
     matrix.read_rows(first, std::min(piece, matrix.rows() - first),
-                     out.data() + static_cast<size_t>(first) * cols);
+                     out.data() + first * matrix.cols());
   return out;
 }
 
@@ -79,9 +77,9 @@ void expect_reads(const std::string& dtype, const std::vector<T>& values,
       const std::string bytes = file_of(dtype, values, rows, cols, fortran, version);
       SCOPED_TRACE(bytes.substr(10, 118));
       const NpyMatrix matrix(write_file(folder / "x.npy", bytes));
-      EXPECT_EQ(matrix.rows(), static_cast<int64_t>(rows));
-      EXPECT_EQ(matrix.cols(), static_cast<int64_t>(cols));
-      for (int64_t piece : {1, 7, 256, 1000}) EXPECT_SAME(read(matrix, piece), expected);
+      EXPECT_EQ(matrix.rows(), rows);
+      EXPECT_EQ(matrix.cols(), cols);
+      for (size_t piece : {1, 7, 256, 1000}) EXPECT_SAME(read(matrix, piece), expected);
     }
 }
 
@@ -114,7 +112,7 @@ void expect_not_finite(const std::string& dtype, const std::vector<T>& bad_value
       std::vector<T> values(600 * 40, 1);
       values[517 * 40 + 33] = bad;
       const auto path = write_file(folder / "x.npy", file_of(dtype, values, 600, 40, fortran));
-      for (int64_t piece : {1, 100, 600})
+      for (size_t piece : {1, 100, 600})
         EXPECT_ERROR(read(NpyMatrix(path), piece),
                      path.string() + ": row 517, column 33: expected a finite float32 number");
     }
@@ -214,7 +212,7 @@ TEST(Npy, WritesWhatNumpyWould) {
   Random random(2);
   for (const auto& [rows, cols] : shapes) {
     const auto values = random.numbers<float>(rows * cols, 1e6);
-    EXPECT_EQ(npy_header(static_cast<int64_t>(rows), static_cast<int64_t>(cols)),
+    EXPECT_EQ(npy_header(rows, cols),
               header(dictionary("<f4", shape_text(rows, cols))));
     EXPECT_EQ(npy_bytes(values.data(), values.size()), bytes_of(values));
   }

@@ -65,10 +65,10 @@ Dataset planted_data() {
       ++k;
     }
   }
-  data.modalities.push_back({"image", groups, [](int64_t first, int64_t count, float* out) {
-    for (int64_t i = first; i < first + count; ++i)
-      for (int64_t c = 0; c < int64_t{groups}; ++c)
-        *out++ = (i / int64_t{group_items} == c ? 1.0F : 0.0F) + 0.1F * static_cast<float>(i % 3);
+  data.modalities.push_back({"image", groups, [](size_t first, size_t count, float* out) {
+    for (size_t i = first; i < first + count; ++i)
+      for (size_t c = 0; c < groups; ++c)
+        *out++ = (i / group_items == c ? 1.0F : 0.0F) + 0.1F * static_cast<float>(i % 3);
   }});
   return data;
 }

@@ -19,13 +19,13 @@ constexpr const char* feature_ending = "_feat.npy";
 constexpr const char *user_map = "user_ids.tsv", *item_map = "item_ids.tsv";
 constexpr const char* mark_name = "MADE_UP.txt";  // the file that tells made-up data from real data
 
-Modality open_modality(const fs::path& path, const std::string& name, int64_t n_items) {
+Modality open_modality(const fs::path& path, const std::string& name, size_t n_items) {
   const auto matrix = std::make_shared<NpyMatrix>(path);
   if (matrix->rows() < n_items)
-    throw Error(path.string() + " has " + std::to_string(matrix->rows()) +
-                " rows: expected one for each itemID from 0 to " + std::to_string(n_items - 1));
+    throw Error(path, " has ", matrix->rows(), " rows: expected one for each itemID from 0 to ",
+                n_items - 1);
   check_modality_name(name, path.string() + ": ");
-  return {name, matrix->cols(), [matrix](int64_t first, int64_t count, float* out) {
+  return {name, matrix->cols(), [matrix](size_t first, size_t count, float* out) {
             matrix->read_rows(first, count, out);
           }};
 }
@@ -55,65 +55,64 @@ void load_ids(Dataset& data, const fs::path& folder) {
 std::string mark_text(const SyntheticSpec& spec, const std::string& name) {
   std::string modalities;
   for (const auto& m : spec.modalities)
-    modalities += (modalities.empty() ? " --modality " : " ") + m.name + ":" + shortest(m.dim) +
-                  ":" + shortest(m.noise);
-  return "These data are made up: no person did any of it, and figures on them say nothing about\n"
-         "real data. `bm3` tells them from real ones by this file. They were made by\n\n"
-         "bm3 synth " + name + " --users " + shortest(spec.n_users) + " --items " +
-         shortest(spec.n_items) + " --interactions " + shortest(spec.n_interactions) +
-         modalities + " --seed " + shortest(spec.seed) + "\n";
+    modalities += concat(modalities.empty() ? " --modality " : " ", m.name, ":", m.dim, ":",
+                         m.noise);
+  return concat(
+      "These data are made up: no person did any of it, and figures on them say nothing about\n"
+      "real data. `bm3` tells them from real ones by this file. They were made by\n\n"
+      "bm3 synth ", name, " --users ", spec.n_users, " --items ", spec.n_items,
+      " --interactions ", spec.n_interactions, modalities, " --seed ", spec.seed, "\n");
 }
 
-void write_features(const PartFolder& part, const Modality& modality, int64_t n_items) {
+void write_features(const PartFolder& part, const Modality& modality, size_t n_items) {
   const std::string file = modality.name + feature_ending;
   part.append(file, npy_header(n_items, modality.dim));
-  constexpr int64_t piece = 256;
-  std::vector<float> rows(static_cast<size_t>(piece * modality.dim));
-  for (int64_t first = 0; first < n_items; first += piece) {
-    const int64_t count = std::min(piece, n_items - first);
+  constexpr size_t piece = 256;
+  std::vector<float> rows(piece * modality.dim);
+  for (size_t first = 0; first < n_items; first += piece) {
+    const size_t count = std::min(piece, n_items - first);
     modality.read_rows(first, count, rows.data());
-    part.append(file, npy_bytes(rows.data(), static_cast<size_t>(count * modality.dim)));
+    part.append(file, npy_bytes(rows.data(), count * modality.dim));
   }
 }
 
 }  // namespace
 
 void check_modality_name(const std::string& name, const std::string& where) {
-  const auto bad = [](char c) { return c == ',' || is_control(c); };
+  const auto bad = [](char c) { return c == ',' || c == '/' || is_control(c); };
   if (name.empty() || name == "all" || name == "none" ||
       std::any_of(name.begin(), name.end(), bad))
-    throw Error(where + "a modality is named " + in_quotes(name) +
-                ": expected neither all nor none nor a comma, which --modalities could not name");
+    throw Error(where, "a modality is named ", in_quotes(name),
+                ": expected a name without commas and slashes, neither all nor none");
 }
 
 std::string id_map_text(const std::string& title, const std::string& number_title,
                         const std::vector<std::string>& ids) {
   std::string text = title + '\t' + number_title + '\n';
-  for (size_t k = 0; k < ids.size(); ++k)
-    text += tsv_field(ids[k]) + '\t' + std::to_string(k) + '\n';
+  for (size_t k = 0; k < ids.size(); ++k) text += concat(tsv_field(ids[k]), "\t", k, "\n");
   return text;
 }
 
-std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n) {
+std::vector<std::string> read_id_map(const fs::path& path, size_t n) {
   RecordReader records(path, "a map of original ids");
-  std::vector<std::string> ids(static_cast<size_t>(n));
+  std::vector<std::string> ids(n);
   std::unordered_set<std::string> known;
   Fields fields;
   records.next(fields);  // the header
   while (records.next(fields)) {
-    int64_t number = -1;
-    if (fields.size() != 2 || fields[0].empty() || !parse(fields[1], number) || number < 0)
-      throw Error(records.where() + ": expected an original id and its number");
-    std::string ignored, &id = number < n ? ids[static_cast<size_t>(number)] : ignored;
+    size_t number = 0;
+    if (fields.size() != 2 || fields[0].empty() || !parse(fields[1], number))
+      throw Error(records.where(), ": expected an original id and its number");
+    std::string ignored, &id = number < n ? ids[number] : ignored;
     if (!known.emplace(fields[0]).second || !id.empty())
-      throw Error(records.where() + ": the id " + in_quotes(fields[0]) + " or the number " +
-                  std::to_string(number) + " stands twice: expected each once");
+      throw Error(records.where(), ": the id ", in_quotes(fields[0]), " or the number ", number,
+                  " stands twice: expected each once");
     id = fields[0];
   }
-  for (size_t k = 0; k < ids.size(); ++k)
+  for (size_t k = 0; k < n; ++k)
     if (ids[k].empty())
-      throw Error(records.name() + " has no id of number " + std::to_string(k) +
-                  ": expected one for each number below " + std::to_string(n));
+      throw Error(path, " has no id of number ", k,
+                  ": expected one for each number below ", n);
   return ids;
 }
 
@@ -143,7 +142,7 @@ Dataset synthetic_dataset(const SyntheticSpec& spec, const std::string& name) {
   data.interactions = synthesise(spec);
   for (size_t m = 0; m < spec.modalities.size(); ++m)
     data.modalities.push_back({spec.modalities[m].name, spec.modalities[m].dim,
-                               [spec, m](int64_t first, int64_t count, float* out) {
+                               [spec, m](size_t first, size_t count, float* out) {
                                  synthetic_features(spec, m, first, count, out);
                                }});
   return data;

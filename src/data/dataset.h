@@ -13,9 +13,9 @@ namespace bm3 {
 /// One modality's features e_m, which stay where they are until they are asked for.
 struct Modality {
   std::string name;
-  int64_t dim;  // d_m
+  size_t dim;  // d_m
   /// out [count, dim] = the rows of items first .. first + count.
-  std::function<void(int64_t first, int64_t count, float* out)> read_rows;
+  std::function<void(size_t first, size_t count, float* out)> read_rows;
 };
 
 struct Dataset {
@@ -39,11 +39,11 @@ std::string id_map_text(const std::string& title, const std::string& number_titl
 /// Reads a map: a header, and records of an original id and its number, separated as
 /// `RecordReader` says. Returns the ids of the numbers 0 .. n - 1; others are ignored. Throws where
 /// a record is no such pair, where a number or an id stands twice, and where a number is missing.
-std::vector<std::string> read_id_map(const std::filesystem::path& path, int64_t n);
+std::vector<std::string> read_id_map(const std::filesystem::path& path, size_t n);
 
 /// Reads folder/name, as data/README.md describes it: interactions, modalities by name, and maps of
-/// original ids where both are. `seed` is of a split that is drawn. Throws for a matrix with fewer
-/// rows than there are items, and as `read_id_map`, `read_inter`, `NpyMatrix` and
+/// original ids where both are there. `seed` is of a split that is drawn. Throws for a matrix with
+/// fewer rows than there are items, and as `read_id_map`, `read_inter`, `NpyMatrix` and
 /// `check_modality_name` do.
 Dataset load_dataset(const std::filesystem::path& folder, const std::string& name, uint64_t seed);
 

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 namespace bm3 {
 namespace fs = std::filesystem;
@@ -21,14 +22,12 @@ bool reaches_disk(const fs::path& path) {
 }
 
 Error cannot_make(const fs::path& target, int error) {
-  return Error("cannot make the folder " + target.string() + " (" +
-               std::generic_category().message(error) +
+  return Error("cannot make the folder ", target, " (", std::strerror(error),
                "): expected a new or empty one (no mount point) where files can be written");
 }
 
 Error cannot_write(const fs::path& path, int error) {
-  return Error("cannot write " + path.string() + " (" + std::generic_category().message(error) +
-               "): expected room for it");
+  return Error("cannot write ", path, " (", std::strerror(error), "): expected room for it");
 }
 
 }  // namespace
@@ -42,11 +41,10 @@ fs::path absolute_path(const fs::path& path) {
 std::ifstream open_file(const fs::path& path, const std::string& expected) {
   std::error_code error;
   if (fs::exists(path, error) && !fs::is_regular_file(path, error))
-    throw Error(path.string() + " is not a file: expected " + expected);
+    throw Error(path, " is not a file: expected ", expected);
   std::ifstream file(path, std::ios::binary);
   if (!file)
-    throw Error("cannot open " + path.string() + " (" + std::generic_category().message(errno) +
-                "): expected " + expected);
+    throw Error("cannot open ", path, " (", std::strerror(errno), "): expected ", expected);
   return file;
 }
 

@@ -11,30 +11,16 @@ namespace bm3 {
 namespace fs = std::filesystem;
 namespace {
 
-/// Marks the numbers that occur, but in fewer than `core` rows, and returns how many they are.
-size_t mark_rare(const std::vector<Rating>& rows, int32_t Rating::* number, int64_t core,
-                 std::vector<char>& rare) {
-  std::vector<int64_t> count(rare.size());
-  for (const Rating& r : rows) ++count[static_cast<size_t>(r.*number)];
-  size_t n = 0;
-  for (size_t k = 0; k < rare.size(); ++k) n += rare[k] = count[k] > 0 && count[k] < core;
-  return n;
-}
-
 /// Numbers what occurs in `rows` anew, from 0 in the order of the rows. Returns its ids.
 Ids renumber(std::vector<Rating>& rows, int32_t Rating::* number, const Ids& ids) {
   Ids out;
   std::vector<int32_t> new_of(ids.size(), -1);
   for (Rating& r : rows) {
-    int32_t& renumbered = new_of[static_cast<size_t>(r.*number)];
+    int32_t& renumbered = new_of[r.*number];
     if (renumbered < 0) renumbered = out.number(ids[r.*number]);
     r.*number = renumbered;
   }
   return out;
-}
-
-std::string count_of(size_t n, const std::string& word) {
-  return std::to_string(n) + " " + word + (n == 1 ? "" : "s");
 }
 
 using Tell = std::function<void(const std::string&)>;
@@ -42,25 +28,18 @@ using Tell = std::function<void(const std::string&)>;
 /// The ratings that are to be split, with the users and items that they have.
 Ratings ratings_of(const ImportSpec& spec, const Tell& tell) {
   Ratings ratings = read_ratings(spec.ratings, spec.columns, spec.by_time);
-  const size_t read = ratings.rows.size();
-  const size_t merged = merge_repeated(ratings);
-  tell("ratings      " + std::to_string(read) + " of " + count_of(ratings.users.size(), "user") +
-       " and " + count_of(ratings.items.size(), "item") + "; " + std::to_string(merged) +
-       " repeat a pair and are merged, " + std::to_string(ratings.incomplete) +
-       " lines lack a user" + (spec.by_time ? ", an item or a time" : " or an item") +
-       " and are left out");
-  int round = 0;
-  keep_core(ratings, spec.core, [&](size_t users, size_t items, size_t left) {
-    ++round;
-    tell((round > 1 ? "             round " : "core         round ") + std::to_string(round) +
-         ": " + count_of(users, "user") + " and " + count_of(items, "item") + " with fewer than " +
-         std::to_string(spec.core) + " fall out, " + count_of(left, "rating") +
-         (left == 1 ? " is" : " are") + " left");
-  });
+  const size_t read = ratings.rows.size(), merged = merge_repeated(ratings);
+  tell(concat("ratings      ", read, " of ", ratings.users.size(), " users and ",
+              ratings.items.size(), " items; ", merged, " repeat a pair and are merged, ",
+              ratings.incomplete, " lines lack a user",
+              spec.by_time ? ", an item or a time" : " or an item", " and are left out"));
+  keep_core(ratings, spec.core);
+  tell(concat("core         ", read - merged - ratings.rows.size(),
+              " ratings fall out, of users or items with fewer than ", spec.core));
   if (ratings.rows.empty())
-    throw Error(spec.ratings.string() + " has no user and item left with " +
-                std::to_string(spec.core) + " ratings each: expected a smaller --core");
-  if (round > 0) {  // else every user and item is left
+    throw Error(spec.ratings, " has no user and item left with ", spec.core,
+                " ratings each: expected a smaller --core");
+  if (ratings.rows.size() < read - merged) {  // else every user and item is left
     ratings.users = renumber(ratings.rows, &Rating::user, ratings.users);
     ratings.items = renumber(ratings.rows, &Rating::item, ratings.items);
   }
@@ -73,22 +52,19 @@ std::vector<Modality> modalities_of(const ImportSpec& spec, const Ids& items, co
   for (const FeatureSource& source : spec.features) {
     ItemFeatures x = read_item_features(source, items.size(),
                                         [&](std::string_view id) { return items.find(id); });
-    tell("features     " + source.modality + ": " + std::to_string(x.dim) + "-d; " +
-         count_of(x.missing, "item") + " of " + std::to_string(items.size()) +
-         " without features, which get the mean of the others" +
-         (x.repeated ? "; " + count_of(x.repeated, "row") + " repeated, of which the last hold"
-                     : ""));
-    auto read_rows = [dim = x.dim, rows = std::move(x.rows)](int64_t first, int64_t count,
-                                                                   float* out) {
-      std::copy_n(rows.data() + first * dim, count * dim, out);
-    };
-    modalities.push_back({source.modality, x.dim, std::move(read_rows)});
+    tell(concat("features     ", source.modality, ": ", x.dim, "-d; ", x.missing, " of ",
+                items.size(), " items without features, which get the mean of the others"));
+    const auto rows = std::make_shared<std::vector<float>>(std::move(x.rows));
+    modalities.push_back({source.modality, x.dim,
+                          [rows, dim = x.dim](size_t first, size_t count, float* out) {
+                            std::copy_n(rows->data() + first * dim, count * dim, out);
+                          }});
   }
   return modalities;
 }
 
 /// Splits the ratings. Throws where nothing is held out.
-Interactions split(const std::vector<Rating>& rows, int64_t n_users, int64_t n_items,
+Interactions split(const std::vector<Rating>& rows, size_t n_users, size_t n_items,
                    const ImportSpec& spec) {
   std::vector<Interaction> all;
   for (const Rating& row : rows) all.push_back({row.user, row.item});
@@ -96,7 +72,7 @@ Interactions split(const std::vector<Rating>& rows, int64_t n_users, int64_t n_i
   if (spec.by_time) time = [&](size_t row) { return rows[row].time; };
   Interactions data = split_by_user(n_users, n_items, all, spec.seed, time);
   if (data.test.empty())
-    throw Error(spec.ratings.string() +
+    throw Error(spec.ratings,
                 " leaves no user with three ratings: expected some, to split 8:1:1");
   return data;
 }
@@ -106,8 +82,7 @@ Interactions split(const std::vector<Rating>& rows, int64_t n_users, int64_t n_i
 int32_t Ids::number(std::string_view text) {
   if (const int32_t known = find(text); known >= 0) return known;
   if (size() == INT32_MAX)
-    throw Error("there are more than " + std::to_string(INT32_MAX) +
-                " ids: expected as many as an int32 can number");
+    throw Error("there are more than ", INT32_MAX, " ids: expected as many as an int32 can number");
   const auto number = static_cast<int32_t>(size());
   numbers_.emplace(texts_.emplace_back(text), number);
   return number;
@@ -140,37 +115,34 @@ size_t merge_repeated(Ratings& ratings) {
   return before - rows.size();
 }
 
-void keep_core(Ratings& ratings, int64_t core, const Round& tell) {
+void keep_core(Ratings& ratings, size_t core) {
   std::vector<Rating>& rows = ratings.rows;
-  std::vector<char> rare_user(ratings.users.size()), rare_item(ratings.items.size());
-  for (;;) {
-    const size_t users = mark_rare(rows, &Rating::user, core, rare_user);
-    const size_t items = mark_rare(rows, &Rating::item, core, rare_item);
-    if (users + items == 0) return;
-    const auto falls = [&](const Rating& r) {
-      return rare_user[static_cast<size_t>(r.user)] || rare_item[static_cast<size_t>(r.item)];
+  size_t before = 0;
+  do {
+    std::vector<size_t> of_user(ratings.users.size()), of_item(ratings.items.size());
+    for (const Rating& r : rows) ++of_user[r.user], ++of_item[r.item];
+    const auto falls_out = [&](const Rating& r) {
+      return of_user[r.user] < core || of_item[r.item] < core;
     };
-    rows.erase(std::remove_if(rows.begin(), rows.end(), falls), rows.end());
-    tell(users, items, rows.size());
-  }
+    before = rows.size();
+    rows.erase(std::remove_if(rows.begin(), rows.end(), falls_out), rows.end());
+  } while (rows.size() < before);
 }
 
 void import_dataset(const ImportSpec& spec, const std::string& name, const fs::path& folder,
                     const Tell& tell) {
   PartFolder{folder / name};  // throws now rather than at the end
   Ratings ratings = ratings_of(spec, tell);
-  const auto n_users = static_cast<int64_t>(ratings.users.size()),
-             n_items = static_cast<int64_t>(ratings.items.size());
+  const size_t n_users = ratings.users.size(), n_items = ratings.items.size();
   check_node_count(n_users, n_items, spec.ratings.string());
   Dataset data;
   data.name = name;
   data.interactions = split(ratings.rows, n_users, n_items, spec);
   std::vector<Rating>().swap(ratings.rows);  // the largest part of the memory
   const Interactions& x = data.interactions;
-  tell("split        " + std::to_string(n_users) + " users, " + std::to_string(n_items) +
-       " items; " + std::to_string(x.train.size()) + " interactions for training, " +
-       std::to_string(x.valid.size()) + " for validation, " + std::to_string(x.test.size()) +
-       " for test, by " + (spec.by_time ? "time" : "seed " + std::to_string(spec.seed)));
+  tell(concat("split        ", n_users, " users, ", n_items, " items; ", x.train.size(),
+              " interactions for training, ", x.valid.size(), " for validation, ", x.test.size(),
+              " for test, by ", spec.by_time ? "time" : concat("seed ", spec.seed)));
   data.modalities = modalities_of(spec, ratings.items, tell);
   data.user_ids = {ratings.users.texts().begin(), ratings.users.texts().end()};
   data.item_ids = {ratings.items.texts().begin(), ratings.items.texts().end()};

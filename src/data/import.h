@@ -20,9 +20,7 @@ class Ids {
   int32_t number(std::string_view text);
   /// Returns the number of a text, or -1.
   int32_t find(std::string_view text) const;
-  const std::string& operator[](int32_t number) const {
-    return texts_[static_cast<size_t>(number)];
-  }
+  const std::string& operator[](size_t number) const { return texts_[number]; }
   const std::deque<std::string>& texts() const { return texts_; }
   size_t size() const { return texts_.size(); }
 
@@ -61,10 +59,9 @@ struct FeatureSource {
 };
 
 struct ItemFeatures {
-  int64_t dim = 0;
+  size_t dim = 0;
   std::vector<float> rows;  // [n_items, dim]
   size_t missing = 0;       // items that the file lacks, which have the mean of the others
-  size_t repeated = 0;      // rows of an item that the file has again: the last one holds
 };
 
 /// Reads the features of items 0 .. n_items - 1; `item_of` gives the number of an id, or -1. The
@@ -76,7 +73,7 @@ ItemFeatures read_item_features(const FeatureSource& source, size_t n_items,
 struct ImportSpec {
   std::filesystem::path ratings;
   RatingColumns columns;
-  int64_t core = 5;      // least interactions of a user and of an item
+  size_t core = 5;       // least interactions of a user and of an item
   bool by_time = false;  // the split; else at random
   uint64_t seed = 999;   // of a split at random
   std::vector<FeatureSource> features;
@@ -86,12 +83,9 @@ struct ImportSpec {
 /// earliest time. Returns how many went.
 size_t merge_repeated(Ratings& ratings);
 
-/// Says what a round took: the users and items that fell out, and the ratings that are left.
-using Round = std::function<void(size_t users, size_t items, size_t left)>;
-
 /// Removes users and items with fewer than `core` ratings until none has: in each round, those that
 /// had fewer when it began.
-void keep_core(Ratings& ratings, int64_t core, const Round& tell);
+void keep_core(Ratings& ratings, size_t core);
 
 /// Reads what `spec` names and writes the new or empty folder/name in the layout that
 /// `load_dataset` reads, with maps of the original ids; users and items are numbered in the order

@@ -22,13 +22,12 @@ Columns find_columns(Fields columns, const std::string& where) {
   const auto find = [&](const std::string& wanted) {
     const auto at = std::find(columns.begin(), columns.end(), wanted);
     if (std::count(at, columns.end(), wanted) > 1)
-      throw Error(where + ": the column " + wanted + " stands twice: expected it once");
+      throw Error(where, ": the column ", wanted, " stands twice: expected it once");
     for (const auto& column : columns)
       if (at == columns.end() && plain(column.substr(0, column.find(':'))) == plain(wanted))
-        throw Error(where + ": " + in_quotes(column) + " in the header: did you mean " + wanted +
-                    "?");
+        throw Error(where, ": ", in_quotes(column), " in the header: did you mean ", wanted, "?");
     if (at == columns.end() && wanted != "x_label")
-      throw Error(where + ": no column " + wanted + " in the header " + header +
+      throw Error(where, ": no column ", wanted, " in the header ", header,
                   ": expected tab-separated names with userID and itemID");
     return static_cast<size_t>(at - columns.begin());
   };
@@ -45,8 +44,8 @@ void read_rows(RecordReader& records, const Columns& columns, Interactions& data
     const auto number = [&](size_t column, int32_t last, const char* title, const char* expected) {
       int32_t value = 0;
       if (!parse(fields[column], value) || value < 0 || value > last)
-        throw Error(records.where() + ": " + title + " is " + in_quotes(fields[column]) +
-                    ": expected " + expected);
+        throw Error(records.where(), ": ", title, " is ", in_quotes(fields[column]), ": expected ",
+                    expected);
       return value;
     };
     const int32_t user = number(columns.user, INT32_MAX, "userID", "a whole number from 0"),
@@ -55,15 +54,15 @@ void read_rows(RecordReader& records, const Columns& columns, Interactions& data
                               ? 0
                               : number(columns.label, 2, "x_label",
                                        "0 (train), 1 (validation) or 2 (test)");
-    if (!pairs.insert(int64_t{user} << 32 | int64_t{item}).second && repeats++ == 0)
-      repeat = records.where() + ": user " + std::to_string(user) + " and item " +
-               std::to_string(item) + " stand in an earlier line";
-    data.n_users = std::max(data.n_users, user + int64_t{1});
-    data.n_items = std::max(data.n_items, item + int64_t{1});
+    if (!pairs.insert(int64_t{user} << 32 | item).second && repeats++ == 0)
+      repeat = concat(records.where(), ": user ", user, " and item ", item,
+                      " stand in an earlier line");
+    data.n_users = std::max(data.n_users, size_t{1} + user);
+    data.n_items = std::max(data.n_items, size_t{1} + item);
     parts[label]->push_back({user, item});
   }
   if (repeats > 0)
-    throw Error(repeat + " (such lines: " + std::to_string(repeats) +
+    throw Error(repeat, " (such lines: ", repeats,
                 "): expected each pair once (`bm3 import` merges them)");
 }
 
@@ -77,15 +76,15 @@ void shuffle(std::vector<size_t>& rows, uint64_t seed, size_t user) {
 
 }  // namespace
 
-Interactions split_by_user(int64_t n_users, int64_t n_items, const std::vector<Interaction>& all,
+Interactions split_by_user(size_t n_users, size_t n_items, const std::vector<Interaction>& all,
                            uint64_t seed, const std::function<double(size_t)>& time) {
   Interactions data;
   data.n_users = n_users;
   data.n_items = n_items;
-  std::vector<std::vector<size_t>> rows(static_cast<size_t>(n_users));
-  for (size_t k = 0; k < all.size(); ++k) rows[static_cast<size_t>(all[k].user)].push_back(k);
+  std::vector<std::vector<size_t>> rows(n_users);
+  for (size_t k = 0; k < all.size(); ++k) rows[all[k].user].push_back(k);
   std::vector<Interaction>* const parts[] = {&data.train, &data.valid, &data.test};
-  std::vector<char> part(all.size());
+  std::vector<int> part(all.size());
   for (size_t u = 0; u < rows.size(); ++u) {
     std::vector<size_t>& own = rows[u];
     if (time)
@@ -96,42 +95,38 @@ Interactions split_by_user(int64_t n_users, int64_t n_items, const std::vector<I
     const size_t n = own.size(), held = n < 3 ? 0 : n < 10 ? 2 : n / 5;
     for (size_t k = n - held; k < n; ++k) part[own[k]] = k < n - held + held / 2 ? 1 : 2;
   }
-  for (size_t k = 0; k < all.size(); ++k)
-    parts[static_cast<size_t>(part[k])]->push_back(all[k]);
+  for (size_t k = 0; k < all.size(); ++k) parts[part[k]]->push_back(all[k]);
   return data;
 }
 
-void check_node_count(int64_t n_users, int64_t n_items, const std::string& name) {
+void check_node_count(size_t n_users, size_t n_items, const std::string& name) {
   if (n_users + n_items > INT32_MAX)
-    throw Error(name + " has " + std::to_string(n_users) + " users and " +
-                std::to_string(n_items) + " items: expected at most " + std::to_string(INT32_MAX) +
-                " of both together");
+    throw Error(name, " has ", n_users, " users and ", n_items, " items: expected at most ",
+                INT32_MAX, " of both together");
 }
 
 Interactions read_inter(const std::filesystem::path& path, uint64_t seed) {
   RecordReader records(path, "an .inter file to read");
-  const std::string name = records.name();
+  const std::string name = path.string();
   Fields header;
   if (!records.next(header))
-    throw Error(name + " is empty: expected a header line and interactions");
+    throw Error(name, " is empty: expected a header line and interactions");
   const Columns columns = find_columns(header, records.where());
   Interactions data;
   read_rows(records, columns, data);
-  const int64_t most = 1000 + 10 * static_cast<int64_t>(data.size());
-  if (std::max(data.n_users, data.n_items) > most)
-    throw Error(name + " has numbers up to " +
-                std::to_string(std::max(data.n_users, data.n_items) - 1) +
-                ": expected them below " + std::to_string(most) + " (1000 + 10 * " +
-                std::to_string(data.size()) + " interactions)");
+  const size_t most = 1000 + 10 * data.size(), found = std::max(data.n_users, data.n_items);
+  if (found > most)
+    throw Error(name, " has numbers up to ", found - 1, ": expected them below ", most,
+                " (1000 + 10 * ", data.size(), " interactions)");
   check_node_count(data.n_users, data.n_items, name);
   if (columns.label == columns.count) {
     data = split_by_user(data.n_users, data.n_items, data.train, seed);
     data.drawn = true;
     if (data.valid.empty())
-      throw Error(name + " has no user with three interactions: expected some, to split 8:1:1");
+      throw Error(name, " has no user with three interactions: expected some, to split 8:1:1");
   }
   if (data.train.empty())
-    throw Error(name + " leaves the training (x_label 0) split empty: expected at least one "
+    throw Error(name, " leaves the training (x_label 0) split empty: expected at least one "
                 "interaction");
   return data;
 }
@@ -150,7 +145,7 @@ std::string inter_text(const Interactions& data) {
   const std::vector<Interaction>* parts[] = {&data.train, &data.valid, &data.test};
   for (int label = 0; label < 3; ++label)
     for (const auto& [user, item] : *parts[label])
-      text += shortest(user) + '\t' + shortest(item) + '\t' + shortest(label) + '\n';
+      text += concat(user, "\t", item, "\t", label, "\n");
   return text;
 }
 

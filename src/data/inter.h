@@ -15,7 +15,7 @@ struct Interaction {
 /// The split of a data set: numbers are 0 .. n_users - 1 and 0 .. n_items - 1; no pair occurs
 /// twice.
 struct Interactions {
-  int64_t n_users = 0, n_items = 0;
+  size_t n_users = 0, n_items = 0;
   std::vector<Interaction> train, valid, test;
   bool drawn = false;  // the split, for want of one in the file
   size_t size() const { return train.size() + valid.size() + test.size(); }
@@ -35,11 +35,11 @@ uint64_t checksum(const Interactions& data);
 
 /// Throws unless an int32_t can number all nodes of the graph, users and then items, by which the
 /// model knows them. `name` stands in the message.
-void check_node_count(int64_t n_users, int64_t n_items, const std::string& name);
+void check_node_count(size_t n_users, size_t n_items, const std::string& name);
 
 /// Splits 8:1:1 by user, as data/README.md says: by `time` (of equal ones in the order of `all`)
 /// or, without times, at random by `seed`. Within a part, the order of `all` stays. [4.3]
-Interactions split_by_user(int64_t n_users, int64_t n_items, const std::vector<Interaction>& all,
+Interactions split_by_user(size_t n_users, size_t n_items, const std::vector<Interaction>& all,
                            uint64_t seed, const std::function<double(size_t row)>& time = {});
 
 }  // namespace bm3

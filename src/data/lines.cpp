@@ -4,19 +4,21 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "data/files.h"
 
 namespace bm3 {
 
 GzipFile::GzipFile(const std::filesystem::path& path, const std::string& expected)
-    : std::istream(this), path_(path), file_(nullptr, gzclose_r), buffer_(size_t{1} << 20) {
+    : std::istream(this),
+      name_(path.string()),
+      file_(nullptr, gzclose_r),
+      buffer_(size_t{1} << 20) {
   exceptions(std::ios::badbit);  // lets the Error of `underflow` through
   open_file(path, expected);
   file_.reset(gzopen(path.c_str(), "rb"));
-  if (!file_ || gzbuffer(file_.get(), 1U << 18) != 0)
-    throw Error("cannot open " + name() + " (" + std::generic_category().message(errno) +
-                "): expected " + expected);
+  if (!file_ || gzbuffer(file_.get(), 1U << 18) != 0) throw std::bad_alloc();
 }
 
 int GzipFile::underflow() {
@@ -24,30 +26,25 @@ int GzipFile::underflow() {
   int status = Z_OK;
   gzerror(file_.get(), &status);
   if (n < 0 || status != Z_OK)
-    throw Error("cannot read " + name() + " (" +
-                (status == Z_ERRNO       ? std::generic_category().message(errno)
-                 : status == Z_BUF_ERROR ? "it ends too early"
-                                         : "it is damaged") +
+    throw Error("cannot read ", name_, " (",
+                status == Z_ERRNO       ? std::strerror(errno)
+                : status == Z_BUF_ERROR ? "it ends too early"
+                                        : "it is damaged",
                 "): expected a whole file, plain or compressed by gzip");
   setg(buffer_.data(), buffer_.data(), buffer_.data() + n);
   return n > 0 ? std::char_traits<char>::to_int_type(buffer_[0]) : std::char_traits<char>::eof();
 }
 
-bool LineReader::append(std::string& line) {
-  if (!std::getline(file_, next_)) return false;
+bool GzipFile::read_line(std::string& line) {
+  if (!std::getline(*this, line)) return false;
   constexpr std::string_view mark = "\xEF\xBB\xBF";
-  if (number_++ == 0 && next_.compare(0, mark.size(), mark) == 0) next_.erase(0, mark.size());
-  if (line.empty())
-    line.swap(next_);
-  else
-    line += next_;
+  if (n_lines_++ == 0 && line.compare(0, mark.size(), mark) == 0) line.erase(0, mark.size());
   return true;
 }
 
 bool RecordReader::next(Fields& fields) {
   do {
-    record_.clear();
-    if (!append(record_)) return false;
+    if (!read_line(record_)) return false;
   } while (record_.empty() || record_ == "\r");
   const bool first = count_ == 0;
   for (const char c : {'\t', ',', ';'}) {
@@ -57,8 +54,8 @@ bool RecordReader::next(Fields& fields) {
   }
   if (first) count_ = fields.size();
   if (fields.size() != count_)
-    throw Error(where() + ": has " + std::to_string(fields.size()) + " fields: expected " +
-                std::to_string(count_) + ", as in the first line");
+    throw Error(where(), ": has ", fields.size(), " fields: expected ", count_,
+                ", as in the first line");
   return true;
 }
 
@@ -78,15 +75,16 @@ void RecordReader::divide(Fields& fields) {
 /// Reads on where a quoted field has further lines.
 void RecordReader::divide_quoted(Fields& fields) {
   const std::string first = where();
+  std::string more;
   std::vector<size_t> ends;
   bool quoted = false, starts = true;
   unquoted_.clear();
   for (size_t at = 0; at < record_.size() || quoted; ++at) {
     if (at == record_.size()) {
-      record_ += '\n';
-      if (!append(record_))
-        throw Error(first + ": a quotation mark begins a field that has no end: expected another "
+      if (!read_line(more))
+        throw Error(first, ": a quotation mark begins a field that has no end: expected another "
                     "after it");
+      record_ += '\n' + more;
     }
     const char c = record_[at], after = at + 1 < record_.size() ? record_[at + 1] : '\0';
     const bool ends_line = c == '\r' && at + 1 == record_.size(), mark = c == '"';

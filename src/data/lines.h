@@ -12,36 +12,23 @@ struct gzFile_s;  // zlib's
 
 namespace bm3 {
 
-/// The bytes of a file, uncompressed where it is compressed by gzip. Reading throws when the file
-/// cannot be read, or ends within its compressed data.
+/// The bytes or lines of a file, uncompressed where it is compressed by gzip. Reading throws when
+/// the file cannot be read, or ends within its compressed data.
 class GzipFile : private std::streambuf, public std::istream {
  public:
   /// Throws as `open_file` does; `expected` ends the message.
   GzipFile(const std::filesystem::path& path, const std::string& expected);
-  std::string name() const { return path_.string(); }
+  /// Reads the next line without its \n, and without a byte order mark; false at the end.
+  bool read_line(std::string& line);
+  /// Returns "FILE:LINE" of the last line.
+  std::string where() const { return name_ + ":" + std::to_string(n_lines_); }
 
  private:
   int underflow() override;
-  std::filesystem::path path_;
+  std::string name_;
   std::unique_ptr<gzFile_s, int (*)(gzFile_s*)> file_;
   std::vector<char> buffer_;
-};
-
-class LineReader {
- public:
-  /// Throws as GzipFile does.
-  LineReader(const std::filesystem::path& path, const std::string& expected)
-      : file_(path, expected) {}
-  /// Appends the next line without its \n, and without a byte order mark; false at the end.
-  bool append(std::string& line);
-  /// Returns "FILE:LINE" of the last line.
-  std::string where() const { return file_.name() + ":" + std::to_string(number_); }
-  std::string name() const { return file_.name(); }
-
- private:
-  GzipFile file_;
-  std::string next_;
-  size_t number_ = 0;
+  size_t n_lines_ = 0;
 };
 
 using Fields = std::vector<std::string_view>;
@@ -50,9 +37,9 @@ using Fields = std::vector<std::string_view>;
 /// these that divides the first record. A field that begins with a quotation mark may hold
 /// separators, line ends and, doubled, quotation marks. Lines end in \n or \r\n; blank ones are
 /// passed over.
-class RecordReader : private LineReader {
+class RecordReader : private GzipFile {
  public:
-  using LineReader::LineReader, LineReader::name, LineReader::where;
+  using GzipFile::GzipFile, GzipFile::where;
   /// fields = the next record's, valid until the next call; false at the end. Throws where
   /// quotation marks do not close, and where there are more or fewer fields than in the first.
   bool next(Fields& fields);

@@ -28,7 +28,7 @@ float half_to_float(uint32_t half) {
 }
 
 /// The value at `bytes`, not finite where float32 cannot hold it.
-float to_float(const char* bytes, int64_t item_size) {
+float to_float(const char* bytes, size_t item_size) {
   if (item_size == 2) return half_to_float(value_at<uint16_t>(bytes));
   if (item_size == 4) return value_at<float>(bytes);
   return static_cast<float>(value_at<double>(bytes));
@@ -39,38 +39,35 @@ float to_float(const char* bytes, int64_t item_size) {
 NpyMatrix::NpyMatrix(const std::filesystem::path& path)
     : path_(path), file_(open_file(path, "an .npy file to read")) {
   std::string start(size_t{1} << 16, '\0');
-  file_.read(start.data(), static_cast<std::streamsize>(start.size()));
-  start.resize(static_cast<size_t>(file_.gcount()));
+  file_.read(start.data(), start.size());
+  start.resize(file_.gcount());
   file_.clear();
   parse_header(start);
-  file_.seekg(0, std::ios::end);
-  const int64_t size = file_.tellg(), values = size - data_offset_;
+  const size_t size = std::filesystem::file_size(path), values = size - data_offset_;
   if (values % item_size_ != 0 || values / item_size_ % cols_ != 0 ||
       values / item_size_ / cols_ != rows_)
-    throw Error(path.string() + " has " + std::to_string(size) + " bytes: expected " +
-                std::to_string(data_offset_) + " + " + std::to_string(rows_) + " * " +
-                std::to_string(cols_) + " * " + std::to_string(item_size_) + " by its header");
+    throw Error(path, " has ", size, " bytes: expected ", data_offset_, " + ", rows_, " * ", cols_,
+                " * ", item_size_, " by its header");
 }
 
 void NpyMatrix::parse_header(const std::string& bytes) {
-  const std::string name = path_.string();
   if (bytes.size() < 12 || bytes.compare(0, magic.size(), magic) != 0)
-    throw Error(name + " is not an .npy file: expected it to start with \\x93NUMPY");
+    throw Error(path_, " is not an .npy file: expected it to start with \\x93NUMPY");
   const int version = bytes[6];
   const size_t first = version == 1 ? 10 : 12;
   size_t length = 0;
   for (size_t k = first; k-- > 8;) length = length << 8 | static_cast<unsigned char>(bytes[k]);
   if (version < 1 || version > 3 || length > bytes.size() - first)
-    throw Error(name + " is of the .npy version " + std::to_string(version) +
+    throw Error(path_, " is of the .npy version ", version,
                 " or cut short: expected a whole header of version 1, 2 or 3");
-  data_offset_ = static_cast<int64_t>(first + length);
+  data_offset_ = first + length;
   const std::string header = bytes.substr(first, length);  // a dictionary in Python
   std::smatch groups;
   const auto find = [&](const std::string& key, const char* pattern, const char* expected) {
     const std::regex item("(['\"])" + key + "\\1: ?" + pattern + " ?[,}]");
     if (!std::regex_search(header, groups, item))
-      throw Error(name + " has the header " + one_line(header.substr(0, 100)) + ": expected " +
-                  key + " to be " + expected);
+      throw Error(path_, " has the header ", one_line(header.substr(0, 100)), ": expected ", key,
+                  " to be ", expected);
   };
   find("descr", "(['\"])<f([248])\\2",
        "little-endian float16, float32 or float64 ('<f2', '<f4', '<f8')");
@@ -83,27 +80,27 @@ void NpyMatrix::parse_header(const std::string& bytes) {
   cols_ = std::stoll(groups[3]);
 }
 
-void NpyMatrix::read_rows(int64_t first, int64_t count, float* out) const {
+void NpyMatrix::read_rows(size_t first, size_t count, float* out) const {
   // In Fortran order the file holds a column after the other.
-  const int64_t pieces = fortran_ ? cols_ : 1, length = count * cols_ / pieces;
-  std::vector<char> bytes(static_cast<size_t>(length * item_size_));
-  for (int64_t p = 0; p < pieces; ++p) {
+  const size_t pieces = fortran_ ? cols_ : 1, length = count * cols_ / pieces;
+  std::vector<char> bytes(length * item_size_);
+  for (size_t p = 0; p < pieces; ++p) {
     file_.seekg(data_offset_ + (fortran_ ? p * rows_ + first : first * cols_) * item_size_);
     if (!file_.read(bytes.data(), length * item_size_))
-      throw Error("cannot read " + path_.string() + ": did it change while it was open?");
-    for (int64_t k = 0; k < length; ++k) {
-      const int64_t at = p + k * pieces;
+      throw Error("cannot read ", path_, ": did it change while it was open?");
+    for (size_t k = 0; k < length; ++k) {
+      const size_t at = p + k * pieces;
       out[at] = to_float(bytes.data() + k * item_size_, item_size_);
       if (!std::isfinite(out[at]))
-        throw Error(path_.string() + ": row " + std::to_string(first + at / cols_) + ", column " +
-                    std::to_string(at % cols_) + ": expected a finite float32 number");
+        throw Error(path_, ": row ", first + at / cols_, ", column ", at % cols_,
+                    ": expected a finite float32 number");
     }
   }
 }
 
-std::string npy_header(int64_t rows, int64_t cols) {
-  std::string text = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(rows) +
-                     ", " + std::to_string(cols) + "), }";
+std::string npy_header(size_t rows, size_t cols) {
+  std::string text =
+      concat("{'descr': '<f4', 'fortran_order': False, 'shape': (", rows, ", ", cols, "), }");
   text.append(63 - (magic.size() + 4 + text.size()) % 64, ' ');  // values at a multiple of 64
   text += '\n';
   std::string header(magic);

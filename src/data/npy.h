@@ -1,7 +1,6 @@
 #pragma once
 // NumPy's .npy files: matrices of features and embeddings.
 // Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
-#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -15,23 +14,23 @@ class NpyMatrix {
   /// Opens a file of version 1 to 3. Throws when it cannot be read, when its header is damaged or
   /// not that of such a matrix with at least one column, and when its size is not what that says.
   explicit NpyMatrix(const std::filesystem::path& path);
-  int64_t rows() const { return rows_; }
-  int64_t cols() const { return cols_; }
+  size_t rows() const { return rows_; }
+  size_t cols() const { return cols_; }
   /// out [count, cols] = rows first .. first + count. Throws when they cannot be read, and for NaN,
   /// an infinity or a value outside float32, with its row and column.
-  void read_rows(int64_t first, int64_t count, float* out) const;
+  void read_rows(size_t first, size_t count, float* out) const;
 
  private:
   void parse_header(const std::string& bytes);
   std::filesystem::path path_;
   mutable std::ifstream file_;
-  int64_t rows_ = 0, cols_ = 0;
+  size_t rows_ = 0, cols_ = 0;
   bool fortran_ = false;
-  int64_t item_size_ = 0, data_offset_ = 0;  // bytes of a value, and before the first
+  size_t item_size_ = 0, data_offset_ = 0;  // bytes of a value, and before the first
 };
 
 /// What a file of a float32 matrix [rows, cols] in C order begins with; its values follow.
-std::string npy_header(int64_t rows, int64_t cols);
+std::string npy_header(size_t rows, size_t cols);
 
 /// `count` values as the bytes of such a file.
 inline std::string_view npy_bytes(const float* values, size_t count) {

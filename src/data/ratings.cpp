@@ -15,7 +15,6 @@ namespace {
 using Json = nlohmann::json;
 using Words = std::vector<std::string>;
 constexpr const char* a_file = "a file of ratings";
-constexpr size_t nowhere = SIZE_MAX;
 
 /// A column: what it is to hold, the name or number that was given, and usual names as `plain`
 /// writes them.
@@ -28,20 +27,12 @@ struct Role {
 using Roles = std::vector<Role>;    // user, item and, if asked for, time
 using Places = std::vector<size_t>;  // of the roles' columns
 
-Roles roles_of(const RatingColumns& columns, bool with_time) {
-  Roles roles = {{"user", columns.user, {"userid", "user", "reviewerid"}},
-                 {"item", columns.item, {"itemid", "item", "asin", "parentasin", "movieid"}}};
-  if (with_time)
-    roles.push_back({"time", columns.time, {"timestamp", "time", "unixreviewtime"}});
-  return roles;
-}
-
 /// A column's name without RecBole's type: user_id of user_id:token.
 std::string bare(const std::string& name) { return name.substr(0, name.find(':')); }
 
 std::string list_of_names(const Words& names) { return in_quotes(join(names, " ")); }
 
-/// Finds the role's column by its name; nowhere where nobody named it and there is no usual one.
+/// Finds the role's column by its name, the one that was given or a usual one.
 size_t place_by_name(const Role& role, const Words& names, const std::string& where) {
   const bool given = !role.wanted.empty();
   for (const auto& wanted : given ? Words{role.wanted} : role.usual) {
@@ -50,24 +41,24 @@ size_t place_by_name(const Role& role, const Words& names, const std::string& wh
     };
     const auto n = std::count_if(names.begin(), names.end(), is_it);
     if (given && n != 1)
-      throw Error(where + (n ? ": several columns are" : ": no column is") + " named " +
-                  in_quotes(wanted) + " in " + list_of_names(names) + ": expected one with the " +
-                  role.title + "s");
-    const auto at = std::find_if(names.begin(), names.end(), is_it);
-    if (n > 0) return static_cast<size_t>(at - names.begin());
+      throw Error(where, n ? ": several columns are" : ": no column is", " named ",
+                  in_quotes(wanted), " in ", list_of_names(names), ": expected one with the ",
+                  role.title, "s");
+    if (n > 0) return std::find_if(names.begin(), names.end(), is_it) - names.begin();
   }
-  return nowhere;
+  throw Error(where, ": no column of ", role.title, "s in ", list_of_names(names),
+              ": expected --columns ", role.title, "=NAME, or a number where the first line is a "
+              "rating");
 }
 
 /// Reads the number of the role's column. Throws where names stand in that line after all.
 size_t place_by_number(const Role& role, const Words& fields, const std::string& where) {
   size_t number = 0;
   if (!parse(role.wanted, number) || number < 1 || number > fields.size())
-    throw Error(where + ": the column of " + role.title + "s is " + in_quotes(role.wanted) +
-                ": expected a number from 1 to " + std::to_string(fields.size()) +
-                ", or --columns with names alone");
+    throw Error(where, ": the column of ", role.title, "s is ", in_quotes(role.wanted),
+                ": expected a number from 1 to ", fields.size(), ", or --columns with names alone");
   if (std::count(role.usual.begin(), role.usual.end(), plain(bare(fields[number - 1]))))
-    throw Error(where + ": names stand in " + list_of_names(fields) +
+    throw Error(where, ": names stand in ", list_of_names(fields),
                 ": expected --columns with names instead of numbers");
   return number - 1;
 }
@@ -90,14 +81,6 @@ Places find_places(Roles roles, const Words& first, bool is_object, const std::s
   Places places;
   for (const Role& role : roles)
     places.push_back((has_names ? place_by_name : place_by_number)(role, first, where));
-  if (std::count(places.begin(), places.begin() + 2, nowhere))
-    throw Error(where + ": no columns of users and items in " + list_of_names(first) +
-                ": expected --columns user=NAME item=NAME" +
-                (is_object ? "" : " by that line, or, where the first line is a rating, their "
-                                  "numbers from 1"));
-  if (places.back() == nowhere)
-    throw Error(where + ": no column of times in " + list_of_names(first) +
-                ": expected --columns time=NAME, or --split random");
   return places;
 }
 
@@ -109,7 +92,7 @@ void add(Ratings& ratings, const Fields& fields, const std::function<std::string
     return;
   }
   if (fields.size() > 2 && !parse_finite(fields[2], row.time))
-    throw Error(where() + ": the time is " + in_quotes(fields[2]) + ": expected a number");
+    throw Error(where(), ": the time is ", in_quotes(fields[2]), ": expected a number");
   row.user = ratings.users.number(fields[0]);
   row.item = ratings.items.number(fields[1]);
   ratings.rows.push_back(row);
@@ -134,22 +117,22 @@ std::string text_of(const Json& object, const std::string& key, const std::strin
   if (at == object.end() || at->is_null()) return "";
   if (at->is_string()) return *at;
   if (!at->is_number() || (at->is_number_float() && std::abs(at->get<double>()) >= 0x1p63))
-    throw Error(where + ": " + in_quotes(key) + " is " + in_quotes(at->dump()) +
+    throw Error(where, ": ", in_quotes(key), " is ", in_quotes(at->dump()),
                 ": expected text or a number below 2^63");
   return at->dump();
 }
 
 /// Reads a file of JSON objects, one a line; false where the first line is none.
 bool read_objects(const std::filesystem::path& path, const Roles& roles, Ratings& ratings) {
-  LineReader lines(path, a_file);
+  GzipFile lines(path, a_file);
   Words keys, texts(roles.size());
-  for (std::string line; lines.append(line); line.clear()) {
+  for (std::string line; lines.read_line(line);) {
     const size_t begin = line.find_first_not_of(" \t\r");
     if (begin == line.npos) continue;
     if (keys.empty() && line[begin] != '{') return false;
     const Json object = Json::parse(line, nullptr, false);
     if (!object.is_object())
-      throw Error(lines.where() + ": expected a JSON object, as in the first line");
+      throw Error(lines.where(), ": expected a JSON object, as in the first line");
     if (keys.empty()) {
       Words names;
       for (const auto& [key, value] : object.items()) names.push_back(key);
@@ -167,12 +150,15 @@ bool read_objects(const std::filesystem::path& path, const Roles& roles, Ratings
 
 Ratings read_ratings(const std::filesystem::path& path, const RatingColumns& columns,
                      bool with_time) {
-  const Roles roles = roles_of(columns, with_time);
+  Roles roles = {{"user", columns.user, {"userid", "user", "reviewerid"}},
+                 {"item", columns.item, {"itemid", "item", "asin", "parentasin", "movieid"}}};
+  if (with_time)
+    roles.push_back({"time", columns.time, {"timestamp", "time", "unixreviewtime"}});
   Ratings ratings;
   if (!read_objects(path, roles, ratings)) read_records(path, roles, ratings);
   if (ratings.rows.empty())
-    throw Error(path.string() + " has no rating with a user and an item" +
-                (with_time ? " and a time" : "") + ": expected some");
+    throw Error(path, " has no rating with a user and an item", with_time ? " and a time" : "",
+                ": expected some");
   return ratings;
 }
 

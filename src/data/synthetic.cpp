@@ -10,7 +10,7 @@
 namespace bm3 {
 namespace {
 
-constexpr int64_t core = 5;         // least interactions of a user and of an item
+constexpr size_t core = 5;          // least interactions of a user and of an item
 constexpr size_t topic_size = 18;   // items of a topic; the last may have fewer
 constexpr double wandering = 0.33;  // a user's share of items of any topic
 constexpr double user_power = 1.5, item_power = 2;  // as in `pick`
@@ -33,9 +33,9 @@ size_t pick(uint32_t word, size_t n, double power) {
 
 /// Draws how many interactions each user has: `core`, and the rest by a power law.
 std::vector<size_t> activities(const SyntheticSpec& spec) {
-  const auto most = static_cast<size_t>(spec.n_items / 2);
-  std::vector<size_t> count(static_cast<size_t>(spec.n_users), core);
-  int64_t left = spec.n_interactions - core * spec.n_users;
+  const size_t most = spec.n_items / 2;
+  std::vector<size_t> count(spec.n_users, core);
+  size_t left = spec.n_interactions - core * spec.n_users;
   for (uint64_t draw = 0; left > 0; ++draw) {
     const Random4 r = Source{spec.seed, activity}(0, draw);
     size_t& n = count[pick(r.x[0], count.size(), user_power)];
@@ -46,16 +46,16 @@ std::vector<size_t> activities(const SyntheticSpec& spec) {
 
 /// Draws n different items for a user, in the order of the draws.
 std::vector<size_t> draw_items(const SyntheticSpec& spec, size_t user, size_t n) {
-  const auto n_items = static_cast<size_t>(spec.n_items);
+  const size_t n_topics = (spec.n_items + topic_size - 1) / topic_size;
   const Random4 taste = Source{spec.seed, tastes}(user, 0);
   std::vector<size_t> chosen;
   std::unordered_set<size_t> known;
   for (uint64_t draw = 0; chosen.size() < n; ++draw) {
     const Random4 r = Source{spec.seed, draws}(user, draw);
-    const size_t n_topics = (n_items + topic_size - 1) / topic_size,
-                 first = topic_size * pick(taste.x[r.x[1] % 3], n_topics, item_power),
-                 liked = first + pick(r.x[2], std::min(topic_size, n_items - first), item_power),
-                 item = uniform01(r.x[0]) < wandering ? r.x[3] % n_items : liked;
+    const size_t first = topic_size * pick(taste.x[r.x[1] % 3], n_topics, item_power),
+                 size = std::min(topic_size, spec.n_items - first),
+                 liked = first + pick(r.x[2], size, item_power),
+                 item = uniform01(r.x[0]) < wandering ? r.x[3] % spec.n_items : liked;
     if (known.insert(item).second) chosen.push_back(item);
   }
   return chosen;
@@ -63,7 +63,7 @@ std::vector<size_t> draw_items(const SyntheticSpec& spec, size_t user, size_t n)
 
 /// Gives every item `core` interactions: one that lacks some takes the place of a frequent one.
 void repair(const SyntheticSpec& spec, std::vector<std::vector<size_t>>& chosen) {
-  std::vector<int64_t> count(static_cast<size_t>(spec.n_items));
+  std::vector<size_t> count(spec.n_items);
   for (const auto& items : chosen)
     for (const size_t item : items) ++count[item];
   for (size_t item = 0; item < count.size(); ++item)
@@ -78,21 +78,16 @@ void repair(const SyntheticSpec& spec, std::vector<std::vector<size_t>>& chosen)
     }
 }
 
-void check(const SyntheticSpec& spec) {
-  const int64_t least = core * std::max(spec.n_users, spec.n_items);
-  const int64_t most = spec.n_users * (spec.n_items / 4);
-  if (spec.n_users < 2 * core || spec.n_items < 8 * core || spec.n_interactions < least ||
-      spec.n_interactions > most || spec.n_users > INT32_MAX / 2 || spec.n_items > INT32_MAX / 2)
-    throw Error("cannot make " + std::to_string(spec.n_interactions) + " interactions of " +
-                std::to_string(spec.n_users) + " users and " + std::to_string(spec.n_items) +
-                " items: expected at least 10 users, 40 items, five interactions for each, and at "
-                "most users * items / 4");
-}
-
 }  // namespace
 
 Interactions synthesise(const SyntheticSpec& spec) {
-  check(spec);
+  const size_t least = core * std::max(spec.n_users, spec.n_items);
+  const size_t most = spec.n_users * (spec.n_items / 4);
+  if (spec.n_users < 2 * core || spec.n_items < 8 * core || spec.n_interactions < least ||
+      spec.n_interactions > most || spec.n_users > INT32_MAX / 2 || spec.n_items > INT32_MAX / 2)
+    throw Error("cannot make ", spec.n_interactions, " interactions of ", spec.n_users,
+                " users and ", spec.n_items, " items: expected at least 10 users, 40 items, five "
+                "interactions for each, and at most users * items / 4");
   const std::vector<size_t> count = activities(spec);
   std::vector<std::vector<size_t>> chosen;
   for (size_t u = 0; u < count.size(); ++u) chosen.push_back(draw_items(spec, u, count[u]));
@@ -104,15 +99,15 @@ Interactions synthesise(const SyntheticSpec& spec) {
   return split_by_user(spec.n_users, spec.n_items, all, spec.seed);
 }
 
-void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t first, int64_t count,
+void synthetic_features(const SyntheticSpec& spec, size_t modality, size_t first, size_t count,
                         float* out) {
   const double noise = spec.modalities[modality].noise;
-  const auto columns = static_cast<size_t>(spec.modalities[modality].dim);
+  const size_t columns = spec.modalities[modality].dim;
   const uint32_t table = looks + 2 * static_cast<uint32_t>(modality);
   const double scale = std::sqrt(12.0);  // a uniform number's variance is 1 / 12
 #pragma omp parallel for schedule(static)
-  for (size_t r = 0; r < static_cast<size_t>(count); ++r) {
-    const size_t item = static_cast<size_t>(first) + r;
+  for (size_t r = 0; r < count; ++r) {
+    const size_t item = first + r;
     for (size_t c = 0; c < columns; c += 4) {
       const Random4 of_topic = Source{spec.seed, table}(item / topic_size, c / 4),
                     own = Source{spec.seed, table + 1}(item, c / 4);

@@ -10,13 +10,13 @@ namespace bm3 {
 
 struct SyntheticModality {
   std::string name;
-  int64_t dim;   // d_m
+  size_t dim;    // d_m
   double noise;  // standard deviation beside the signal's, which is 1
 };
 
 /// Defaults: a stand-in of Amazon Baby's sizes.
 struct SyntheticSpec {
-  int64_t n_users = 19445, n_items = 7050, n_interactions = 160792;
+  size_t n_users = 19445, n_items = 7050, n_interactions = 160792;
   std::vector<SyntheticModality> modalities = {{"image", 4096, 3.0}, {"text", 384, 1.0}};
   uint64_t seed = 2023;
 };
@@ -28,7 +28,7 @@ Interactions synthesise(const SyntheticSpec& spec);
 
 /// out [count, dim] = the features of items first .. first + count in one modality: the vector of
 /// the item's topic plus noise. A pure function of (spec, modality, item).
-void synthetic_features(const SyntheticSpec& spec, size_t modality, int64_t first, int64_t count,
+void synthetic_features(const SyntheticSpec& spec, size_t modality, size_t first, size_t count,
                         float* out);
 
 }  // namespace bm3

@@ -1,5 +1,6 @@
 #pragma once
 // What training, goldens, tests and the benchmark need of a model, and the list of all models.
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -223,7 +224,7 @@ std::vector<ParameterShape> one_embedding_table(const Setup<T>& setup, bool froz
 /// Published test figures of a model on one of the paper's data sets.
 struct Published {
   const char* data;
-  double recall10, recall20, ndcg10, ndcg20;
+  std::array<double, 4> figures;  // R@10, R@20, N@10, N@20
 };
 
 /// All that is known of a model without making one.

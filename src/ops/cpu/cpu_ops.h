@@ -63,9 +63,7 @@ class CpuOps : public Ops<T> {
   size_t allocated() const override;
   size_t most_allocated() const override { return std::max(most_, allocated()); }
   void zero(void* dst, size_t bytes) override {
-    for_blocks(bytes, 65536, [&](size_t, size_t first, size_t last) {
-      std::memset(static_cast<char*>(dst) + first, 0, last - first);
-    });
+    if (bytes) std::memset(dst, 0, bytes);
   }
   void upload(void* dst, const void* src, size_t bytes) override {
     if (bytes) std::memcpy(dst, src, bytes);

@@ -8,30 +8,15 @@ constexpr size_t runs = 4, blocks_of_run = 16;  // of Philox, which are drawn si
 constexpr size_t blocks_at_once = runs * blocks_of_run;
 constexpr size_t columns_of_run = 4 * blocks_of_run;
 
-/// kept [runs, columns_of_run] = 0 or 1 for the columns of blocks first[run], first[run] + 1, ..:
-/// the words of `philox`, each round for all of them at once.
+/// kept [runs, columns_of_run] = 0 or 1 for the columns of blocks first[run], first[run] + 1, ..
 void draw_runs(uint8_t* kept, uint32_t threshold, const DrawKey& key,
                const uint64_t (&first)[runs]) {
-  uint32_t c0[blocks_at_once], c1[blocks_at_once], c2[blocks_at_once], c3[blocks_at_once];
+  const uint32_t step = *key.step;
+#pragma omp simd
   for (uint32_t i = 0; i < blocks_at_once; ++i) {
-    c0[i] = static_cast<uint32_t>(first[i / blocks_of_run]) + i % blocks_of_run;
-    c1[i] = static_cast<uint32_t>(first[i / blocks_of_run] >> 32);
-    c2[i] = *key.step;
-    c3[i] = key.stream;
-  }
-  auto k0 = static_cast<uint32_t>(key.seed), k1 = static_cast<uint32_t>(key.seed >> 32);
-  for (uint32_t round = 0; round < philox_rounds; ++round) {
-#pragma omp simd
-    for (size_t i = 0; i < blocks_at_once; ++i) philox_round(c0[i], c1[i], c2[i], c3[i], k0, k1);
-    k0 += philox_step0;
-    k1 += philox_step1;
-  }
-#pragma omp simd
-  for (size_t i = 0; i < blocks_at_once; ++i) {
-    kept[4 * i] = c0[i] >= threshold;
-    kept[4 * i + 1] = c1[i] >= threshold;
-    kept[4 * i + 2] = c2[i] >= threshold;
-    kept[4 * i + 3] = c3[i] >= threshold;
+    const uint64_t block = first[i / blocks_of_run] + i % blocks_of_run;
+    const Random4 random = philox(key.seed, key.stream, step, block);
+    for (size_t k = 0; k < 4; ++k) kept[4 * i + k] = random.x[k] >= threshold;
   }
 }
 
