@@ -211,7 +211,7 @@ void add_synth(CLI::App& bm3, SynthOptions& options) {
     fallback += concat(" ", m.name, ":", m.dim, ":", m.noise);
   app.add_option_function<Words>(
          "--modality", [&](const Words& texts) { spec.modalities = parse_modalities(texts); },
-         "modalities, with their size and their noise, where the signal has 1 [" + fallback.substr(1) +
+         "modalities with size and noise, where the signal has 1 [" + fallback.substr(1) +
              "]")->option_text("NAME:DIM:NOISE ...");
   add_whole(app, "seed", 0, UINT64_MAX, spec.seed, "seed of every random number");
 }
