@@ -211,7 +211,7 @@ void add_synth(CLI::App& bm3, SynthOptions& options) {
     fallback += concat(" ", m.name, ":", m.dim, ":", m.noise);
   app.add_option_function<Words>(
          "--modality", [&](const Words& texts) { spec.modalities = parse_modalities(texts); },
-         "modalities with their size and the noise beside a signal of 1 [" + fallback.substr(1) +
+         "modalities with size and noise, where the signal has 1 [" + fallback.substr(1) +
              "]")->option_text("NAME:DIM:NOISE ...");
   add_whole(app, "seed", 0, UINT64_MAX, spec.seed, "seed of every random number");
 }
@@ -268,12 +268,12 @@ void check_device(const DeviceChoice& choice) {
                 " needs a GPU: expected it without --device cpu");
 }
 
-/// Throws where an option stands beside --resume that the run has itself.
+/// Throws where an option is given with --resume that the run has itself.
 void check_resume(const CLI::App& app) {
   const Words may = {"--resume", "--data", "--threads"};
   for (const auto* option : app.get_options())
     if (option->count() && !std::count(may.begin(), may.end(), option->get_name()))
-      throw Error(option->get_name(), " stands beside --resume: expected --data and --threads at "
+      throw Error(option->get_name(), " is given with --resume: expected --data and --threads at "
                   "most, for the run has all other options");
 }
 

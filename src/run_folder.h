@@ -6,7 +6,7 @@
 
 namespace bm3 {
 
-/// Throws unless `out` can be created: a new or empty folder, without a checkpoint beside it, and
+/// Throws unless `out` can be created: a new or empty folder, without a checkpoint next to it, and
 /// not the one that the program is in. Where a run is resumed, its files may be there, and nothing
 /// else: `write_run` replaces them.
 void check_run_folder(const std::filesystem::path& out, bool resume = false);
@@ -16,7 +16,7 @@ void check_run_folder(const std::filesystem::path& out, bool resume = false);
 void write_run(const std::filesystem::path& out, const TrainOptions& options, const Dataset& data,
                const TrainResult& result);
 
-/// Returns where the checkpoint of a run is: beside its folder.
+/// Returns where the checkpoint of a run is: next to its folder.
 std::filesystem::path checkpoint_path(const std::filesystem::path& out);
 
 /// Returns what a run's checkpoint says besides its `identity`.

@@ -46,7 +46,7 @@ bool parse_finite(std::string_view text, T& value) {
 
 inline bool is_control(char c) { return (c >= 0 && c < ' ') || c == 127; }
 
-/// `text` with a space in place of each control character: one line, and no command to a terminal.
+/// `text` with a space for each control character: one line, and no command to a terminal.
 inline std::string one_line(std::string_view text) {
   std::string out;
   for (const char c : text) out += is_control(c) ? ' ' : c;

@@ -24,7 +24,7 @@ std::ifstream open_file(const std::filesystem::path& path, const std::string& ex
 void write_whole(const std::filesystem::path& path,
                  const std::function<void(std::ostream&)>& fill);
 
-/// A folder beside `target`, which is filled and then takes its name, or is removed with this
+/// A folder next to `target`, which is filled and then takes its name, or is removed with this
 /// object, which then raises the signal that has come meanwhile, if one has.
 class PartFolder {
  public:

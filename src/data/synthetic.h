@@ -11,7 +11,7 @@ namespace bm3 {
 struct SyntheticModality {
   std::string name;
   size_t dim;    // d_m
-  double noise;  // standard deviation beside the signal's, which is 1
+  double noise;  // standard deviation; the signal has 1
 };
 
 /// Defaults: a stand-in of Amazon Baby's sizes.

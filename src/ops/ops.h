@@ -1,6 +1,6 @@
 #pragma once
 // The seam between models and devices: the operands, and the operations, which operations.inc
-// states; `cpu/` and `cuda/` hold the bodies, file beside file.
+// states; `cpu/` and `cuda/` hold the bodies, in files of the same names.
 #include <memory>
 
 #include "ops/device.h"

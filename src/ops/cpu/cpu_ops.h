@@ -80,8 +80,8 @@ class CpuOps : public Ops<T> {
 #include "ops/operations.inc"
 
  private:
-  /// Calls body(block, first, last) for each block of at most `size` of n. A thread takes the blocks
-  /// of its share first, which is the same part of n in every operation: what it has written is in
+  /// Calls body(block, first, last) for each block of at most `size` of n. A thread first takes the
+  /// blocks of its share, which is the same part of n in every operation: what it has written is in
   /// its cache. Then it takes what other threads have left.
   template <class Body>
   void for_blocks(size_t n, size_t size, const Body& body) {

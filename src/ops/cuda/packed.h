@@ -30,8 +30,8 @@ __device__ inline __half rounded(float x) {
   return __float2half_rn(fminf(fmaxf(x, -largest_half), largest_half));
 }
 __device__ inline double rounded(double x) { return x; }
-/// Bounds |estimate - u . i| for rows of d numbers that are this long. Rounding is off by 2^-11 of a
-/// number or, where it is tiny, by 2^-25; tensor cores' sums lose the last bits.
+/// Bounds |estimate - u . i| for rows of d numbers that are this long. Rounding is off by 2^-11 of
+/// a number or, where it is tiny, by 2^-25; tensor cores' sums lose the last bits.
 __device__ inline float estimate_error(float u, float i, size_t d) {
   const auto n = static_cast<float>(d);
   if (fmaxf(u, i) > largest_half) return INFINITY;
@@ -52,8 +52,8 @@ __device__ float pack(Packed<T>* to, unsigned r, const T* x, size_t d) {
 }
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-/// c += a b for the warp's a [16, 16] and b [16, 8]; a lane has of c rows g and g + 8 and columns 2t
-/// and 2t + 1, of a rows g and g + 8 by turns (PTX ISA, mma.m16n8k16 of .f16).
+/// c += a b for the warp's a [16, 16] and b [16, 8]; a lane has of c rows g and g + 8 and columns
+/// 2t and 2t + 1, of a rows g and g + 8 by turns (PTX ISA, mma.m16n8k16 of .f16).
 __device__ inline void multiply_halves(float& c0, float& c1, float& c2, float& c3,
                                        const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "

@@ -44,7 +44,7 @@ __global__ void scaled_adjacency_kernel(T* value, int32_t* begin32, const int64_
     value[e] = scale[r] * scale[neighbour[e]];
 }
 
-constexpr auto plain = CUSPARSE_OPERATION_NON_TRANSPOSE;
+constexpr auto as_is = CUSPARSE_OPERATION_NON_TRANSPOSE;
 constexpr auto algorithm = CUSPARSE_SPMM_CSR_ALG3;  // the one that gives the same bits in every run
 
 }  // namespace
@@ -73,11 +73,11 @@ cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t with,
                                   CUSPARSE_ORDER_ROW));
   const T one = 1;
   size_t bytes = 0;
-  BM3_CHECK(cusparseSpMM_bufferSize(handle, plain, plain, &one, matrix.get(), on_x.get(), &one,
+  BM3_CHECK(cusparseSpMM_bufferSize(handle, as_is, as_is, &one, matrix.get(), on_x.get(), &one,
                                     on_y.get(), real<T>, algorithm, &bytes));
   auto* const at = buffer.template room<char>(bytes + 1);
   runtime.zero(at, bytes + 1);  // cuSPARSE may read what it has not written
-  BM3_CHECK(cusparseSpMM_preprocess(handle, plain, plain, &one, matrix.get(), on_x.get(), &one,
+  BM3_CHECK(cusparseSpMM_preprocess(handle, as_is, as_is, &one, matrix.get(), on_x.get(), &one,
                                     on_y.get(), real<T>, algorithm, at));
 }
 
@@ -86,7 +86,7 @@ void cuda::SparseProduct<T>::add(T* y, const T* x, T a) {
   const T one = 1;
   BM3_CHECK(cusparseDnMatSetValues(on_x.get(), const_cast<T*>(x)));
   BM3_CHECK(cusparseDnMatSetValues(on_y.get(), y));
-  BM3_CHECK(cusparseSpMM(handle, plain, plain, &a, matrix.get(), on_x.get(), &one, on_y.get(),
+  BM3_CHECK(cusparseSpMM(handle, as_is, as_is, &a, matrix.get(), on_x.get(), &one, on_y.get(),
                          real<T>, algorithm, buffer.template room<char>(0)));
 }
 
