@@ -1,8 +1,8 @@
 // The comparison of the C++ with a golden, and its bounds.
 #include <set>
 
+#include "compare.h"
 #include "golden_run.h"
-#include "rounding.h"
 
 namespace bm3::test {
 namespace {

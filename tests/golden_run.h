@@ -167,17 +167,16 @@ class GoldenRun {
   /// Measures the terms of this step's losses and gradients, but for regularisers: theirs are
   /// positive and no sum of them is larger than their value.
   void measure_terms() {
-    std::vector<Matrix<T>> inputs;
-    for (const auto& v : variables(ops_, *model_, batch_)) inputs.push_back(v.value);
-    if constexpr (std::is_same_v<T, double>)
-      magnitudes_->over_magnitudes(
-          inputs,
-          [&] {
-            model_->forward(batch_);
-            model_->take_losses();
-          },
-          [&] { model_->backward(batch_); });
-    for (const Result& r : losses_and_gradients()) terms[r.name] = largest_magnitude(r.values);
+    magnitudes_->over_magnitudes(
+        [&] {
+          model_->forward(batch_);
+          model_->take_losses();
+        },
+        [&] { model_->backward(batch_); },
+        [&] {
+          for (const Result& r : losses_and_gradients())
+            terms[r.name] = largest_magnitude(r.values);
+        });
   }
 
   /// Replaces the model's gradients by the golden ones; false where one is absent.

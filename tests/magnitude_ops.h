@@ -22,113 +22,66 @@ class MagnitudeOps final : public CpuOps<double> {
     sizes_[memory] = bytes;
     return memory;
   }
-  /// What lay there is no factor of the backward pass.
   void release(void* memory) noexcept override {
-    const auto* const begin = static_cast<const char*>(memory);
-    const auto* const end = begin + sizes_[memory];
-    const auto gone = [&](const Matrix<T>& x) {
-      const auto* const at = reinterpret_cast<const char*>(x.at);
-      return at >= begin && at < end;
-    };
-    factors_.erase(std::remove_if(factors_.begin(), factors_.end(), gone), factors_.end());
     sizes_.erase(memory);
+    kept_.erase(memory);
     Base::release(memory);
   }
 
-  /// Does a forward pass, replaces what it left and, until the end, the `inputs` by their
-  /// magnitudes, and does the backward pass. What losses leave of a gradient, and the losses
-  /// themselves, become the sums of their terms' magnitudes.
-  template <class Forward, class Backward>
-  void over_magnitudes(const std::vector<Matrix<T>>& inputs, const Forward& forward,
-                       const Backward& backward) {
-    std::vector<std::vector<T>> kept;
-    for (const Matrix<T>& x : inputs) kept.emplace_back(x.at, x.at + x.size());
-    factors_ = inputs;
+  /// Does a forward pass, replaces all numbers in memory by their magnitudes, does the backward
+  /// pass and calls measure(). What losses leave of a gradient, and the losses themselves, are sums
+  /// of their terms' magnitudes then. In the end memory is as it was.
+  template <class Forward, class Backward, class Measure>
+  void over_magnitudes(const Forward& forward, const Backward& backward, const Measure& measure) {
+    for (const auto& [memory, bytes] : sizes_)
+      kept_[memory] = std::string(static_cast<const char*>(memory), bytes);
     terms_.clear();
     forward();
-    for (const Matrix<T>& x : factors_)
-      for (size_t k = 0; k < x.size(); ++k) x.at[k] = std::abs(x.at[k]);
+    for (const auto& [memory, bytes] : sizes_) {
+      auto* const x = static_cast<T*>(memory);
+      for (size_t k = 0; k < bytes / sizeof(T); ++k)
+        if (x[k] < 0) x[k] = -x[k];  // no whole numbers, whose bits are NaN where they are negative
+    }
     for (const auto& [sum, magnitude] : terms_) *sum = magnitude;
     backward_ = true;
     backward();
     backward_ = false;
-    for (size_t k = 0; k < inputs.size(); ++k)
-      std::copy(kept[k].begin(), kept[k].end(), inputs[k].at);
+    measure();
+    for (const auto& [memory, bytes] : kept_) Base::upload(memory, bytes.data(), bytes.size());
+    kept_.clear();
   }
 
-  void linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
-                      ConstMatrix<T> b) override {
-    Base::linear_forward(y, x, rows, W, b);
-    factors_.push_back(y);
-  }
-  void propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
-                 const Graph<T>& graph) override {
-    Base::propagate(y, x, z, a, b_user, b_item, graph);
-    factors_.push_back(y);
-  }
-  void gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) override {
-    Base::gather_rows(y, x, rows);
-    factors_.push_back(y);
-  }
-  void copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) override {
-    Base::copy_columns(y, to, x, from, n);
-    factors_.push_back(y);
-  }
-  void add(Matrix<T> y, double b, ConstMatrix<T> x, double a) override {
-    Base::add(y, b, x, a);
-    factors_.push_back(y);
-  }
   /// The slopes are kept: magnitudes do not tell them.
   void leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) override {
     Base::leaky_relu_forward(y, x);
-    factors_.push_back(y);
     for (size_t k = 0; k < y.size(); ++k) slopes_[y.at + k] = leaky_slope(y.at[k]);
   }
   void leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) override {
     for (size_t k = 0; k < y.size(); ++k) d_x.at[k] = d_y.at[k] * slopes_.at(y.at + k);
   }
-  void normalise_forward(Matrix<T> y, ConstMatrix<T> x) override {
-    Base::normalise_forward(y, x);
-    factors_.push_back(y);
-  }
   /// d_x = d_y / |x| - y (y . d_y) / |x|: the second term is added here, not taken off.
   void normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) override {
-    if (!backward_) return Base::normalise_backward(d_x, d_y, x);
-    for (size_t r = 0; r < x.rows; ++r) {
-      T xx = 0, xd = 0;
-      for (size_t c = 0; c < x.cols; ++c) xx += x.row(r)[c] * x.row(r)[c];
-      for (size_t c = 0; c < x.cols; ++c) xd += x.row(r)[c] * d_y.row(r)[c];
-      const T length = length_of(xx), on_x = radial_part(xd, length);
-      for (size_t c = 0; c < x.cols; ++c)
-        d_x.row(r)[c] = d_y.row(r)[c] / length + on_x * x.row(r)[c];
+    std::vector<T> twice_the_first;
+    for (size_t k = 0; k < x.size(); ++k) {
+      const T* const row = x.row(k / x.cols);
+      twice_the_first.push_back(2 * d_y.at[k] / length_of(dot(row, row, x.cols)));
     }
+    Base::normalise_backward(d_x, d_y, x);
+    for (size_t k = 0; k < x.size() && backward_; ++k) d_x.at[k] = twice_the_first[k] - d_x.at[k];
   }
   void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
                 double scale) override {
     Base::edge_dot(w, y, x, pairs, backward_ ? std::abs(scale) : scale);
-    factors_.push_back(w);
   }
-  void edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) override {
-    Base::edge_softmax_forward(alpha, a, pairs);
-    factors_.push_back(alpha);
-  }
+  /// d_a = alpha d_alpha - alpha * sum of alpha d_alpha likewise.
   void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                              const Pairs& pairs) override {
-    if (!backward_) return Base::edge_softmax_backward(d_a, d_alpha, alpha, pairs);
-    for (size_t r = 0; r < pairs.n; ++r) {
-      T sum = 0;
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k)
-        sum += alpha.at[pairs.edge_of(k)] * d_alpha.at[pairs.edge_of(k)];
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
-        const size_t e = pairs.edge_of(k);
-        d_a.at[e] = alpha.at[e] * (d_alpha.at[e] + sum);
-      }
-    }
-  }
-  void edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
-                            ConstMatrix<T> c, const Pairs& pairs) override {
-    Base::edge_weights_forward(w, chosen, alpha, c, pairs);
-    factors_.push_back(w);
+    std::vector<T> twice_the_first;
+    for (size_t e = 0; e < alpha.size(); ++e)
+      twice_the_first.push_back(2 * alpha.at[e] * d_alpha.at[e]);
+    Base::edge_softmax_backward(d_a, d_alpha, alpha, pairs);
+    for (size_t e = 0; e < alpha.size() && backward_; ++e)
+      d_a.at[e] = twice_the_first[e] - d_a.at[e];
   }
   /// 1 + C has terms of 1; dC/da = -(b/(|a||b|) - c a/|a|^2) has two, neither longer than 1/|a|.
   void cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, const View<T>& b,
@@ -150,7 +103,6 @@ class MagnitudeOps final : public CpuOps<double> {
                  ConstMatrix<T> i, const Triples& triples, PairForm form, double mean,
                  double weight) override {
     Base::pair_loss(loss, x, c, d_u, u, i, triples, form, mean, weight);
-    factors_.push_back(c);
     const Pairs& pairs = triples.by_user;
     for (size_t r = 0; r < pairs.n; ++r)
       for (int32_t e = pairs.begin[r]; e < pairs.begin[r + 1]; ++e) {
@@ -164,14 +116,13 @@ class MagnitudeOps final : public CpuOps<double> {
   void add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatrix<T> w, ConstMatrix<T> x,
                     const Pairs& pairs, double scale) override {
     Base::add_weighted(y, b, z, w, x, pairs, backward_ ? std::abs(scale) : scale);
-    factors_.push_back(y);
   }
 
  private:
-  std::unordered_map<void*, size_t> sizes_;  // of what is allocated
-  std::vector<Matrix<T>> factors_;        // what the forward pass wrote
-  std::unordered_map<double*, T> terms_;  // by the place of the sum
-  std::unordered_map<const T*, T> slopes_;  // of leaky ReLU, by the place of y
+  std::unordered_map<void*, size_t> sizes_;      // of what is allocated
+  std::unordered_map<void*, std::string> kept_;  // what it was
+  std::unordered_map<double*, T> terms_;         // by the place of the sum
+  std::unordered_map<const T*, T> slopes_;       // of leaky ReLU, by the place of y
   bool backward_ = false;
 };
 

@@ -3,52 +3,39 @@ backticks is a file, a test, an option, or an identifier in the code of one of i
 import pathlib
 import re
 import sys
-from functools import lru_cache
 
 SOURCE = pathlib.Path(__file__).parents[1]
-CODE = {".h", ".cpp", ".cu", ".py"}
+CODE = {folder: {file: file.read_text() for file in sorted((SOURCE / folder).rglob("*"))
+                 if file.suffix in {".h", ".cpp", ".cu", ".py"}} for folder in ("src", "tests", "ref")}
 PATH = r"[\w.]+(/[\w.]+)+/?|\w+\.(h|cpp|cu|py|md)"
 
 
-@lru_cache(None)
-def code_below(folder):
-    return {file: file.read_text() for file in sorted((SOURCE / folder).rglob("*"))
-            if file.suffix in CODE}
-
-
-@lru_cache(None)
-def words_of_code(file):
-    """The words of a file's code; what stands in // comments alone does not count."""
-    return set(re.findall(r"\w+", re.sub(r"//.*", "", file.read_text())))
-
-
 def stands_in(folder, *texts):
-    return any(text in code for text in texts for code in code_below(folder).values())
+    return any(text in code for text in texts for code in CODE[folder].values())
 
 
 def row(line):
     """What a row names: files, identifiers, tests, and what is wrong with it."""
     files, identifiers, tests, wrong = [], [], [], []
     for name in re.findall(r"`([^`]+)`", line):
+        option = name.split()[0]
         if re.fullmatch(PATH, name):
-            if not (SOURCE / name).exists():
-                wrong.append("no file " + name)
-            elif (SOURCE / name).is_file():
-                files.append(SOURCE / name)
+            known = (SOURCE / name).exists()
+            files += [SOURCE / name] * (SOURCE / name).is_file()
         elif re.fullmatch(r"[A-Z]\w*\.[A-Z]\w*", name):
             tests.append(name)
-            if not stands_in("tests", "(" + name.replace(".", ", ") + ") {"):
-                wrong.append("no test " + name)
+            known = stands_in("tests", "(" + name.replace(".", ", ") + ") {")
         elif name.startswith("--"):  # by its own name, or by that of a setting
-            option = name.split()[0]
-            if not stands_in("src", f'"{option}"', f'{{"{option[2:]}", '):
-                wrong.append("no option " + option)
-        elif re.fullmatch(r"\w+(::\w+)*", name):
-            identifiers += name.split("::")
+            known = stands_in("src", f'"{option}"', f'{{"{option[2:]}", ')
         else:
-            wrong.append("neither file, test, option nor identifier: " + name)
-    wrong += [f"no {word} in the files of its row" for word in identifiers
-              if not any(word in words_of_code(file) for file in files)]
+            known = re.fullmatch(r"\w+(::\w+)*", name)
+            identifiers += name.split("::")
+        if not known:
+            wrong.append("no file, test, option or identifier: " + name)
+    # What stands in // comments alone is not in the code.
+    code = [re.sub("//.*", "", file.read_text()) for file in files]
+    words = set(re.findall(r"\w+", " ".join(code)))
+    wrong += [f"no {word} in the files of its row" for word in identifiers if word not in words]
     return files, identifiers, tests, wrong
 
 
@@ -73,8 +60,7 @@ def tables(text):
 def check_tags(known):
     """Yields what is wrong where code names an equation, as in [Eq. 9] or [Eq. 3, 5-7]."""
     yield from (f"Eq. {n} has no row" for n in range(1, 14) if n not in known)
-    tags = [(file, tag) for folder in ("src", "tests", "ref")
-            for file, text in code_below(folder).items()
+    tags = [(file, tag) for files in CODE.values() for file, text in files.items()
             for tag in re.findall(r"\[Eq\. ([^\]]*)\]", text)]
     for file, tag in tags:
         if (not re.fullmatch(r"\d+(-\d+)?(, \d+(-\d+)?)*", tag)
@@ -84,10 +70,5 @@ def check_tags(known):
         yield f"{len(tags)} tags in the code: expected 90 or more"
 
 
-def main():
-    notes, ops = ((SOURCE / name).read_text() for name in ("paper_notes.md", "src/ops/README.md"))
-    wrong = [*tables(notes)[0], *tables(ops)[0], *check_tags(tables(notes)[1])]
-    sys.exit("\n".join(wrong) or None)
-
-
-main()
+notes, ops = ((SOURCE / name).read_text() for name in ("paper_notes.md", "src/ops/README.md"))
+sys.exit("\n".join([*tables(notes)[0], *tables(ops)[0], *check_tags(tables(notes)[1])]) or None)

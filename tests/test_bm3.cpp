@@ -76,13 +76,12 @@ TYPED_TEST(Bm3Test, StoppedGradientsAreExactlyZero) {
 TYPED_TEST(Bm3Test, TargetsThatMoveAreCaught) {
   for (const char* losses : each_loss) {
     const ModelCase c = random_case(bm3(), 2, 5, {{"losses", losses}, {"dropout", "0.3"}});
-    Agreement all;
-    for (const auto& [name, agreement] : check_model(*this->ops, c, true)) all += agreement;
-    EXPECT_TRUE(all.count > 0 && all.error > gradient_bound) << losses;
+    double worst = 0;
+    for (const auto& [name, agreement] : check_model(*this->ops, c, true))
+      worst = std::max(worst, agreement.error);
+    EXPECT_GT(worst, gradient_bound) << losses;
   }
 }
-
-// --------------------------------------------------------------------------------- worked example
 
 template <class Backend>
 class WorkedExample : public OnBackend<Backend> {};

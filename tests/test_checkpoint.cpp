@@ -23,8 +23,6 @@ void train_small(const std::string& model, const Words& words, size_t n_items,
   train(*make_cpu_ops<float>(1), data, kind, settings, hooks);
 }
 
-// --------------------------------------------------------------------------------------- refused
-
 /// A checkpoint of BM3 with tuned features, stopped in its second epoch.
 class Refused : public testing::Test {
  protected:
@@ -109,8 +107,6 @@ TEST_F(Refused, OfAnotherTraining) {
   EXPECT_EQ(resume(bytes_, "bm3", {}, 61),
             "X is of another training, its data/items is 60: expected 61");
 }
-
-// -------------------------------------------------------------------------------------- signals
 
 TEST(Interruption, NotesTheFirstSignalAndEndsAtTheSecond) {
   const auto take_two = [](int first, int second) {

@@ -23,15 +23,14 @@ Words long_run(const std::string& out, const std::string& features) {
 /// What an interrupted run has left: a folder with the best epoch so far, if there is one, and a
 /// checkpoint.
 void expect_interrupted(const Outcome& outcome, const fs::path& run) {
-  EXPECT_TRUE(has(outcome.err, "\ninterrupted in epoch ")) << outcome.err;
-  EXPECT_TRUE(has(outcome.err, "; to go on from the last checkpoint: bm3 --resume run\n"))
-      << outcome.err;
+  EXPECT_PRED2(has, outcome.err, "\ninterrupted in epoch ");
+  EXPECT_PRED2(has, outcome.err, "; to go on from the last checkpoint: bm3 --resume run\n");
   EXPECT_TRUE(fs::exists(run.string() + ".checkpoint"));
   EXPECT_EQ(has(outcome.out, "results in run\n"), fs::exists(run)) << outcome.out;
   if (!fs::exists(run)) return;
   EXPECT_EQ(names_below(run), run_files);
-  EXPECT_TRUE(has(read_file(run / "config.json"), "\"ended\": \"interrupted\""));
-  EXPECT_TRUE(has(outcome.out, "\nvalidation "));
+  EXPECT_PRED2(has, read_file(run / "config.json"), "\"ended\": \"interrupted\"");
+  EXPECT_PRED2(has, outcome.out, "\nvalidation ");
 }
 
 /// A signal or a kill at random moments, and --resume each time.
@@ -110,11 +109,11 @@ TEST_F(CliResume, ALossThatIsNotFiniteLeavesTheBestEpochSoFar) {
   EXPECT_EQ(outcome.status, 1);
   const std::string last = lines_of(outcome.err).back();
   EXPECT_EQ(last.find("bm3: the loss of epoch "), 0U) << last;
-  EXPECT_TRUE(has(last, " is not finite: try a smaller --lr, or look at the features' scale; the "
-                        "results are of the best epoch before it")) << last;
-  EXPECT_TRUE(has(outcome.out, "\nvalidation ")) << outcome.out;
+  EXPECT_PRED2(has, last, " is not finite: try a smaller --lr, or look at the features' scale; the "
+                          "results are of the best epoch before it");
+  EXPECT_PRED2(has, outcome.out, "\nvalidation ");
   EXPECT_EQ(names_below(folder_ / "run"), run_files);
-  EXPECT_TRUE(has(read_file(folder_ / "run/config.json"), "\"ended\": \"the loss of epoch "));
+  EXPECT_PRED2(has, read_file(folder_ / "run/config.json"), "\"ended\": \"the loss of epoch ");
   EXPECT_FALSE(fs::exists(folder_ / "run.checkpoint"));
 }
 
@@ -143,7 +142,7 @@ TEST_F(CliResume, TrainsWithoutValidationOrTest) {
     EXPECT_EQ(line.substr(line.size() - last.size()) == last, !valid) << line;
     const Outcome eval = run({"eval", "run"});
     EXPECT_EQ(eval.status, 0) << eval.err;
-    EXPECT_TRUE(has(eval.out, valid || test ? "figures: equal to the run's" : "figures: none"));
+    EXPECT_PRED2(has, eval.out, valid || test ? "figures: equal to the run's" : "figures: none");
     EXPECT_EQ(run({"recommend", "run", "--user", "3"}).status, 0);
     fs::remove_all(folder_ / "run");
   }

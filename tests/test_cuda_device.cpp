@@ -3,9 +3,9 @@
 #include <regex>
 
 #include "backends.h"
-#include "error.h"
+#include "compare.h"
 #include "random_inputs.h"
-#include "rounding.h"
+#include "scratch.h"
 
 namespace bm3::test {
 namespace {
@@ -17,19 +17,6 @@ class CudaTest : public OnBackend<Backend> {};
 using CudaBackends = ::testing::Types<CudaBackend<double>, CudaBackend<float>>;
 TYPED_TEST_SUITE(CudaTest, CudaBackends, BackendName);
 
-/// The first call does the work, the second records it, the later ones replay the record: each
-/// counts once, also when memory of the record was released and another model stands under the same
-/// key.
-TYPED_TEST(CudaTest, ReplayDoesTheWorkOnceACall) {
-  for (size_t model : {0, 1, 2}) {
-    Array<uint32_t> step(*this->ops, model + 1);
-    for (uint32_t turn = 1; turn <= 5; ++turn) {
-      this->ops->replay(7, [&] { this->ops->advance(step.data() + model); });
-      EXPECT_EQ(step.host()[model], turn);
-    }
-  }
-}
-
 /// A suite of its own, which `make sanitize-gpu` leaves out: it reports a refused allocation.
 template <class Backend>
 class CudaOutOfMemoryTest : public OnBackend<Backend> {};
@@ -37,15 +24,11 @@ TYPED_TEST_SUITE(CudaOutOfMemoryTest, CudaBackends, BackendName);
 
 TYPED_TEST(CudaOutOfMemoryTest, SaysWhereAndHowMuchWasAskedFor) {
   const size_t before = this->ops->allocated();
-  try {
-    this->ops->allocate(size_t{1} << 50);
-    ADD_FAILURE();
-  } catch (const Error& e) {
-    EXPECT_TRUE(std::regex_match(e.what(), std::regex(
-        R"(CUDA: out of memory \(cudaErrorMemoryAllocation\) at runtime\.cu:\d+: )"
-        "cudaMalloc of 1073741824 MiB; out of memory: \\d+ MiB of the GPU's \\d+ MiB are free; "
-        "a smaller data set, --batch or --dim needs less"))) << e.what();
-  }
+  const std::string words = error_of([&] { this->ops->allocate(size_t{1} << 50); });
+  EXPECT_TRUE(std::regex_match(words, std::regex(
+      R"(CUDA: out of memory \(cudaErrorMemoryAllocation\) at runtime\.cu:\d+: )"
+      "cudaMalloc of 1073741824 MiB; out of memory: \\d+ MiB of the GPU's \\d+ MiB are free; "
+      "a smaller data set, --batch or --dim needs less"))) << words;
   EXPECT_EQ(this->ops->allocated(), before);
 }
 
@@ -75,10 +58,9 @@ TEST_F(CudaTf32, RoundsTheFactors) {
   std::vector<Sum> expected(n * out);
   for (size_t r = 0; r < n; ++r)
     for (size_t k = 0; k < out; ++k) {
-      expected[r * out + k] += static_cast<double>(b[k]);
+      expected[r * out + k] += b[k];
       for (size_t j = 0; j < in; ++j)
-        expected[r * out + k] += static_cast<double>(x[r * in + j]) *
-                                 static_cast<double>(W[j * out + k]);
+        expected[r * out + k] += double{x[r * in + j]} * W[j * out + k];
     }
   const auto errors_of = [&](Ops<float>& of) {
     const Array<float> on_x(of, x), on_W(of, W), on_b(of, b);
@@ -121,24 +103,6 @@ TYPED_TEST(CudaTest, BothWithinBothIsDoneBeforeWhatFollows) {
     });
     EXPECT_EQ(step.host(), std::vector<uint32_t>(n, 2 * turn));
   }
-}
-
-TYPED_TEST(CudaTest, AFailureInBothLeavesTheDeviceUsable) {
-  Array<uint32_t> step(*this->ops, 2);
-  for (int failing : {0, 1, 2}) {  // f, g, neither
-    const auto work = [&](int which) {
-      return [&, which] {
-        this->ops->advance(step.data() + which);
-        if (which == failing) throw Error("on purpose");
-      };
-    };
-    const auto both = [&] { this->ops->both(work(0), work(1)); };
-    if (failing < 2)
-      EXPECT_THROW(both(), Error);
-    else
-      both();
-  }
-  EXPECT_EQ(step.host(), (std::vector<uint32_t>{3, 2}));
 }
 
 TYPED_TEST(CudaTest, ARecordRefusesWhatItCannotRepeat) {

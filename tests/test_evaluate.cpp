@@ -1,25 +1,15 @@
 // Recall, NDCG, Precision and MAP (4.3) against cases worked out by hand.
 #include "evaluate.h"
 
-#include <map>
-
 #include "backends.h"
+#include "compare.h"
 #include "layers/graph.h"
 #include "random_inputs.h"
-#include "rounding.h"
 
 namespace bm3::test {
 namespace {
 
 constexpr double bound = 1e-15;
-
-/// 0, 1, ..., n - 1, with `hits[k]` = {rank, item} put at their ranks (from 1).
-std::vector<int32_t> list_with(size_t n, const std::vector<std::pair<size_t, int32_t>>& hits) {
-  std::vector<int32_t> items(n);
-  for (size_t k = 0; k < n; ++k) items[k] = static_cast<int32_t>(k);
-  for (const auto& [rank, item] : hits) items[rank - 1] = item;
-  return items;
-}
 
 void expect_near(const Metrics& got, Metric metric, const std::array<double, 4>& want) {
   for (size_t c = 0; c < 4; ++c)
@@ -30,24 +20,8 @@ void expect_near(const Metrics& got, Metric metric, const std::array<double, 4>&
 
 double gain(int rank) { return 1 / std::log2(rank + 1.0); }
 
-constexpr int32_t n_users = 8;
-
 template <class Backend>
-class MetricsTest : public OnBackend<Backend> {
- protected:
-  /// The metrics of lists by user, then -1 up to 50 places, for these held-out pairs.
-  Metrics evaluate(const std::map<int32_t, std::vector<int32_t>>& lists,
-                   const std::vector<Interaction>& held_out) {
-    std::vector<int32_t> items(n_users * longest_list, -1);
-    Interactions all{n_users, 300, {}, held_out, {}};
-    for (int32_t user = 0; user < n_users; ++user) all.train.push_back({user, 299});
-    for (const auto& [user, list] : lists)
-      std::copy(list.begin(), list.end(), items.begin() + user * int64_t{longest_list});
-    const Array<int32_t> item(*this->ops, items);
-    return Evaluator<typename Backend::Real>(*this->ops, all.valid, all)
-        .metrics(item.matrix(n_users, longest_list));
-  }
-};
+class MetricsTest : public OnBackend<Backend> {};
 TYPED_TEST_SUITE(MetricsTest, Backends, BackendName);
 
 /// Hits at ranks 1, 3, 15 and 50 of five held-out items; one is never found.
@@ -58,9 +32,16 @@ TYPED_TEST_SUITE(MetricsTest, Backends, BackendName);
 ///   AP:        Precision at the hits 1/1, 2/3, 3/15, 4/50 over min(5, K) = 5:
 ///              (1 + 2/3)/5 = 1/3, 1/3, (1 + 2/3 + 1/5)/5 = 28/75, (28/15 + 2/25)/5 = 146/375
 TYPED_TEST(MetricsTest, HitsAlongTheList) {
-  const auto list = list_with(50, {{1, 100}, {3, 103}, {15, 101}, {50, 104}});
-  const Metrics m =
-      this->evaluate({{7, list}}, {{7, 104}, {7, 103}, {7, 100}, {7, 102}, {7, 101}});
+  const Interactions all{8, 300, {{7, 299}}, {{7, 104}, {7, 103}, {7, 100}, {7, 102}, {7, 101}},
+                         {}};
+  std::vector<int32_t> lists(8 * longest_list, -1);
+  int32_t* const list = &lists[7 * longest_list];
+  std::iota(list, list + longest_list, 0);
+  for (const auto& [rank, item] : {std::pair{1, 100}, {3, 103}, {15, 101}, {50, 104}})
+    list[rank - 1] = item;
+  const Array<int32_t> item(*this->ops, lists);
+  Evaluator<typename TypeParam::Real> valid(*this->ops, all.valid, all);
+  const Metrics m = valid.metrics(item.matrix(8, longest_list));
   const double ideal = 1 + gain(2) + 0.5 + gain(4) + gain(5);
   EXPECT_EQ(m.n_users, 1u);
   expect_near(m, Metric::recall, {0.4, 0.4, 0.6, 0.8});

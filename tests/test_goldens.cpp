@@ -133,8 +133,6 @@ TEST(Goldens, InfiniteErrorsAreNeverInBounds) {
   EXPECT_TRUE((Agreement{1, 0.5}.within(1)));
 }
 
-// ------------------------------------------------------------------------- what is no golden
-
 std::string with_length(const std::string& header) {
   std::string out;
   for (size_t k = 0; k < 8; ++k) out += static_cast<char>(header.size() >> 8 * k & 0xFF);

@@ -6,7 +6,6 @@
 #include "data/dataset.h"
 #include "data/import.h"
 #include "data/npy.h"
-#include "gzip.h"
 #include "random.h"
 #include "scratch.h"
 #include "text.h"

@@ -36,16 +36,16 @@ INSTANTIATE_TEST_SUITE_P(Every, ModelTest,
 /// dL/d(every parameter and tuned feature), draws and targets frozen; a backend that is there for
 /// correctness alone takes a few of the cases.
 TEST_P(ModelTest, GradientsMatchFiniteDifferences) {
-  Agreement all;
+  double worst = 0;
   const bool slow = std::get<0>(GetParam()).most_rows < 1000000;
   const size_t cases = for_each_case(kind(), [&](const ModelCase& c, const std::string& words) {
     if (slow && c.seed % 31 != 0) return;
     for (const auto& [name, agreement] : check_model(*ops, c)) {
       EXPECT_WITHIN(agreement, gradient_bound) << words << ", " << name;
-      all += agreement;
+      worst = std::max(worst, agreement.error);
     }
   });
-  std::cout << cases << " cases, " << all << " (bound " << gradient_bound << ")\n";
+  std::cout << cases << " cases, worst error " << worst << " (bound " << gradient_bound << ")\n";
   EXPECT_GE(cases, 32u);
 }
 
@@ -79,17 +79,6 @@ TEST(PlantedFault, RightModelsPass) {
   for (uint64_t seed = 1; seed <= 4; ++seed) EXPECT_EQ(wrong_gradient(ops, seed), "") << seed;
 }
 
-/// The forward pass leaves the parameters alone, and the same step gives the same bytes.
-TEST_P(ModelTest, AStepChangesNoParameterAndRepeats) {
-  const ModelCase c = random_case(kind(), kind().reads_features ? 2 : 0, 3);
-  CaseOnDevice<double> at(*ops, c);
-  const auto values = host<double>(*ops, at.model->parameters().values());
-  const double once = total(at.step());
-  const auto gradients = at.gradients();
-  EXPECT_EQ(total(at.step()), once);
-  EXPECT_EQ(at.gradients(), gradients);
-  EXPECT_EQ(host<double>(*ops, at.model->parameters().values()), values);
-}
 
 /// With all parameters 0 every score is 0, and each triple ln 2, or 1 where the logarithm is to the
 /// base 2.

@@ -34,14 +34,6 @@ std::string bytes_of(const std::vector<T>& values) {
   return out;
 }
 
-template <class T>
-std::vector<T> transposed(const std::vector<T>& x, size_t rows, size_t cols) {
-  std::vector<T> out(x.size());
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t c = 0; c < cols; ++c) out[c * rows + r] = x[r * cols + c];
-  return out;
-}
-
 /// The matrix, read in pieces of so many rows.
 std::vector<float> read(const NpyMatrix& matrix, size_t piece) {
   std::vector<float> out(matrix.rows() * matrix.cols(), NAN);
@@ -67,16 +59,24 @@ std::string shape_text(size_t rows, size_t cols) {
   return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
 }
 
+/// A file of this matrix.
+template <class T>
+std::string file_of(const std::string& dtype, const std::vector<T>& x, size_t rows, size_t cols,
+                    bool fortran, int version = 1) {
+  std::vector<T> values = x;
+  for (size_t k = 0; k < x.size() && fortran; ++k) values[k % cols * rows + k / cols] = x[k];
+  return header(dictionary(dtype, shape_text(rows, cols), fortran), version) + bytes_of(values);
+}
+
 template <class T>
 void expect_reads(const std::string& dtype, const std::vector<T>& values,
                   const std::vector<float>& expected, size_t rows, size_t cols) {
   const ScratchFolder folder;
   for (int version : {1, 2, 3})
     for (bool fortran : {false, true}) {
-      const std::string start = header(dictionary(dtype, shape_text(rows, cols), fortran), version);
-      SCOPED_TRACE(start.substr(10));
-      const NpyMatrix matrix(write_file(
-          folder / "x.npy", start + bytes_of(fortran ? transposed(values, rows, cols) : values)));
+      const std::string bytes = file_of(dtype, values, rows, cols, fortran, version);
+      SCOPED_TRACE(bytes.substr(10, 118));
+      const NpyMatrix matrix(write_file(folder / "x.npy", bytes));
       EXPECT_EQ(matrix.rows(), rows);
       EXPECT_EQ(matrix.cols(), cols);
       for (size_t piece : {1, 7, 256, 1000}) EXPECT_SAME(read(matrix, piece), expected);
@@ -111,9 +111,7 @@ void expect_not_finite(const std::string& dtype, const std::vector<T>& bad_value
     for (T bad : bad_values) {
       std::vector<T> values(600 * 40, 1);
       values[517 * 40 + 33] = bad;
-      const auto path = write_file(folder / "x.npy",
-                                   header(dictionary(dtype, "(600, 40)", fortran)) +
-                                       bytes_of(fortran ? transposed(values, 600, 40) : values));
+      const auto path = write_file(folder / "x.npy", file_of(dtype, values, 600, 40, fortran));
       for (size_t piece : {1, 100, 600})
         EXPECT_ERROR(read(NpyMatrix(path), piece),
                      path.string() + ": row 517, column 33: expected a finite float32 number");
@@ -150,7 +148,7 @@ const std::string no_npy = " is not an .npy file: expected it to start with \\x9
 const std::string version = ": expected a whole header of version 1, 2 or 3";
 
 TEST(Npy, RefusesAFileOfAnotherSize) {
-  const std::string whole = header(dictionary("<f4", "(5, 3)")) + bytes_of(std::vector<float>(15));
+  const std::string whole = file_of("<f4", std::vector<float>(15), 5, 3, false);
   ASSERT_EQ(whole.size(), 188U);
   EXPECT_EQ(refusal(whole), "");
   for (size_t size = 0; size < 128; ++size)

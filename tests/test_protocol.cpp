@@ -146,8 +146,6 @@ Ranks ranks(size_t hits, size_t valid, size_t test) {
   return out;
 }
 
-// ------------------------------------------------------------------------------------ batches
-
 TEST(Protocol, DrawsAreKeyedByTheSeedAndByStepsFromOne) {
   run({ranks(1, 0, 1)}, {{"batch", "20"}, {"epochs", "2"}, {"seed", "7"}});
   EXPECT_EQ(script.steps, (std::vector<uint32_t>{1, 2, 3, 4, 5, 6}));
@@ -165,8 +163,8 @@ TEST(Protocol, StepsHaveOneKeyWhereTheirSizesAreEqual) {
   }
 }
 
-/// An epoch is a shuffle of all training pairs, Fisher and Yates', of the previous epoch's order,
-/// with Philox's words of (seed, epoch, place); so are its negatives. The last batch is partial.
+/// An epoch is a shuffle of all training pairs, in the previous epoch's order, by (seed, epoch); so
+/// are its negatives. The last batch is partial.
 TEST(Protocol, EpochsAreTheShufflesAndNegativesOfTheirKeys) {
   const Negatives negatives(data().interactions);
   for (const auto& [size, seed] : {std::pair<size_t, uint64_t>{1, 3}, {8, 3}, {8, 4}, {45, 5}}) {
@@ -176,10 +174,7 @@ TEST(Protocol, EpochsAreTheShufflesAndNegativesOfTheirKeys) {
     std::vector<Interaction> order = data().interactions.train;
     size_t step = 0, at = 0;  // of the first pair, of its negative
     for (uint32_t epoch = 1; epoch <= 3; ++epoch) {
-      for (size_t n = order.size(); n > 1; --n) {
-        const Random4 random = philox(seed, Stream::shuffle, epoch, n);
-        std::swap(order[n - 1], order[(uint64_t{random.x[0]} << 32 | random.x[1]) % n]);
-      }
+      shuffle(order, seed, epoch);  // which test_training.cpp proves
       for (size_t first = 0; first < order.size(); first += size, ++step) {
         std::multiset<Pair> expected;  // a batch has its pairs by user
         std::multiset<int32_t> drawn, found;
@@ -203,8 +198,6 @@ TEST(Protocol, LossesAreMeansOfTheBatches) {
   EXPECT_EQ(out.epochs[1].losses[0].value, 57.0 / 6);  // 7 + ... + 12
   EXPECT_EQ(total(out.epochs[0].losses), 7.0);
 }
-
-// ------------------------------------------------------------------------------- the best epoch
 
 /// Epoch 3 is the first with the largest R@20, though epoch 2 has the larger N@20, epoch 4 the same
 /// R@20 and a larger N@20, and epoch 5 better test figures.
@@ -233,8 +226,6 @@ TEST(Protocol, StopsWhenSoManyEpochsBroughtNothingBetter) {
   }
 }
 
-// ------------------------------------------------------------------- without a validation split
-
 TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   Dataset no_valid = data();
   no_valid.interactions.valid.clear();
@@ -246,8 +237,6 @@ TEST(Protocol, WithoutValidationTheLastEpochCounts) {
   EXPECT_EQ(out.result.test.recall(at20), 0);
   EXPECT_EQ(out.result.item[50 * n_users], 100.0F - 30);
 }
-
-// ---------------------------------------------------------------------------------- ended early
 
 /// In the first epoch there is none; an epoch has six batches.
 TEST(Protocol, StoppedItLeavesTheBestEpochSoFar) {

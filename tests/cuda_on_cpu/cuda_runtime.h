@@ -171,6 +171,11 @@ void ask(cudaStream_t, Work);
 cudaError_t launch(const cudaLaunchConfig_t& grid, Work kernel);
 /// Runs it over the grid now.
 void run_grid(dim3 blocks, dim3 threads, const Work& kernel);
+/// Calls f with a number of this type.
+template <class F>
+void with_type(cudaDataType type, const F& f) {
+  type == CUDA_R_32F ? f(0.0f) : f(0.0);
+}
 }  // namespace cuda_on_cpu
 
 template <class... Parameters, class... Arguments>

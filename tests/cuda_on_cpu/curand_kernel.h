@@ -1,5 +1,5 @@
 #pragma once
-// cuRAND's Philox on the CPU, by ours: tests/test_philox.cpp compares the two. See cuda_runtime.h.
+// cuRAND's Philox on the CPU, by ours: tests/test_random.cpp compares the two. See cuda_runtime.h.
 #include "cuda_runtime.h"
 #include "random.h"
 

@@ -4,8 +4,8 @@
 #include "layers/batch.h"
 
 #include "backends.h"
+#include "compare.h"
 #include "random_inputs.h"
-#include "rounding.h"
 
 namespace bm3::test {
 namespace {
@@ -35,14 +35,12 @@ TYPED_TEST(AdamTest, EachStepIsAPlainLoop) {
       schedule[t] = {static_cast<T>(0.01 / (1 - std::pow(0.9, t))),
                      static_cast<T>(1 / std::sqrt(1 - std::pow(0.999, t)))};
       std::vector<Sum> p_1 = sums_from(p), m_1(n), v_1(n);
-      const auto size = static_cast<double>(schedule[t].size);
-      const auto root = static_cast<double>(schedule[t].root);
+      const double size = schedule[t].size, root = schedule[t].root;
       for (size_t k = 0; k < n; ++k) {
-        const auto grad = static_cast<double>(g[k]);
-        m_1[k] += 0.9 * static_cast<double>(m[k]);
-        m_1[k] += 0.1 * grad;
-        v_1[k] += 0.999 * static_cast<double>(v[k]);
-        v_1[k] += 0.001 * grad * grad;
+        m_1[k] += 0.9 * m[k];
+        m_1[k] += 0.1 * g[k];
+        v_1[k] += 0.999 * v[k];
+        v_1[k] += 0.001 * g[k] * g[k];
         const double below = std::sqrt(static_cast<double>(v_1[k].value)) * root + 1e-8;
         p_1[k].add(-size * static_cast<double>(m_1[k].value) / below,
                    size * m_1[k].magnitude / below);

@@ -1,7 +1,9 @@
 // The order of work on a device: what is issued next sees what was issued before, also around two
-// pieces of work that may overlap, and in a record that is replayed.
+// pieces of work that may overlap, in a record that is replayed, and where calls wait for others;
+// and matrices that begin anywhere.
 #include "backends.h"
 #include "compare.h"
+#include "error.h"
 #include "layers/graph.h"
 #include "random_inputs.h"
 
@@ -100,6 +102,187 @@ TYPED_TEST(DeviceTest, BothAndReplayChangeNoByte) {
     EXPECT_SAME(overlapped.norms.host(), plain.norms.host()) << time;
     EXPECT_SAME(recorded.norms.host(), plain.norms.host()) << time;
   }
+}
+
+// Masks and cosines one after another: a GPU lets them wait for each other, to be one launch. They
+// give the bytes of calls that are done one by one, whatever depends on what and whatever follows.
+
+/// Calls, and what they read and write.
+template <class T>
+class Calls {
+ public:
+  Calls(Ops<T>& on, uint64_t key_) : ops(on), key(key_) {
+    for (auto* each : {&x, &y, &d_x, &d_y}) *each = Array<T>(ops, random_.numbers<T>(n * d));
+  }
+  void draw(Array<uint8_t>& to, size_t first, double p) {
+    ops.draw_mask({to.data() + first * d, n - first, d}, {nullptr, n - first}, p,
+                  {7, 1, step_.data()});
+  }
+  /// The last rows of d_a.
+  void cosine(size_t loss, Array<T>& d_a, Array<T>& a, Array<T>& h, Array<uint8_t>& of,
+              bool own = false, size_t rows = n) {
+    const int32_t* const target = own ? nullptr : on_.target.data();
+    ops.cosine_loss(losses.data() + loss, {d_a.data() + (n - rows) * d, rows, d},
+                    {a.data(), rows, d}, View<T>{h.matrix(n, d), of.data(), T(2)},
+                    {rows, on_.begin.data(), target}, 0.5, 1.5);
+  }
+  /// Does random calls, which depend on each other in all ways, and then() after every `pace`.
+  void run(size_t pace, const std::function<void()>& then) {
+    Random random(7);
+    Array<T>* const all[] = {&x, &y, &d_x, &d_y};
+    for (size_t called = 1; called <= 32; ++called) {
+      Array<uint8_t>& of = random.below(2) ? mask : other;
+      const size_t loss = random.one_of({0, 1}), first = random.one_of({0, 7});
+      const auto some = random.permutation(4);  // of them one is written, and one or two are read
+      const auto at = [&](size_t k) -> Array<T>& { return *all[some[k]]; };
+      if (called < 20 && random.below(2))
+        draw(of, first, 0.1 * random.below(9));
+      else
+        cosine(loss, at(0), at(1), at(random.one_of({1, 2})), of, random.below(2), n - first);
+      if (called % pace == 0) then();
+    }
+  }
+  auto result() const {
+    return std::tuple(x.host(), y.host(), d_x.host(), d_y.host(), mask.host(), other.host(),
+                      losses.host());
+  }
+  static constexpr size_t n = 60, d = 18;
+  Ops<T>& ops;
+  const uint64_t key;  // of records
+  Array<T> x, y, d_x, d_y;
+  Array<uint8_t> mask{ops, n * d}, other{ops, n * d};
+  Array<double> losses{ops, 2};
+  int failures = 0;  // of works that shall fail now and then
+
+ private:
+  Random random_{6};
+  const RandomPairs pairs_{random_, n, n};
+  const PairsOnDevice on_{ops, pairs_};
+  const Array<uint32_t> step_{ops, 1};
+};
+
+/// What may follow calls that wait, and changes or shows what they do.
+template <class T>
+std::vector<std::function<void(Calls<T>&)>> events() {
+  using C = Calls<T>;
+  const auto loss = [](C& c) { c.cosine(0, c.d_x, c.x, c.y, c.mask); };
+  const auto other = [](C& c) { c.cosine(1, c.d_y, c.y, c.y, c.other, true); };
+  const auto fail_if = [](bool now) {
+    if (now) throw Error("on purpose");
+  };
+  return {
+      [](C&) {},
+      [](C& c) { c.ops.zero(c.d_x.data(), C::n * sizeof(T)); },
+      [](C& c) { c.losses.upload({1, 2}); },
+      [](C& c) { c.losses.upload(std::vector<double>(2, c.losses.host()[0])); },
+      [](C& c) { c.ops.add(c.d_y.matrix(1, 500), 1, c.d_x.matrix(1, 500), 1); },
+      [](C& c) {  // a library's work
+        c.ops.linear_forward(c.y.matrix(C::n, 1), c.d_x.matrix(C::n, C::d), {nullptr, C::n},
+                             c.x.matrix(C::d, 1), {});
+      },
+      [=](C& c) { c.ops.seconds_of([&] { loss(c); }); },
+      [=](C& c) { c.ops.both([&] { loss(c); }, [&] { other(c); }); },
+      [=](C& c) {  // either work fails, or none
+        const int turn = c.failures++ % 3;
+        try {
+          c.ops.both([&] { loss(c), fail_if(turn == 0); },
+                     [&] { other(c), fail_if(turn == 1); });
+        } catch (const Error&) {
+        }
+      },
+      [=](C& c) { c.ops.replay(c.key, [&] { loss(c), other(c); }); },
+      [=](C& c) {
+        c.ops.replay(c.key, [&] { c.ops.both([&] { loss(c); }, [&] { other(c); }); });
+      },
+      [=](C& c) {  // the record of the second call fails
+        try {
+          c.ops.replay(c.key, [&] { loss(c), fail_if(++c.failures == 2); });
+        } catch (const Error&) {
+        }
+      },
+      [](C& c) {  // memory goes that the last call reads
+        Array<T> gone(c.ops, std::vector<T>(C::n * C::d, T(0.5)));
+        c.cosine(0, c.d_x, c.x, gone, c.mask);
+      }};
+}
+
+template <class Backend>
+class WaitingTest : public OnBackend<Backend> {};
+TYPED_TEST_SUITE(WaitingTest, Backends, BackendName);
+
+TYPED_TEST(WaitingTest, ChangesNoByte) {
+  using T = typename TypeParam::Real;
+  const auto all = events<T>();
+  for (size_t event = 0; event < all.size(); ++event)
+    for (size_t pace : {2, 5}) {
+      Calls<T> waiting(*this->ops, 1), alone(*this->ops, 2);
+      waiting.run(pace, [&] { all[event](waiting); });
+      size_t called = 0;
+      alone.run(1, [&] {
+        this->ops->synchronize();
+        if (++called % pace == 0) all[event](alone);
+        this->ops->synchronize();
+      });
+      EXPECT_TRUE(waiting.result() == alone.result()) << event << ", " << pace;
+    }
+}
+
+template <class Backend>
+class PlaceTest : public OnBackend<Backend> {};
+TYPED_TEST_SUITE(PlaceTest, Backends, BackendName);
+
+/// A device that reads several numbers at once where it may gives the same bytes where it may not.
+/// The numbers are small and whole: sums are exact in any order.
+TYPED_TEST(PlaceTest, ChangesNoByte) {
+  using T = typename TypeParam::Real;
+  constexpr size_t users = 12, n = 20, d = 64;
+  Random inputs(1);
+  std::vector<Interaction> train(60);
+  for (auto& x : train) x = {inputs.below(users), inputs.below(n - users)};
+  const auto graph = make_graph<T>(*this->ops, users, n - users, train);
+  const RandomPairs pairs(inputs, n, n);
+  const PairsOnDevice on(*this->ops, pairs);
+  const auto rows = this->device(inputs.distinct_rows(n, n));
+  Array<double> sums(*this->ops, 2);
+
+  /// Returns every matrix afterwards, where one of them begins `offset` numbers later in its array.
+  const auto results = [&](size_t moved, size_t offset) {
+    Random random(2);
+    std::vector<Array<T>> memory;
+    const auto matrix = [&](size_t height, size_t width) {
+      const size_t first = memory.size() == moved ? offset : 0;
+      std::vector<T> values(first + height * width);
+      for (size_t k = first; k < values.size(); ++k)
+        values[k] = static_cast<T>(random.below(9)) - 4;
+      memory.push_back(this->device(values));
+      return Matrix<T>{memory.back().data() + first, height, width};
+    };
+    Ops<T>& on_device = *this->ops;
+    const Matrix<T> x = matrix(n, d), z = matrix(n, d), W = matrix(d, d);
+    const Matrix<T> w = matrix(pairs.target.size(), 1), scattered = matrix(n, d);
+    on_device.gather_rows(matrix(n, d), x, rows.rows());
+    on_device.scatter_add_rows(scattered, x, rows.rows());
+    on_device.linear_forward(matrix(n, d), x, rows.rows(), W, matrix(1, d));
+    on_device.linear_backward(matrix(n, d), matrix(d, d), matrix(1, d), z, x, rows.rows(), W);
+    on_device.propagate(matrix(n, d), x, z, T(0.5), T(2), T(3), graph);
+    on_device.add_weighted(matrix(n, d), w, x, on.pairs(), 0.5);
+    on_device.edge_dot(w, z, x, on.pairs(), 0.5);
+    on_device.norm_forward(sums.data(), sums.data() + 1, x, 1);
+    on_device.penalty_backward(matrix(n, d), sums.data() + 1, x, {n}, RegForm::norm, 0.5);
+    std::vector<std::vector<T>> out;
+    for (size_t k = 0; k < memory.size(); ++k) {
+      out.push_back(memory[k].host());
+      if (k == moved) out[k].erase(out[k].begin(), out[k].begin() + static_cast<int>(offset));
+    }
+    return out;
+  };
+  const auto expected = results(0, 0);
+  for (size_t moved = 0; moved < expected.size(); ++moved)
+    for (size_t offset : {1, 2}) {
+      const auto got = results(moved, offset);
+      for (size_t k = 0; k < got.size(); ++k)
+        EXPECT_SAME(got[k], expected[k]) << k << ", " << moved;
+    }
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 // plain loop.
 // Outputs that are added to hold numbers before the call, those that are overwritten hold NaN.
 #include "backends.h"
-#include "random_pairs.h"
-#include "rounding.h"
+#include "compare.h"
+#include "random_inputs.h"
 
 namespace bm3::test {
 namespace {
@@ -41,25 +41,23 @@ template <class T>
 void add_cosine(Sum& loss, Sum* d_a, const T* a, const T* h, const uint8_t* mask, double kept,
                 double mean, double weight, size_t d) {
   std::vector<double> b;
-  for (size_t c = 0; c < d; ++c) b.push_back(static_cast<double>(h[c]) * mask[c] * kept);
+  for (size_t c = 0; c < d; ++c) b.push_back(double{h[c]} * mask[c] * kept);
   Sum ab;
   double aa = 0, bb = 0;
   for (size_t c = 0; c < d; ++c) {
-    const auto x = static_cast<double>(a[c]), y = b[c];
-    ab += x * y;
-    aa += x * x;
-    bb += y * y;
+    ab += a[c] * b[c];
+    aa += double{a[c]} * a[c];
+    bb += b[c] * b[c];
   }
   const double norms = std::sqrt(aa) * std::sqrt(bb), below = std::max(norms, 1e-8);
   const auto product = static_cast<double>(ab.value);
   loss.add(mean * (1 - product / below), mean * (2 + ab.magnitude / below));
   const double scale = mean * weight;
   for (size_t c = 0; c < d; ++c) {
-    const auto x = static_cast<double>(a[c]), y = b[c];
-    d_a[c] += -scale * y / below;
+    d_a[c] += -scale * b[c] / below;
     if (norms > 1e-8)
-      d_a[c].add(scale * product * x / (norms * aa),
-                 scale * ab.magnitude * std::abs(x) / (norms * aa));
+      d_a[c].add(scale * product * a[c] / (norms * aa),
+                 scale * ab.magnitude * std::abs(a[c]) / (norms * aa));
   }
 }
 
@@ -83,7 +81,7 @@ TYPED_TEST(LossTest, CosineAndItsGradientArePlainSums) {
       pairs.for_each([&](size_t r, size_t target, size_t) {
         const size_t s = own ? r : target;
         add_cosine(loss, gradient.data() + r * d, a.data() + r * d, h.data() + s * d,
-                   mask.data() + s * d, static_cast<double>(kept), mean, weight, d);
+                   mask.data() + s * d, kept, mean, weight, d);
       });
       const auto [got_loss, got] = this->same_bytes([&] {
         const PairsOnDevice on(*this->ops, pairs);
@@ -109,8 +107,8 @@ struct PlainTriple {
   template <class T>
   PlainTriple(const T* u, const T* p, const T* n, size_t d, PairForm form) {
     for (size_t k = 0; k < d; ++k) {
-      x += static_cast<double>(u[k]) * static_cast<double>(p[k]);
-      x += -static_cast<double>(u[k]) * static_cast<double>(n[k]);
+      x += double{u[k]} * p[k];
+      x += -double{u[k]} * n[k];
     }
     const auto at = static_cast<double>(x.value);
     const double s = 1 / (1 + std::exp(-at)), rest = 1 / (1 + std::exp(at));
@@ -154,7 +152,7 @@ TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
         const double about = weight * mean * triple.slope.magnitude;
         c.push_back(Sum().add(slope, about));
         for (size_t k = 0; k < d; ++k) {
-          const auto a = static_cast<double>(p[k]), b = static_cast<double>(q[k]);
+          const double a = p[k], b = q[k];
           gradient[r * d + k].add(slope * (a - b), about * (std::abs(a) + std::abs(b)));
         }
       });
@@ -190,11 +188,9 @@ TYPED_TEST(LossTest, WeightedRowsArePlainSums) {
       const auto z = random.numbers<T>(n * d);
       const std::vector<T> unread(n * d, std::numeric_limits<T>::quiet_NaN());
       std::vector<Sum> sums(n * d);
-      for (size_t k = 0; k < n * d; ++k) sums[k] += b * static_cast<double>(z[k]);
+      for (size_t k = 0; k < n * d; ++k) sums[k] += b * z[k];
       pairs.for_each([&](size_t r, size_t target, size_t edge) {
-        for (size_t k = 0; k < d; ++k)
-          sums[r * d + k] += scale * static_cast<double>(w[edge]) *
-                             static_cast<double>(x[target * d + k]);
+        for (size_t k = 0; k < d; ++k) sums[r * d + k] += scale * w[edge] * x[target * d + k];
       });
       const auto got = this->output(n, d, in_place ? z : unread, [&](Matrix<T> to) {
         const PairsOnDevice on(*this->ops, pairs);
@@ -226,10 +222,10 @@ TYPED_TEST(LossTest, PenaltyAndItsGradientArePlainSums) {
         const auto x = zero ? std::vector<T>(n * d) : this->vectors(random, n, d);
         const auto d_x = random.numbers<T>(n * d);
         const auto weight = [&](size_t k) {
-          return (once ? 1 : pairs.count(k / d)) * static_cast<double>(x[k]);
+          return double{x[k]} * (once ? 1 : pairs.count(k / d));
         };
         double squares = 0;
-        for (size_t k = 0; k < n * d; ++k) squares += weight(k) * static_cast<double>(x[k]);
+        for (size_t k = 0; k < n * d; ++k) squares += weight(k) * x[k];
         Sum norm, loss;
         norm += std::sqrt(squares);
         loss += before;
