@@ -124,15 +124,18 @@ class Bm3 final : public Model<T> {
            batch.items);
     look_at_layers(n_layers, "Eq. 3");
     look("H", "Eq. 4", H);
-    for (const auto& [name, rows, height, mask, rate] : masks(batch)) {
-      const auto first = static_cast<size_t>(mask.at - mask_(batch).all.at) / d;
-      const Matrix<T> of_h = h.all.slice(first, rows.n), of_p = p.all.slice(first, rows.n);
-      std::vector<double>& view = look("view." + name, "Eq. 5", of_h, {height, d}, rows);
-      const std::vector<uint8_t> kept = host<uint8_t>(ops, mask);
+    const auto row = [&](const Mask& m) {
+      return static_cast<size_t>(m.mask.at - mask_(batch).all.at) / d;
+    };
+    for (const Mask& m : masks(batch)) {
+      const Matrix<T> of_h = h.all.slice(row(m), m.rows.n);
+      std::vector<double>& view = look("view." + m.name, "Eq. 5", of_h, {m.height, d}, m.rows);
+      const std::vector<uint8_t> kept = host<uint8_t>(ops, m.mask);
       for (size_t i = 0; i < view.size(); ++i)
         view[i] = view_entry(static_cast<T>(view[i]), kept[i], views(h, batch).all.kept);
-      look("predicted." + name, "Eq. 6", of_p, {height, d}, rows);
     }
+    for (const Mask& m : masks(batch))
+      look("predicted." + m.name, "Eq. 6", p.all.slice(row(m), m.rows.n), {m.height, d}, m.rows);
   }
 
  private:
