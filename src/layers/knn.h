@@ -33,8 +33,9 @@ struct EqualRows {
 };
 
 /// Returns lists [n, min(k, n)]: for each row of x [n, d] the k rows with the largest cosines, best
-/// first, itself included; rows of one direction by their numbers. Needs memory for two copies of
-/// x; blocks. Products of equal rows may round differently, so equal rows are grouped before.
+/// first; rows of one direction by their numbers, so that a row is in its own list unless k such
+/// rows come before it. Needs memory for two copies of x; blocks. Products of equal rows may round
+/// differently, so equal rows are grouped before.
 template <class T>
 std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k) {
   Table<T> unit(ops, x.rows, x.cols);
