@@ -17,7 +17,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Position, epoch, batches, result)
 
 namespace {
 
-constexpr const char* format = "bm3-checkpoint-4";
+constexpr const char* format = "bm3-checkpoint-5";
 constexpr size_t piece = size_t{1} << 24;  // bytes that are on the host at a time
 
 /// The header of a .safetensors file: texts, and the arrays that follow one another.

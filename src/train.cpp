@@ -90,7 +90,7 @@ class Training {
         loader_(ops, graph_.n_users, graph_.n_items, batch_size_, kind.draws_negatives),
         model_(make_model<float>(kind, {ops, graph_, settings, shapes(data, kind), loader_})),
         adam_(ops, model_->parameters(), model_->tuned_features(), adam_config(settings),
-              epochs_ * batches()) {
+              epochs_ * batches(), loader_.step()) {
     if (kind.draws_negatives) negatives_.emplace(data_);
     model_->parameters().initialise(seed_);
     load_features(ops, *model_, data);
@@ -128,6 +128,7 @@ class Training {
   TrainResult& result() { return now_.result; }
   Matrix<int32_t> items() { return lists_.matrix(graph_.n_users, longest_list); }
   size_t batches() const { return (order_.pairs.size() + batch_size_ - 1) / batch_size_; }
+  size_t steps_before(size_t epoch) const { return (epoch - 1) * batches(); }
   AdamConfig adam_config(const Settings& settings) const {
     AdamConfig out;
     out.lr = settings.real("lr");
@@ -173,7 +174,7 @@ class Training {
       const size_t first = k * batch_size_;
       const size_t size = std::min(batch_size_, order_.pairs.size() - first);
       const int32_t* negatives = negatives_ ? order_.negatives.data() + first : nullptr;
-      step(loader_.load(order_.pairs.data() + first, negatives, size));
+      step(loader_.load(steps_before(now_.epoch) + k + 1, order_.pairs.data() + first, negatives, size));
       if (k == done && now_.epoch < epochs_) draw_order(now_.epoch + 1);  // the device has work
       now_.batches = k + 1;
       hooks_.on_batch(now_.epoch, now_.batches, batches());
@@ -199,7 +200,7 @@ class Training {
     const auto work = [&] {
       const Rows rows = model_->feature_rows(batch);
       adam_.begin_step(rows);
-      model_->draw(batch, seed_, adam_.now());
+      model_->draw(batch, seed_);
       model_->forward(batch);
       model_->backward(batch);
       adam_.step(rows);
@@ -293,7 +294,7 @@ class Training {
                   epochs_, ", ", batches(), ", and as many epochs before it as it has, ",
                   result().epochs.size());
     if (epoch == 1 && done == 0) return;  // what the seed gives
-    adam_.resume((epoch - 1) * batches() + done);
+    loader_.set_step(steps_before(epoch) + done);
     for (size_t e = 1; e < epoch; ++e) shuffle(order_.pairs, seed_, e);
     if (done > 0) {
       model_->begin_epoch(seed_, epoch);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <tuple>
 
@@ -81,6 +82,12 @@ inline std::vector<Backend64> backends64() {
   };
 }
 
+/// The value of a loss.
+inline std::vector<double> total(const Array<double>& loss) {
+  const std::vector<double> parts = loss.host();
+  return {std::accumulate(parts.begin(), parts.end(), 0.0)};
+}
+
 struct BackendName {
   template <class Backend>
   static std::string GetName(int) {
@@ -111,6 +118,12 @@ class OnBackend : public ::testing::Test {
   template <class E>
   Array<E> device(const std::vector<E>& host) {
     return Array<E>(*ops, host);
+  }
+  /// A loss that is `value` so far.
+  Array<double> loss(double value) {
+    std::vector<double> parts(loss_parts);
+    parts[0] = value;
+    return device(parts);
   }
   /// An output that nobody has written yet.
   Array<Real> garbage(size_t n) {

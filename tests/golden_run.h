@@ -51,7 +51,7 @@ class GoldenRun {
         adam_(ops, model_->parameters(), model_->tuned_features(),
               {g.settings.real("lr"), g.settings.real("beta1"), g.settings.real("beta2"),
                g.settings.real("eps")},
-              g.steps.size()) {
+              g.steps.size(), loader_.step()) {
     Random random(how.seed);
     for (const auto& v : variables(ops, *model_, batch_)) {
       std::vector<T> values;
@@ -71,7 +71,7 @@ class GoldenRun {
  private:
   bool step() {
     const auto& [pairs, negatives, drawn] = g_.steps[step_];
-    batch_ = loader_.load(pairs.data(), negatives.data(), pairs.size());
+    batch_ = loader_.load(step_ + 1, pairs.data(), negatives.data(), pairs.size());
     if (const size_t size = g_.settings.whole("epoch_steps"); step_ % size == 0)
       model_->begin_epoch(0, 1 + step_ / size);
     if (const auto [name, rows, cols] = model_->epoch_draw(); rows > 0) {

@@ -140,7 +140,7 @@ struct CaseOnDevice {
         graph(make_graph<T>(ops, c.n_users, c.n_items, c.train)),
         loader(ops, c.n_users, c.n_items, c.batch.size(), c.kind->draws_negatives),
         model(make_model<T>(*c.kind, {ops, graph, c.settings, c.modalities, loader})),
-        batch(loader.load(c.batch.data(), c.negatives.data(), c.batch.size())),
+        batch(loader.load(step_number, c.batch.data(), c.negatives.data(), c.batch.size())),
         seed(c.seed) {
     Random random(c.seed + 1);
     for (const auto& v : variables(ops, *model, batch))
@@ -150,8 +150,7 @@ struct CaseOnDevice {
   }
   /// Forward pass with fresh draws, and backward pass. Returns the losses.
   std::vector<Loss> step() {
-    const Array<uint32_t> now(ops, std::vector<uint32_t>{step_number});
-    model->draw(batch, seed, now.data());
+    model->draw(batch, seed);
     model->forward(batch);
     model->backward(batch);
     return model->take_losses();

@@ -98,6 +98,7 @@ TEST(Batches, HoldTheirTriples) {
       for (const auto& [users, items, most] : cases) {
         PaddedOps ops(padding);
         BatchLoader loader(ops, users, items, most, negatives);
+        size_t t = 0;
         for (size_t size : {size_t{1}, most / 2, most - 1, most, most}) {
           SCOPED_TRACE(testing::Message() << size << " of " << users << " x " << items
                                           << (negatives ? ", negatives" : ""));
@@ -105,10 +106,11 @@ TEST(Batches, HoldTheirTriples) {
           const Numbers negative = random.indices(negatives ? size : 0, items);
           std::vector<Interaction> pairs;
           for (size_t k = 0; k < size; ++k) pairs.push_back({user[k], item[k]});
-          const Batch b = loader.load(pairs.data(), negative.data(), size);
+          const Batch b = loader.load(++t, pairs.data(), negative.data(), size);
           ASSERT_LE(b.users.n, loader.max_users());
           ASSERT_LE(b.items.n, loader.max_items());
           ASSERT_EQ((loader.max_users() + loader.max_items()) % padding, 0u);
+          EXPECT_EQ(*b.step, t);
           expect_batch(ops, b, user, item, negative, static_cast<int32_t>(users));
           ASSERT_FALSE(HasFailure());
         }

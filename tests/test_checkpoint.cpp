@@ -67,7 +67,7 @@ TEST_F(Refused, CutShortOrForeign) {
   EXPECT_EQ(resume("\x93NUMPY any other file").find("X has 21 bytes, fewer"), 0U);
   EXPECT_EQ(resume(std::string(100, '\0')).find("X is damaged: "), 0U);
   EXPECT_EQ(resume(read_file(BM3_SOURCE "/ref/goldens/bpr_tiny.safetensors")),
-            "X is of the format \"bm3-golden-2\": expected bm3-checkpoint-4");
+            "X is of the format \"bm3-golden-2\": expected bm3-checkpoint-5");
   EXPECT_EQ(resume(bytes_), "");
 }
 

@@ -36,7 +36,7 @@ TYPED_TEST(CudaOutOfMemoryTest, SaysWhereAndHowMuchWasAskedFor) {
 TYPED_TEST(CudaTest, LossesOfWiderRowsAreRefused) {
   using T = typename TypeParam::Real;
   const auto begin = this->device(std::vector<int32_t>{0});
-  Array<double> loss(*this->ops, 1);
+  Array<double> loss(*this->ops, loss_parts);
   const Matrix<T> none{nullptr, 0, 1025}, one{nullptr, 0, 1};
   const Pairs pairs{0, begin.data(), begin.data()};
   EXPECT_THROW(
@@ -81,65 +81,73 @@ TEST_F(CudaTf32, ProductsComeAfterWhatWaits) {
   const Array<uint8_t> mask(*tf32, {1, 1});
   const Array<int32_t> begin(*tf32, {0, 1});
   Array<float> d_a(*tf32, 2), y(*tf32, 1);
-  Array<double> loss(*tf32, 1);
+  Array<double> loss(*tf32, loss_parts);
   tf32->cosine_loss(loss.data(), d_a.matrix(1, 2), a.matrix(1, 2),
                    View<float>{h.matrix(1, 2), mask.data(), 1}, {1, begin.data()}, 1, 1);
   tf32->linear_forward(y.matrix(1, 1), d_a.matrix(1, 2), {nullptr, 1}, W.matrix(2, 1), {});
   EXPECT_EQ(y.host(), std::vector<float>{-1});  // -h W: a and h are at right angles
 }
 
-TYPED_TEST(CudaTest, BothWithinBothIsDoneBeforeWhatFollows) {
-  constexpr size_t n = 20;  // more than there are streams
-  Array<uint32_t> step(*this->ops, n);
-  for (uint32_t turn = 1; turn <= 4; ++turn) {
+/// Numbers that go up by 1.
+template <class T>
+class Counters {
+ public:
+  Counters(Ops<T>& ops, size_t n) : ops_(ops), one_(ops, std::vector<T>{1}), values_(ops, n) {}
+  void advance(size_t k) {
+    ops_.add(Matrix<T>{values_.data() + k, 1, 1}, 1, one_.matrix(1, 1), 1);
+  }
+  std::vector<T> host() const { return values_.host(); }
+
+ private:
+  Ops<T>& ops_;
+  const Array<T> one_;
+  Array<T> values_;
+};
+
+TYPED_TEST(CudaTest, MoreRunsSideBySideThanThereAreStreams) {
+  constexpr size_t n = 20;
+  Counters<typename TypeParam::Real> counters(*this->ops, n);
+  for (int turn = 1; turn <= 4; ++turn) {
     this->ops->replay(1, [&] {
-      for (int again = 0; again < 2; ++again)
-        this->ops->each(n, [&](size_t k) {
-          this->ops->each(k < 2 ? 3 : 1, [&](size_t) {
-            if (k > 1) this->ops->advance(step.data() + k);
-          });
-          if (k <= 1) this->ops->advance(step.data() + k);
-        });
+      for (size_t k = 0; k < 3 * n; ++k) counters.advance(7 * k % n);
     });
-    EXPECT_EQ(step.host(), std::vector<uint32_t>(n, 2 * turn));
+    EXPECT_EQ(counters.host(), std::vector<typename TypeParam::Real>(n, typename TypeParam::Real(3 * turn)));
   }
 }
 
 TYPED_TEST(CudaTest, ARecordRefusesWhatItCannotRepeat) {
-  Array<uint32_t> step(*this->ops, 3);
+  Counters<typename TypeParam::Real> counters(*this->ops, 3);
   int call = 0;
-  const auto advance = [&](size_t k) { return [&, k] { this->ops->advance(step.data() + k); }; };
   const auto work = [&] {
-    advance(0)();
-    const auto allocate = [&] {
-      advance(1)();
-      if (++call == 2) Array<uint32_t>(*this->ops, 1);
-    };
-    this->ops->both(allocate, advance(2));
+    counters.advance(0);
+    counters.advance(1);
+    if (++call == 2) Array<uint32_t>(*this->ops, 1);
+    counters.advance(2);
   };
   this->ops->replay(1, work);
   EXPECT_THROW(this->ops->replay(1, work), Error);
   this->ops->replay(1, work);  // the failed record left nothing behind
-  EXPECT_EQ(step.host(), std::vector<uint32_t>(3, 2));
+  EXPECT_EQ(counters.host(), std::vector<typename TypeParam::Real>(3, 2));
 }
 
 /// Dozens of keys more than are kept, in turns: none is mixed up; the least recently used make
 /// room, so that the key of every second call is recorded once.
 TYPED_TEST(CudaTest, ManyKeys) {
-  std::vector<Array<uint32_t>> steps;
-  for (size_t k = 0; k < 100; ++k) steps.emplace_back(*this->ops, 1);
+  constexpr size_t n = 100;
+  Counters<typename TypeParam::Real> counters(*this->ops, n);
   int recorded = 0;  // key 0
-  for (uint32_t turn = 1; turn <= 4; ++turn)
-    for (size_t k = 0; k < steps.size(); ++k) {
-      this->ops->replay(k, [&] { this->ops->advance(steps[k].data()); });
+  for (int turn = 1; turn <= 4; ++turn)
+    for (size_t k = 0; k < n; ++k) {
+      this->ops->replay(k, [&] { counters.advance(k); });
       this->ops->replay(0, [&] {
-        this->ops->advance(steps[0].data());
+        counters.advance(0);
         ++recorded;
       });
     }
   EXPECT_EQ(recorded, 1);
-  for (size_t k = 1; k < steps.size(); ++k) EXPECT_EQ(steps[k].host()[0], 4u) << k;
-  EXPECT_EQ(steps[0].host()[0], 404u);
+  const auto values = counters.host();
+  for (size_t k = 1; k < n; ++k) EXPECT_EQ(values[k], 4) << k;
+  EXPECT_EQ(values[0], 404);
 }
 
 #endif

@@ -209,9 +209,9 @@ TYPED_TEST(GradientTest, OfCosines) {
     const Table<double> unused(on, n, d);
     for (bool own : {false, true}) {
       const auto pass = [&](const Outs& d_a, const Outs& a) {
-        Array<double> sum(on, 1);
+        Array<double> sum(on, loss_parts);
         on.cosine_loss(sum.data(), d_a[0], a[0], b, own ? pairs.own() : pairs.pairs(), 0.7, 1.3);
-        return 1.3 * sum.host()[0];
+        return 1.3 * total(sum)[0];
       };
       expect_loss(on, random, 1, {{n, d}}, [&](const Outs& a) { return pass({unused}, a); }, pass);
     }
@@ -224,9 +224,9 @@ TYPED_TEST(GradientTest, OfNorms) {
     const size_t n = random.one_of({1, 2, 9, 20}), d = random.one_of({1, 3, 8});
     Array<double> norms(on, 2);
     const auto forward = [&](const Outs& x) {
-      Array<double> sum(on, 1);
+      Array<double> sum(on, loss_parts);
       for (size_t k : {0, 1}) on.norm_forward(sum.data(), norms.data() + k, x[k], 0.9);
-      return sum.host()[0];
+      return total(sum)[0];
     };
     expect_loss(on, random, 1, {{n, d}, {n, d}}, forward, [&](const Outs& d_x, const Outs& x) {
       forward(x);
@@ -249,7 +249,7 @@ TYPED_TEST(GradientTest, OfTriples) {
       negatives.push_back(two[1]);
     }
     BatchLoader loader(on, users, items, pairs.size(), true);
-    const Batch batch = loader.load(pairs.data(), negatives.data(), pairs.size());
+    const Batch batch = loader.load(1, pairs.data(), negatives.data(), pairs.size());
     const Table<double> memory(on, batch.nodes.n, d);
     const Blocks<Out> e{memory, batch.users.n, batch.items.n};
     const auto copy = [&](Out to, In from) { on.gather_rows(to, from, {nullptr, to.rows}); };

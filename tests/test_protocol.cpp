@@ -66,8 +66,8 @@ class Scripted final : public Model<float> {
         user_(ops, n_users * n_users),
         item_(ops, n_items * n_users),
         epoch_(ops, 1) {}
-  void draw(const Batch&, uint64_t seed, const uint32_t* step) override {
-    script.steps.push_back(*step);
+  void draw(const Batch& batch, uint64_t seed) override {
+    script.steps.push_back(*batch.step);
     script.seeds.push_back(seed);
   }
   void forward(const Batch& batch) override {

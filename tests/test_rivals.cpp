@@ -219,11 +219,13 @@ TEST(Lattice, LearningRateFallsFromEpochToEpoch) {
   config.lr = 0.1;
   config.decay = 0.96;
   config.epoch_steps = 3;
-  Adam<double> adam(*ops, x, {}, config, 9);
+  uint32_t step = 0;
+  Adam<double> adam(*ops, x, {}, config, 9, &step);
   const std::vector<double> one = {1};
   double before = 0;
   for (size_t t = 0; t < 9; ++t) {
     upload(*ops, x.gradients(), one);
+    ++step;
     adam.begin_step({});
     adam.step({});
     const double now = x.values().at[0];

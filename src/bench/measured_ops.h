@@ -30,9 +30,8 @@ class MeasuredOps final : public Ops<float> {
  public:
   MeasuredOps(std::unique_ptr<Ops<T>> ops, const Rates& rates)
       : ops_(std::move(ops)), rates_(rates) {}
-  /// Counting, each operation waits for the device, `replay` does its work anew, and `both` one
-  /// piece after the other. Otherwise the device's operations are called as they are; unless they
-  /// `record`, `replay` does its work anew.
+  /// Counting, each operation waits for the device, and `replay` does its work anew. Otherwise the
+  /// device's operations are called as they are; unless they `record`, `replay` does its work anew.
   void count(bool counting, bool record = true) {
     counting_ = counting;
     record_ = record;
@@ -54,9 +53,6 @@ class MeasuredOps final : public Ops<float> {
   double seconds_of(const std::function<void()>& work) override { return ops_->seconds_of(work); }
   void replay(uint64_t key, const std::function<void()>& work) override {
     record_ && !counting_ ? ops_->replay(key, work) : work();
-  }
-  void both(const std::function<void()>& f, const std::function<void()>& g) override {
-    counting_ ? Device::both(f, g) : ops_->both(f, g);
   }
   size_t row_padding() const override { return ops_->row_padding(); }
 
@@ -153,7 +149,6 @@ class MeasuredOps final : public Ops<float> {
             "regulariser, forward", 2 * x.size(), 4 * x.size())
   BM3_STAGE(norm_backward, (Out d_x, const double* norm, In x, double scale), (d_x, norm, x, scale),
             "regulariser, backward", x.size(), 8 * x.size())
-  BM3_STAGE(advance, (uint32_t* step), (step), "Adam", 0, 8)
   BM3_STAGE(adam, (Out p, Out m, Out v, In g, const AdamTime<T>& time), (p, m, v, g, time), "Adam",
             13 * p.size(), 28 * p.size())
   void adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) override {

@@ -14,19 +14,19 @@ struct AdamConfig {
 };
 
 /// Adam (Kingma and Ba, 2015) for at most `max_steps` steps. A step is: `begin_step`, forward and
-/// backward passes, `step`. Rows of tuned features that a batch does not touch wait with their
-/// momentum; `begin_step` replays it for the rows that are needed next, to the same bits as if
-/// every row had been updated in every step.
+/// backward passes, `step`, while t is where the constructor was told. Rows of tuned features that a
+/// batch does not touch wait with their momentum; `begin_step` replays it for the rows that are
+/// needed next, to the same bits as if every row had been updated in every step.
 template <class T>
 class Adam {
  public:
-  /// `features` are the tuned ones, perhaps none.
+  /// `features` are the tuned ones, perhaps none. `step` is t <= max_steps, on the device.
   Adam(Ops<T>& ops, Parameters<T>& parameters, std::vector<Features<T>*> features,
-       const AdamConfig& config, size_t max_steps)
+       const AdamConfig& config, size_t max_steps, const uint32_t* step)
       : ops_(ops),
         parameters_(parameters),
         constants_(config.beta1, config.beta2, config.epsilon),
-        step_(ops, 1),
+        step_(step),
         m_(ops, 1, parameters.values().size()),
         v_(ops, 1, m_.size()) {
     std::vector<AdamStep<T>> schedule(max_steps + 1);
@@ -44,15 +44,23 @@ class Adam {
     }
   }
 
-  /// Advances t and replays, up to step t - 1, the rows of tuned features that have a gradient in
-  /// step t.
+  /// Replays, up to step t - 1, the rows of tuned features that have a gradient in step t.
   void begin_step(Rows rows) {
-    ops_.advance(step_.data());
     for (State& state : states_) ops_.adam_replay(state.at(rows), time(), -1);
   }
-  /// Does step t, from the gradients.
+  /// Does step t, from the gradients. Tables and layers are apart: a device may have the gradients
+  /// of the one before those of the other.
   void step(Rows rows) {
-    ops_.adam(parameters_.values(), m_, v_, parameters_.gradients(), time());
+    const auto adam = [&](size_t first, size_t end) {
+      const auto part = [=](const Matrix<T>& all) {
+        return Matrix<T>{all.at + first, 1, end - first};
+      };
+      ops_.adam(part(parameters_.values()), part(m_), part(v_), part(parameters_.gradients()),
+                time());
+    };
+    const size_t tables = parameters_.size_of_tables();
+    adam(0, tables);
+    adam(tables, m_.size());
     for (State& state : states_)
       ops_.adam_rows(state.at(rows), state.features->gradient(rows.n), time());
   }
@@ -77,10 +85,6 @@ class Adam {
     }
     return out;
   }
-  /// Sets t <= max_steps; the arrays of `saved` must have their values of that step.
-  void resume(size_t t) { step_.upload({static_cast<uint32_t>(t)}); }
-  /// Returns t, on the device.
-  const uint32_t* now() const { return step_.data(); }
 
  private:
   struct State {  // of one table of tuned features
@@ -89,13 +93,13 @@ class Adam {
     Table<uint32_t> last;
     AdamRows<T> at(Rows rows) const { return {features->value, m, v, last.at, rows}; }
   };
-  AdamTime<T> time() { return {constants_, schedule_.data(), step_.data()}; }
+  AdamTime<T> time() { return {constants_, schedule_.data(), step_}; }
 
   Ops<T>& ops_;
   Parameters<T>& parameters_;
   AdamConstants<T> constants_;
   Array<AdamStep<T>> schedule_;  // [max_steps + 1]
-  Array<uint32_t> step_;
+  const uint32_t* step_;
   Table<T> m_, v_;
   std::vector<State> states_;
 };

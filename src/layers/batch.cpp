@@ -53,12 +53,19 @@ BatchLoader::BatchLoader(Device& device, size_t n_users, size_t n_items, size_t 
       item_row_(max_size),
       negative_row_(max_size),
       edge_(max_size),
-      host_(2 * max_users_ + 4 * max_items_ + 3 + 6 * max_size),
-      memory_(device, host_.size()) {}
+      host_(1 + 2 * max_users_ + 4 * max_items_ + 3 + 6 * max_size),
+      memory_(device, host_.size()),
+      step_(reinterpret_cast<uint32_t*>(memory_.data())) {}
 
-Batch BatchLoader::load(const Interaction* pairs, const int32_t* negatives, size_t size) {
+void BatchLoader::set_step(size_t t) {
+  const auto step = static_cast<uint32_t>(t);
+  device_.upload(step_, &step, sizeof step);
+}
+
+Batch BatchLoader::load(size_t t, const Interaction* pairs, const int32_t* negatives,
+                        size_t size) {
   // Fixed places, so that every batch of the same sizes lies in the same memory.
-  size_t taken = 0;
+  size_t taken = 1;  // step_
   const auto take = [&](size_t n) { return std::exchange(taken, taken + n); };
   const size_t nodes = take(max_users_ + max_items_), items = take(max_items_);
   const size_t by_user = take(max_users_ + 1), by_item = take(max_items_ + 1);
@@ -66,6 +73,7 @@ Batch BatchLoader::load(const Interaction* pairs, const int32_t* negatives, size
   const size_t user = take(max_size_), edge = take(max_size_), negative = take(max_size_);
   const size_t n_user = take(max_size_), n_edge = take(max_size_);
   int32_t *const h = host_.data(), *const at = memory_.data();
+  h[0] = static_cast<int32_t>(t);
 
   const auto user_of = [&](size_t k) { return pairs[k].user; };
   const auto item_of = [&](size_t k) { return pairs[k].item; };
@@ -102,6 +110,7 @@ Batch BatchLoader::load(const Interaction* pairs, const int32_t* negatives, size
 
   Batch batch;
   batch.size = size;
+  batch.step = step_;
   batch.users = {at + nodes, n_users};
   batch.items = {at + items, n_items};
   batch.nodes = {at + nodes, n_users + n_items};

@@ -13,6 +13,7 @@ namespace bm3 {
 /// distinct one are padding (-1, without pairs).
 struct Batch {
   size_t size = 0;   // B
+  const uint32_t* step = nullptr;  // t, the number of the batch's step, on the device
   Rows users;        // [n_users] node numbers
   Rows items;        // [n_items] item numbers
   Rows nodes;        // [n_users + n_items] node numbers: users, then items
@@ -39,9 +40,13 @@ struct Blocks {
 class BatchLoader {
  public:
   BatchLoader(Device& device, size_t n_users, size_t n_items, size_t max_size, bool negatives);
-  /// Returns the batch of pairs[0..size), size <= max_size, with the negative items
+  /// Returns step t's batch of pairs[0..size), size <= max_size, with the negative items
   /// negatives[0..size) if this loader takes them; valid until the next call.
-  Batch load(const Interaction* pairs, const int32_t* negatives, size_t size);
+  Batch load(size_t t, const Interaction* pairs, const int32_t* negatives, size_t size);
+  /// Where t is, on the device.
+  const uint32_t* step() const { return step_; }
+  /// Sets t without a batch.
+  void set_step(size_t t);
   /// The most rows of users, of items and of pairs that a batch can have.
   size_t max_users() const { return max_users_; }
   size_t max_items() const { return max_items_; }
@@ -55,6 +60,7 @@ class BatchLoader {
   std::vector<int32_t> user_row_, item_row_, negative_row_, edge_;  // of each pair; in by_user
   std::vector<int32_t> host_;
   Array<int32_t> memory_;
+  uint32_t* step_;
 };
 
 /// Memory for rows of d numbers of any batch: its users, its items, and items of each modality.

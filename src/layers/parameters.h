@@ -2,6 +2,7 @@
 // What training changes: parameters with their initial law, value and gradient, and features.
 #include <cmath>
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -105,6 +106,7 @@ class Parameters {
   }
   /// Adds those of a linear layer, with this law of W; b's is that of its fan-in.
   Linear<T> add_linear(const std::string& name, size_t in, size_t out, const Law& law) {
+    if (!first_layer_) first_layer_ = all_.size();
     const Parameter<T>* const W = add({name + ".weight", in, out, law});
     return {W, add({name + ".bias", 1, out, of_fan_in(in)})};
   }
@@ -134,6 +136,12 @@ class Parameters {
   /// Returns the parameter of this name. Throws where there is none.
   const Parameter<T>& at(const std::string& name) const { return all_[place(name)]; }
   const std::deque<Parameter<T>>& all() const { return all_; }
+  /// Returns how many numbers are before the first linear layer.
+  size_t size_of_tables() const {
+    size_t out = 0;
+    for (size_t k = 0; k < first_layer_.value_or(all_.size()); ++k) out += all_[k].value.size();
+    return out;
+  }
   /// All values, and all gradients, as one row.
   Matrix<T> values() { return values_; }
   Matrix<T> gradients() { return gradients_; }
@@ -145,6 +153,7 @@ class Parameters {
     throw Error("the model has no parameter " + name);
   }
   Ops<T>& ops_;
+  std::optional<size_t> first_layer_;  // its weight's place
   std::deque<Parameter<T>> all_;  // a deque: they stay where they are
   Table<T> values_, gradients_;
 };

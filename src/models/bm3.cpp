@@ -35,68 +35,51 @@ class Bm3 final : public Model<T> {
                   ": expected rec, too, where there are no modalities");
   }
 
-  void draw(const Batch& batch, uint64_t seed, const uint32_t* step) override {
+  void draw(const Batch& batch, uint64_t seed) override {
     const auto mask = mask_(batch);  // the Bernoulli draws of h' [Eq. 5]
     const auto stream = static_cast<uint32_t>(Stream::view);
-    ops.draw_mask(mask.nodes(), batch.nodes, dropout, {seed, stream, step});
+    ops.draw_mask(mask.nodes(), batch.nodes, dropout, {seed, stream, batch.step});
     for (uint32_t m = 0; m < M; ++m)
-      ops.draw_mask(mask.modality(m), batch.items, dropout, {seed, stream + 1 + m, step});
+      ops.draw_mask(mask.modality(m), batch.items, dropout, {seed, stream + 1 + m, batch.step});
   }
 
   void forward(const Batch& batch) override {
     const auto h = h_(batch), p = p_(batch), d_p = d_p_(batch);
     const auto& e = features();
-    ops.both(
-        [&] {
-          ops.each(M, [&](size_t m) {  // h_m = e_m W_m + b_m [Eq. 1]
-            projection[m].forward(ops, h.modality(m), e[m].value, batch.items);
-          });
-        },
-        [&] {  // H = mean(H^0 .. H^L), + H^0 in items' rows [Eq. 2, 3, 4]
-          ops.zero(d_p.all);  // the losses add to it
-          lightgcn_forward<T>(ops, H, layer, E, graph, n_layers, 1);
-          ops.gather_rows(h.nodes(), H, batch.nodes);
-        });
+    for (size_t m = 0; m < M; ++m)  // h_m = e_m W_m + b_m [Eq. 1]
+      projection[m].forward(ops, h.modality(m), e[m].value, batch.items);
+    // H = mean(H^0 .. H^L), + H^0 in items' rows [Eq. 2, 3, 4]
+    lightgcn_forward<T>(ops, H, layer, E, graph, n_layers, 1);
+    ops.gather_rows(h.nodes(), H, batch.nodes);
     predictor.forward(ops, p.all, h.all);                       // h~ = h W_p + b_p [Eq. 6]
     const Blocks<View<T>> view = views(h, batch);               // h', no gradient [Eq. 5]
     const Pairs each_item{batch.items.n, batch.by_item.begin};  // as often as it occurs
     mean_ = 1 / static_cast<double>(batch.size);
-    ops.both(
-        [&] {
-          for (size_t m = 0; m < M; ++m) {
-            // L_align = C(h~_m, sg(h'_i)) [Eq. 10] and L_mask = C(h~_m, sg(h'_m)) [Eq. 11]
-            cosine(align, d_p.modality(m), p.modality(m), view.item(), each_item);
-            cosine(mask, d_p.modality(m), p.modality(m), view.modality(m), each_item);
-          }
-        },
-        [&] {
-          ops.both(
-              [&] { regulariser_forward(h, batch); },
-              [&] {  // L_rec = C(h~_u, sg(h'_i)) + C(sg(h'_u), h~_i) [Eq. 7, 9]
-                cosine(rec, d_p.user(), p.user(), view.item(), batch.by_user);
-                cosine(rec, d_p.item(), p.item(), view.user(), batch.by_item);
-              });
-        });
+    ops.zero(d_p.all);  // the losses add to it
+    // L_rec = C(h~_u, sg(h'_i)) + C(sg(h'_u), h~_i) [Eq. 7, 9]
+    cosine(rec, d_p.user(), p.user(), view.item(), batch.by_user);
+    cosine(rec, d_p.item(), p.item(), view.user(), batch.by_item);
+    for (size_t m = 0; m < M; ++m) {
+      // L_align = C(h~_m, sg(h'_i)) [Eq. 10] and L_mask = C(h~_m, sg(h'_m)) [Eq. 11]
+      cosine(align, d_p.modality(m), p.modality(m), view.item(), each_item);
+      cosine(mask, d_p.modality(m), p.modality(m), view.modality(m), each_item);
+    }
+    regulariser_forward(h, batch);
   }
 
   void backward(const Batch& batch) override {
     const auto h = h_(batch), d_h = d_h_(batch), d_p = d_p_(batch);
-    auto& e = features();  // d_p = dL/dh~ is there: the cosines left it [Eq. 8]
-    const auto below = [&](size_t m) {
-      if (m < M)  // h_m = e_m W_m + b_m [Eq. 1]
-        return projection[m].backward(ops, e[m].gradient(batch.items.n), d_h.modality(m),
-                                      e[m].value, batch.items);
-      const Matrix<T> d_H = H;  // H has been read for the last time when its d_H is written
-      regulariser_backward(d_H, d_h, h, batch);
-      ops.scatter_add_rows(d_H, d_h.nodes(), batch.nodes);
-      // H = P E with P symmetric [Eq. 3, 4]
-      lightgcn_backward<T>(ops, d_E, layer, d_H, graph, n_layers, 1);
-    };
-    ops.both([&] { predictor.backward(ops, {}, d_p.all, h.all); },  // h~ = h W_p + b_p [Eq. 6]
-             [&] {
-               predictor.backward_x(ops, d_h.all, d_p.all);
-               ops.each(M + 1, below);
-             });
+    auto& e = features();
+    // d_p = dL/dh~ is there: the cosines left it [Eq. 8]. h~ = h W_p + b_p [Eq. 6]
+    predictor.backward(ops, d_h.all, d_p.all, h.all);
+    const Matrix<T> d_H = H;  // H has been read for the last time when its d_H is written
+    regulariser_backward(d_H, d_h, h, batch);
+    ops.scatter_add_rows(d_H, d_h.nodes(), batch.nodes);
+    // H = P E with P symmetric [Eq. 3, 4]
+    lightgcn_backward<T>(ops, d_E, layer, d_H, graph, n_layers, 1);
+    for (size_t m = 0; m < M; ++m)  // h_m = e_m W_m + b_m [Eq. 1]
+      projection[m].backward(ops, e[m].gradient(batch.items.n), d_h.modality(m), e[m].value,
+                             batch.items);
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = h~_u . h~_i [Eq. 13]
@@ -169,8 +152,8 @@ class Bm3 final : public Model<T> {
     const double lambda = weight(reg), *const norm = norms.data();
     if (form == RegForm::norm) {
       const double scale = lambda / static_cast<double>(graph.n_items);
-      ops.both([&] { ops.norm_backward(users(d_H), norm, users(H), scale); },
-               [&] { ops.norm_backward(items(d_H), norm + 1, items(H), scale); });
+      ops.norm_backward(users(d_H), norm, users(H), scale);
+      ops.norm_backward(items(d_H), norm + 1, items(H), scale);
     } else {
       const double scale = lambda / static_cast<double>(batch.size);
       ops.zero(d_H);

@@ -30,25 +30,20 @@ class Buir final : public Model<T> {
     predictor = {add({"predictor.weight", d, d, of_W}), add({"predictor.bias", 1, d, of_b})};
   }
 
-  void draw(const Batch&, uint64_t seed, const uint32_t* step) override {
+  void draw(const Batch& batch, uint64_t seed) override {
     const auto stream = static_cast<uint32_t>(Stream::edge);
     for (Network k : {online, target})
       if (dropout > 0)
-        ops.draw_edges(mask[k], rate.data() + k, dropout, {seed, stream + k, step});
+        ops.draw_edges(mask[k], rate.data() + k, dropout, {seed, stream + k, batch.step});
   }
 
   void forward(const Batch& batch) override {
     const auto o = o_(batch), p = p_(batch), d_p = d_p_(batch), t = t_(batch);
-    ops.both(
-        [&] {
-          encode(online, E);  // o = f(E), of the online tables
-          ops.gather_rows(o.all, F[online], batch.nodes);
-          predictor.forward(ops, p.all, o.all);  // p = q(o) = o W + b
-        },
-        [&] {
-          encode(target, target_E());  // t = f(T), of the target's
-          ops.gather_rows(t.all, F[target], batch.nodes);
-        });
+    encode(online, E);  // o = f(E), of the online tables
+    ops.gather_rows(o.all, F[online], batch.nodes);
+    predictor.forward(ops, p.all, o.all);  // p = q(o) = o W + b
+    encode(target, target_E());            // t = f(T), of the target's
+    ops.gather_rows(t.all, F[target], batch.nodes);
     const Blocks<View<T>> view{{t.all, all.data(), T(1)}, t.n_users, t.n_items};  // no gradient
     ops.zero(d_p.all);
     // L_rec = mean of 1 - cos(q(o_u), t_i) + 1 - cos(q(o_i), t_u)

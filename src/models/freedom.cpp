@@ -50,15 +50,10 @@ class Freedom final : public Model<T> {
   void forward(const Batch& batch) override {
     const auto f = pair.f(batch);
     const auto& e = features();
-    ops.both(
-        [&] {
-          for (size_t m = 0; m < M; ++m)  // z_m = e_m W_m + b_m
-            projection[m].forward(ops, f.modality(m), e[m].value, batch.items);
-        },
-        [&] {
-          read_out(pruned);
-          ops.gather_rows(f.nodes(), F, batch.nodes);
-        });
+    for (size_t m = 0; m < M; ++m)  // z_m = e_m W_m + b_m
+      projection[m].forward(ops, f.modality(m), e[m].value, batch.items);
+    read_out(pruned);
+    ops.gather_rows(f.nodes(), F, batch.nodes);
     // L_bpr = mean of -ln sigma(f_u . (f_p - f_n)), and L_features the same with each z_m as items
     pair.forward(loss(bpr), batch);
     for (size_t m = 0; m < M; ++m)
@@ -69,19 +64,14 @@ class Freedom final : public Model<T> {
     const auto d_f = pair.d_f(batch);
     auto& e = features();
     pair.backward(batch);
-    ops.both(
-        [&] {
-          for (size_t m = 0; m < M; ++m)  // z_m = e_m W_m + b_m
-            projection[m].backward(ops, e[m].gradient(batch.items.n), d_f.modality(m), e[m].value,
-                                   batch.items);
-        },
-        [&] {
-          const Matrix<T> d_F = F;  // F has been read for the last time
-          scatter_rows<T>(ops, d_F, d_f.nodes(), batch.nodes);
-          // F = P E + G^n E_i with P symmetric: d_E = P d_F + (G^T)^n d_F_i
-          lightgcn_backward<T>(ops, d_E, layer, d_F, pruned, n_layers, 0);
-          add_alike(items(d_E), items(d_F), G.columns());
-        });
+    for (size_t m = 0; m < M; ++m)  // z_m = e_m W_m + b_m
+      projection[m].backward(ops, e[m].gradient(batch.items.n), d_f.modality(m), e[m].value,
+                             batch.items);
+    const Matrix<T> d_F = F;  // F has been read for the last time
+    scatter_rows<T>(ops, d_F, d_f.nodes(), batch.nodes);
+    // F = P E + G^n E_i with P symmetric: d_E = P d_F + (G^T)^n d_F_i
+    lightgcn_backward<T>(ops, d_E, layer, d_F, pruned, n_layers, 0);
+    add_alike(items(d_E), items(d_F), G.columns());
   }
 
   Embeddings<T> embeddings() override {  // s(u, i) = f_u . f_i, with all edges

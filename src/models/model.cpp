@@ -13,7 +13,7 @@ Model<T>::Model(const Setup<T>& setup, const std::vector<ParameterShape>& tables
       loader(setup.loader),
       d(setup.settings.whole("dim")),
       losses_(losses),
-      sums_(ops, losses.size()) {
+      sums_(ops, losses.size() * loss_parts) {
   for (const auto& table : tables) (E_u ? E_i : E_u) = add(table);
   if (feature_rows == 0) feature_rows = loader.max_items();
   const Settings& of = setup.settings;
@@ -42,7 +42,7 @@ std::vector<Loss> Model<T>::take_losses() {
   std::vector<Loss> out = losses_;
   const std::vector<double> sums = sums_.host();
   ops.zero(sums_.matrix(1, sums.size()));
-  for (size_t k = 0; k < out.size(); ++k) out[k].value = sums[k];
+  for (size_t k = 0; k < sums.size(); ++k) out[k / loss_parts].value += sums[k];
   return out;
 }
 
@@ -53,7 +53,7 @@ std::vector<SavedArray> Model<T>::saved() {
     out.push_back(saved_array("parameter/" + parameter.name, parameter.value));
   for (const auto* e : tuned_features())
     out.push_back(saved_array("features/" + e->name, e->value));
-  out.push_back(saved_array("losses", sums_.matrix(1, sums_.size())));
+  out.push_back(saved_array("losses", sums_.matrix(losses_.size(), loss_parts)));
   return out;
 }
 

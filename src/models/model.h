@@ -85,8 +85,8 @@ class Model {
   /// Draws what an epoch's steps take at random, keyed by (seed, epoch), and computes what they
   /// take as a constant. The parameters have their values.
   virtual void begin_epoch(uint64_t, size_t) {}
-  /// Draws what the next forward pass takes at random, keyed by (seed, *step).
-  virtual void draw(const Batch&, uint64_t, const uint32_t*) {}
+  /// Draws what the next forward pass takes at random, keyed by (seed, the batch's step).
+  virtual void draw(const Batch&, uint64_t) {}
   /// Returns the rows of tuned features that the next step's gradient has; all others are 0 there.
   virtual Rows feature_rows(const Batch& batch) const { return batch.items; }
   /// Whether the next step is the same sequence of operations as others of its sizes.
@@ -147,7 +147,7 @@ class Model {
     return out;
   }
   /// The running sum of the k-th loss, on the device, and its weight.
-  double* loss(size_t k) { return sums_.data() + k; }
+  double* loss(size_t k) { return sums_.data() + k * loss_parts; }
   double weight(size_t k) const { return losses_[k].weight; }
   /// Memory for a row of each node or item, unless `wanted` says no, and for rows of a batch.
   Table<T> node_table(bool wanted = true) const { return {ops, wanted ? graph.n_nodes() : 0, d}; }

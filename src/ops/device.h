@@ -47,17 +47,6 @@ class Device {
   /// Does `work`, a fixed sequence of operations. Calls with one key must issue the same operations
   /// on the same memory and sizes: a device may record them once and replay the record.
   virtual void replay(uint64_t key, const std::function<void()>& work) = 0;
-  /// Does two pieces of work that do not depend on each other; a device may overlap them. What is
-  /// issued next follows both.
-  virtual void both(const std::function<void()>& f, const std::function<void()>& g) {
-    f();
-    g();
-  }
-  /// Does work(0) .. work(n - 1) likewise.
-  void each(size_t n, const std::function<void(size_t)>& work) {
-    if (n > 1) return both([&] { work(n - 1); }, [&] { each(n - 1, work); });
-    if (n == 1) work(0);
-  }
   /// Returns the number to a multiple of which a batch's rows are padded, so that few distinct
   /// sizes (keys of `replay`) occur. 1: no padding.
   virtual size_t row_padding() const = 0;

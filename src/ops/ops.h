@@ -91,6 +91,9 @@ struct Truth {
   const int32_t* item;  // [begin[n]]
 };
 
+/// The parts of a loss, so that many threads can add to it at once, each to its own.
+constexpr size_t loss_parts = 4096;
+
 template <class T>
 class Ops : public virtual Device {
  public:

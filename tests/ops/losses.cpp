@@ -88,11 +88,11 @@ TYPED_TEST(LossTest, CosineAndItsGradientArePlainSums) {
         const auto on_h = this->device(h);
         const auto on_mask = this->device(mask);
         auto to = this->device(d_a);
-        auto sum = this->device(std::vector<double>{before});
+        auto sum = this->loss(before);
         this->ops->cosine_loss(sum.data(), to.matrix(n, d), this->device(a).matrix(n, d),
                                View<T>{on_h.matrix(height, d), on_mask.data(), kept},
                                own ? on.own() : on.pairs(), mean, weight);
-        return std::tuple(sum.host(), to.host());
+        return std::tuple(total(sum), to.host());
       });
       EXPECT_SUMS(got, gradient, pairs.most() + d + 4);
       this->expect_double(got_loss, loss, pairs.target.size(), d);
@@ -160,11 +160,11 @@ TYPED_TEST(LossTest, PairLossAndItsGradientArePlainSums) {
         const PairsOnDevice on(*this->ops, pairs);
         const auto on_negative = this->device(negative);
         auto to_x = this->garbage(e), to_c = this->garbage(e), to = this->device(d_u);
-        auto sum = this->device(std::vector<double>{before});
+        auto sum = this->loss(before);
         this->ops->pair_loss(sum.data(), to_x.matrix(e, 1), to_c.matrix(e, 1), to.matrix(n, d),
                              this->device(u).matrix(n, d), this->device(i).matrix(targets, d),
                              {on.pairs(), on_negative.data()}, form, mean, weight);
-        return std::tuple(sum.host(), to_x.host(), to_c.host(), to.host());
+        return std::tuple(total(sum), to_x.host(), to_c.host(), to.host());
       });
       EXPECT_SUMS(got_x, x, 2 * d);
       EXPECT_SUMS(got_c, c, 2 * d);
@@ -232,7 +232,7 @@ TYPED_TEST(LossTest, PenaltyAndItsGradientArePlainSums) {
         loss += mean * (square ? squares : std::sqrt(squares));
         const auto [got_loss, got_norm, got, in_place] = this->same_bytes([&] {
           const PairsOnDevice on(*this->ops, pairs);
-          auto sum = this->device(std::vector<double>{before});
+          auto sum = this->loss(before);
           auto root = this->device(std::vector<double>{std::nan("")});
           auto on_x = this->device(x), to = table ? this->garbage(n * d) : this->device(d_x);
           const Matrix<T> at = on_x.matrix(n, d), d_at = to.matrix(n, d);
@@ -245,7 +245,7 @@ TYPED_TEST(LossTest, PenaltyAndItsGradientArePlainSums) {
             this->ops->penalty_forward(sum.data(), root.data(), at, all, form, mean);
             this->ops->penalty_backward(d_at, root.data(), at, own, form, scale);
           }
-          return std::tuple(sum.host(), root.host(), to.host(), on_x.host());
+          return std::tuple(total(sum), root.host(), to.host(), on_x.host());
         });
         this->expect_double(got_norm, norm, n * d, table ? n * d : d);
         this->expect_double(got_loss, loss, n * d, table ? n * d : d);

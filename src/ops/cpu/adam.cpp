@@ -4,11 +4,6 @@
 namespace bm3 {
 
 template <class T>
-void CpuOps<T>::advance(uint32_t* step) {
-  ++*step;
-}
-
-template <class T>
 void CpuOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
                      const AdamTime<T>& time) {
   shapes::adam(p, m, v, g);

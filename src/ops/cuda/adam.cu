@@ -60,16 +60,11 @@ void launch_rows(cudaStream_t stream, const AdamRows<T>& at, const T* g, const A
 }  // namespace
 
 template <class T>
-void CudaOps<T>::advance(uint32_t* step) {
-  for_each_entry(stream(), 1, 1, [=] __device__(size_t, size_t) { *step += 1; });
-}
-
-template <class T>
 void CudaOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
                       const AdamTime<T>& time) {
   shapes::adam(p, m, v, g);
   by_width<T>(p.size(), 1, {p.at, m.at, v.at, g.at}, [&](auto width) {
-    launch(stream(), blocks_of(p.size() / width, block_threads), block_threads,
+    launch(this->stream_for(p, m, v, g, time.step), blocks_of(p.size() / width, block_threads), block_threads,
            adam_kernel<width, T>, p.at, m.at, v.at, g.at, time, p.size());
   });
 }
@@ -77,10 +72,11 @@ void CudaOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
 template <class T>
 void CudaOps<T>::adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int lag) {
   shapes::adam_rows(at);
-  launch_rows<T>(stream(), at, nullptr, time, lag);
+  const cudaStream_t stream = this->stream_for(at, time.step);
+  launch_rows<T>(stream, at, nullptr, time, lag);
   // last[row] = *step + lag where that is later and the row has a history: after all threads that
   // replay have read last.
-  for_each_entry(stream(), at.rows.n, 1, [=] __device__(size_t k, size_t) {
+  for_each_entry(stream, at.rows.n, 1, [=] __device__(size_t k, size_t) {
     if (at.rows[k] < 0) return;
     const uint32_t now = *time.step + static_cast<uint32_t>(lag);
     uint32_t& last = at.last[at.rows[k]];
@@ -92,7 +88,7 @@ template <class T>
 void CudaOps<T>::adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) {
   shapes::adam_rows(at);
   shapes::rows_of(g, at.p, at.rows);
-  launch_rows<T>(stream(), at, g.at, time, 0);
+  launch_rows<T>(this->stream_for(at, g, time.step), at, g.at, time, 0);
 }
 
 template class CudaOps<float>;

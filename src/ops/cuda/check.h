@@ -66,7 +66,7 @@ constexpr unsigned warp = 32;            // threads that run together
 constexpr unsigned block_threads = 256;  // threads of a block, where none is said
 constexpr unsigned warps_of_block = block_threads / warp;
 constexpr size_t most_blocks = 2147483647;  // in a grid's x direction
-constexpr unsigned sum_blocks = 1024;       // most blocks of a kernel that sums
+constexpr unsigned sum_blocks = 512;        // most blocks of a kernel that sums
 
 /// Returns the blocks that cover n elements, `each` a block; 0 for none.
 constexpr unsigned blocks_of(size_t n, size_t each) {

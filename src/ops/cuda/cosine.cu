@@ -44,19 +44,18 @@ __device__ void store_fours(E* row, const E (&from)[columns], size_t d) {
 /// A call of cosine_loss.
 template <class T>
 struct Cosine {
-  double* loss;
+  double* loss;  // a warp of the launch adds to the part of its number
   Matrix<T> d_a;
   Matrix<const T> a;
   View<T> b;
   Pairs pairs;
   double mean;
   T scale;
-  double* partial;
-  Blocks blocks;  // calls on the same rows have the same
+  Blocks blocks;      // calls on the same rows have the same
+  unsigned lane = 0;  // that adds to the loss
 };
-static_assert(Calls<Cosine<double>>::most == warps_of_block, "a warp adds up a call's sums");
 static_assert(Calls<Cosine<double>>::most <= row_lanes, "a lane has a call's sum");
-static_assert(warps_of_block * sum_blocks <= most_partial_sums);
+constexpr unsigned most_blocks_of_launch = loss_parts / warps_of_block;
 
 /// Adds the gradient of row r's pairs to d_a_r and returns the sum of their 1 + C, the same in the
 /// row's lanes: view, norms, dot product. `at_once` pairs are loaded together, since a popular row
@@ -107,30 +106,6 @@ __device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], cons
   return sum;
 }
 
-/// Adds mean times each call's sum over its blocks to its loss, in the order of the calls: one
-/// thread a loss. Lanes that read parameters at different places would take turns.
-template <class T>
-__device__ void add_losses(const Calls<Cosine<T>>& all, const double* partial) {
-  __shared__ double sums[warps_of_block];
-  __shared__ double* losses[warps_of_block];
-  const unsigned own = threadIdx.x / warp, mine = threadIdx.x;
-  if (own < all.n) {
-    const Cosine<T>& call = all.at[own];
-    const double sum =
-        warp_sum(sum_of_parts(partial + own * sum_blocks, threadIdx.x % warp, call.blocks.n, warp));
-    if (threadIdx.x % warp == 0) sums[own] = call.mean * sum;
-    if (threadIdx.x % warp == 0) losses[own] = call.loss;
-  }
-  __syncthreads();
-  if (mine >= all.n) return;
-  for (unsigned k = 0; k < mine; ++k)
-    if (losses[k] == losses[mine]) return;
-  double total = *losses[mine];
-  for (unsigned k = mine; k < all.n; ++k)
-    if (losses[k] == losses[mine]) total += sums[k];
-  *losses[mine] = total;
-}
-
 /// 16 lanes a row, which take the calls on these rows one after the other; a_r and d_a_r stay in
 /// registers.
 template <int width, unsigned columns, class T>
@@ -141,7 +116,7 @@ __global__ void __launch_bounds__(block_threads) cosine_losses_kernel(Calls<Cosi
   const Cosine<T> of = all.at[first];
   const size_t d = of.a.cols, rows = size_t{of.blocks.n} * rows_of_block;
   size_t block_row = size_t{blockIdx.x - of.blocks.first} * rows_of_block;
-  double sum = 0;  // in lane k: of call k
+  double sum = 0, *part = nullptr;  // of the calls whose lane this is, and where it goes
   for (; block_row < of.pairs.n; block_row += rows) {
     const size_t own = block_row + threadIdx.x / row_lanes;
     const int64_t r = own < of.pairs.n ? static_cast<int64_t>(own) : -1;
@@ -150,19 +125,17 @@ __global__ void __launch_bounds__(block_threads) cosine_losses_kernel(Calls<Cosi
     if (r >= 0) load_fours<width>(d_a_r, of.d_a.row(own), d);
     for (unsigned k = first; k < all.n; ++k) {
       if (all.at[k].blocks.first != of.blocks.first) continue;
-      const double more = add_cosines<width, columns>(d_a_r, a_r, all.at[k], r);
-      if (lane == k) sum += more;
+      const double more = all.at[k].mean * add_cosines<width, columns>(d_a_r, a_r, all.at[k], r);
+      if (lane != all.at[k].lane) continue;
+      sum += more;
+      part = all.at[k].loss + grid_warp();
     }
     if (r >= 0) store_fours<width>(of.d_a.row(own), d_a_r, d);
   }
-  sum = sum_of_block(sum, row_lanes);
-  for (unsigned k = first; k < all.n && threadIdx.x < warp; ++k) {
-    const double of_call = __shfl_sync(full_warp, sum, k);
-    if (threadIdx.x == 0 && all.at[k].blocks.first == of.blocks.first)
-      of.partial[k * sum_blocks + blockIdx.x - of.blocks.first] = of_call;
-  }
-  if (last_block(of.partial)) add_losses(all, of.partial);
+  sum += __shfl_xor_sync(full_warp, sum, row_lanes);  // the warp's other row
+  if (part && threadIdx.x % warp < row_lanes) *part += sum;
 }
+static_assert(warp == 2 * row_lanes);
 
 /// Losses that are added up one after another become one launch. What one of them reads, no other
 /// may write there: calls on the same rows of d_a and a take turns, others run side by side.
@@ -173,16 +146,20 @@ class WaitingCosines final : public Waiting {
     for (unsigned k = 0; k < all_.n; ++k) {
       const Cosine<T>& other = all_.at[k];
       if (writes_for(call, other) || writes_for(other, call) ||
-          (!take_turns(call, other) && overlap(call.d_a, other.d_a)))
+          (!take_turns(call, other) && conflict(spans_of(call.d_a), spans_of(other.d_a))))
         return false;
     }
-    return all_.n < all_.most && call.a.cols == all_.at[0].a.cols;
+    return all_.n < all_.most && call.a.cols == all_.at[0].a.cols &&
+           all_.blocks + blocks_for(call) <= most_blocks_of_launch;
   }
   void add(Cosine<T> call) {
-    call.blocks = {all_.blocks,
-                   std::clamp(blocks_of(call.pairs.n, rows_of_block), 1u, sum_blocks)};
-    for (unsigned k = 0; k < all_.n; ++k)
-      if (take_turns(call, all_.at[k])) call.blocks = all_.at[k].blocks;
+    call.blocks = {all_.blocks, blocks_for(call)};
+    call.lane = all_.n;
+    for (unsigned k = all_.n; k-- > 0;)
+      if (take_turns(call, all_.at[k])) {
+        call.blocks = all_.at[k].blocks;
+        if (call.loss == all_.at[k].loss) call.lane = all_.at[k].lane;
+      }
     all_.blocks = std::max(all_.blocks, call.blocks.first + call.blocks.n);
     all_.at[all_.n++] = call;
   }
@@ -204,11 +181,14 @@ class WaitingCosines final : public Waiting {
   }
 
  private:
+  static unsigned blocks_for(const Cosine<T>& call) {
+    return std::clamp(blocks_of(call.pairs.n, rows_of_block), 1u, most_blocks_of_launch);
+  }
   static bool take_turns(const Cosine<T>& x, const Cosine<T>& y) {
     return x.d_a.at == y.d_a.at && x.a.at == y.a.at && x.pairs.n == y.pairs.n;
   }
   static bool writes_for(const Cosine<T>& x, const Cosine<T>& y) {
-    return overlap(x.d_a, y.a) || overlap(x.d_a, y.b.h);
+    return conflict(spans_of(x.d_a), spans_of(y.a, y.b.h));
   }
   Calls<Cosine<T>> all_;
 };
@@ -221,8 +201,9 @@ void CudaOps<T>::cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, cons
                              const Pairs& pairs, double mean, double weight) {
   shapes::cosine(d_a, a, b, pairs);
   refuse_wide("cosines", a.cols);
-  this->template put_off<WaitingCosines<T>>(Cosine<T>{
-      loss, d_a, a, b, pairs, mean, static_cast<T>(weight * mean), partial_sums(), {}});
+  const Matrix<double> parts{loss, 1, loss_parts};
+  this->template put_off<WaitingCosines<T>>(
+      Cosine<T>{loss, d_a, a, b, pairs, mean, static_cast<T>(weight * mean), {}, 0}, parts, d_a, a, b);
 }
 
 template class CudaOps<float>;

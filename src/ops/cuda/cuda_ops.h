@@ -15,7 +15,8 @@ constexpr cudaDataType real = sizeof(T) == 4 ? CUDA_R_32F : CUDA_R_64F;
 /// scaled adjacency S A S. It is symmetric, so the transposed product is never needed.
 template <class T>
 struct SparseProduct {
-  SparseProduct(Runtime& runtime, cusparseHandle_t with, const Graph<T>& graph, size_t d);
+  SparseProduct(Runtime& runtime, cudaStream_t stream, cusparseHandle_t with,
+                const Graph<T>& graph, size_t d);
   /// y += a S A S x.
   void add(T* y, const T* x, T a);
 
@@ -52,21 +53,22 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
 
  private:
   /// y [n, d] = x[rows], with this distance from row to row of x.
-  void copy_rows(Matrix<T> y, const T* x, size_t distance, Rows rows);
+  void copy_rows(cudaStream_t stream, Matrix<T> y, const T* x, size_t distance, Rows rows);
   /// C [m, n] = op(A) op(B) + beta C, row-major, inner size k; `a`, `b`, `c` are the rows'
   /// distances. cuBLAS's.
   void gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, size_t k, const T* A, size_t a,
             const T* B, size_t b, T beta, T* C, size_t c);
   /// sum [1, d] = column sums of x [n, d].
-  void column_sums(Matrix<T> sum, ConstMatrix<T> x);
+  void column_sums(cudaStream_t stream, Matrix<T> sum, ConstMatrix<T> x);
   /// Returns x[rows] in one piece, until the next call.
-  ConstMatrix<T> in_one_piece(ConstMatrix<T> x, Rows rows);
+  ConstMatrix<T> in_one_piece(cudaStream_t stream, ConstMatrix<T> x, Rows rows);
   /// Linear layers by `gemm`, the plain way, in TF32.
-  void blas_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W, ConstMatrix<T> b);
-  void blas_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
-                     ConstMatrix<T> x, Rows rows, ConstMatrix<T> W);
+  void blas_forward(cudaStream_t stream, Matrix<T> y, ConstMatrix<T> x, Rows rows,
+                    ConstMatrix<T> W, ConstMatrix<T> b);
+  void blas_backward(cudaStream_t stream, Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b,
+                     ConstMatrix<T> d_y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W);
   /// See sum_over_grid.
-  double* partial_sums() { return own_lane().sums.template room<double>(0); }
+  double* partial_sums() { return lane().sums.template room<double>(0); }
 
   /// What operations need beyond their arguments; each stream has its own.
   struct Lane {
@@ -76,12 +78,7 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
     std::map<std::pair<const int64_t*, size_t>, cuda::SparseProduct<T>> products;  // by graph, d
   };
-  Lane& own_lane() { return lanes_[lane_number()]; }
-  /// The lane of what is issued now, after all that waits there.
-  Lane& lane() {
-    stream();
-    return own_lane();
-  }
+  Lane& lane() { return lanes_[lane_number()]; }
 
   bool tf32_;
   std::deque<Lane> lanes_;

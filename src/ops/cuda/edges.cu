@@ -115,7 +115,7 @@ __global__ void edges_kernel(Pairs pairs, Body body) {
 /// no pairs.
 template <class T, class Body>
 void for_edges_of_rows(cudaStream_t stream, const Pairs& pairs, const Body& body) {
-  launch(stream, blocks_of(pairs.n, block_threads / row_lanes), block_threads,
+  launch(stream, blocks_of_rows(pairs.n, block_threads / row_lanes), block_threads,
          edges_kernel<T, Body>, pairs, body);
 }
 
@@ -128,7 +128,7 @@ void CudaOps<T>::add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatr
   shapes::weighted_sums<T>(y, b, z, w, x, pairs);
   const WeightedSums<T> of{y.at, z.at, w.at, x.at, pairs, static_cast<T>(b), static_cast<T>(scale),
                            static_cast<int64_t>(pairs.n), y.cols};
-  sum_rows(stream(), of, {y.at, x.at, z.at});
+  sum_rows(this->stream_for(y, z, w, x), of, {y.at, x.at, z.at});
 }
 
 // y = sum of w_e x:  d_w_e += scale * d_y . x
@@ -137,7 +137,7 @@ void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const
                           double scale) {
   shapes::weighted<T>(w, y, x, pairs);
   by_width<T>(y.cols, row_lanes, {y.at, x.at}, [&](auto width) {
-    launch(stream(), blocks_of(pairs.n, block_threads / row_lanes), block_threads,
+    launch(this->stream_for(w, y, x), blocks_of_rows(pairs.n, block_threads / row_lanes), block_threads,
            edge_dot_kernel<row_lanes, width, T>, w.at, y, x, pairs, static_cast<T>(scale));
   });
 }
@@ -146,7 +146,7 @@ void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const
 template <class T>
 void CudaOps<T>::edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) {
   BM3_SHAPE(shapes::same(alpha, a) && a.cols == 1);
-  for_edges_of_rows<T>(stream(), pairs, [=] __device__(int64_t, const Team<T>& team) {
+  for_edges_of_rows<T>(this->stream_for(alpha, a), pairs, [=] __device__(int64_t, const Team<T>& team) {
     T most = -INFINITY, sum = 0;
     team.each([&](size_t e) { most = std::fmax(most, a.at[e]); });
     most = team.most(most);
@@ -161,7 +161,7 @@ template <class T>
 void CudaOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                                        const Pairs& pairs) {
   BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
-  for_edges_of_rows<T>(stream(), pairs, [=] __device__(int64_t, const Team<T>& team) {
+  for_edges_of_rows<T>(this->stream_for(d_a, d_alpha, alpha), pairs, [=] __device__(int64_t, const Team<T>& team) {
     T sum = 0;
     team.each([&](size_t e) { sum += alpha.at[e] * d_alpha.at[e]; });
     sum = team.sum(sum);
@@ -174,7 +174,7 @@ template <class T>
 void CudaOps<T>::drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> mask,
                             const double* rate) {
   BM3_SHAPE(shapes::same(y, w) && shapes::same(y, mask) && y.cols == 1);
-  for_each_entry(stream(), y.rows, 1, [=] __device__(size_t e, size_t) {
+  for_each_entry(this->stream_for(y, w, mask, rate), y.rows, 1, [=] __device__(size_t e, size_t) {
     y.at[e] = view_entry(w.at[e], mask.at[e], edge_scale<T>(*rate));
   });
 }
@@ -184,7 +184,7 @@ template <class T>
 void CudaOps<T>::edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
                                       ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(w, chosen, alpha, c, pairs);
-  for_edges_of_rows<T>(stream(), pairs, [=] __device__(int64_t r, const Team<T>& team) {
+  for_edges_of_rows<T>(this->stream_for(w, chosen, alpha, c), pairs, [=] __device__(int64_t r, const Team<T>& team) {
     team.each([&](size_t e) {
       w.at[e] = largest_share(chosen.at[e], alpha.at + e, alpha.cols,
                               c.row(static_cast<size_t>(r)), c.cols);
@@ -199,7 +199,7 @@ void CudaOps<T>::edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMa
                                        ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(d_w, chosen, alpha, c, pairs);
   BM3_SHAPE(shapes::same(d_alpha, alpha) && shapes::same(d_c, c));
-  for_edges_of_rows<T>(stream(), pairs, [=] __device__(int64_t r, const Team<T>& team) {
+  for_edges_of_rows<T>(this->stream_for(d_alpha, d_c, d_w, chosen, alpha, c), pairs, [=] __device__(int64_t r, const Team<T>& team) {
     for (size_t m = 0; m < c.cols; ++m) {  // its edges' d_alpha, and one sum of them all
       const T c_m = r < 0 ? T(0) : c.row(static_cast<size_t>(r))[m];
       T sum = 0;

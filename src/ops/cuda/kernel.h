@@ -60,21 +60,6 @@ __device__ inline double sum_of_block(double mine, unsigned columns) {
 
 constexpr size_t most_partial_sums = 32768;  // of all blocks and columns
 
-/// Returns whether this block is the grid's last to come here, which then sees what the others have
-/// left in `partial` [most_partial_sums + 1]: it ends with a counter that is 0 between kernels.
-__device__ inline bool last_block(double* partial) {
-  __shared__ bool last;
-  __syncthreads();
-  if (threadIdx.x == 0) {  // the counter returns to 0 with the last block
-    __threadfence();
-    last = atomicInc(reinterpret_cast<unsigned*>(partial + most_partial_sums), gridDim.x - 1) ==
-           gridDim.x - 1;
-    __threadfence();
-  }
-  __syncthreads();
-  return last;
-}
-
 /// Returns x[first] + x[first + step] + .. below x[n], whose loads are under way together: what
 /// other blocks left in x.
 __device__ inline double sum_of_parts(const double* x, unsigned first, unsigned n, unsigned step) {
@@ -93,13 +78,23 @@ __device__ inline double sum_of_parts(const double* x, unsigned first, unsigned 
 
 /// Calls finish(sum) in each thread c < columns, with the sum of `mine` over the threads c, c +
 /// columns, .. of every block. Blocks leave partial sums, and the last block to be done adds these
-/// up in a fixed order, so that one launch is enough. See last_block for `partial`.
+/// up in a fixed order, so that one launch is enough. `partial` [most_partial_sums + 1] ends with a
+/// counter that is 0 between kernels.
 template <class Finish>
 __device__ void sum_over_grid(double mine, unsigned columns, double* partial,
                               const Finish& finish) {
   double sum = sum_of_block(mine, columns);
   if (threadIdx.x < columns) partial[blockIdx.x * columns + threadIdx.x] = sum;
-  if (!last_block(partial)) return;
+  __shared__ bool last;
+  __syncthreads();
+  if (threadIdx.x == 0) {  // the counter returns to 0 with the last block
+    __threadfence();
+    last = atomicInc(reinterpret_cast<unsigned*>(partial + most_partial_sums), gridDim.x - 1) ==
+           gridDim.x - 1;
+    __threadfence();
+  }
+  __syncthreads();
+  if (!last) return;
   sum = sum_of_parts(partial, threadIdx.x, gridDim.x * columns, block_threads);
   sum = sum_of_block(sum, columns);
   if (threadIdx.x < columns) finish(sum);

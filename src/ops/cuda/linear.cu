@@ -158,11 +158,12 @@ template <class T>
 void CudaOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                                 ConstMatrix<T> b) {
   shapes::linear(y, x, rows, W, b);
-  if (tf32_) return blas_forward(y, x, rows, W, b);
+  const cudaStream_t stream = this->stream_for(y, x, W, b);
+  if (tf32_) return blas_forward(stream, y, x, rows, W, b);
   Product<T> p{y, x, W, {rows.at, y.rows}, all(W.rows), W.rows};
   p.rows = b.at ? b.at : y.at;
   p.distance = b.at ? 0 : y.cols;
-  multiply<true, false>(stream(), lane().parts, p);
+  multiply<true, false>(stream, lane().parts, p);
 }
 
 // y = x[rows] W + b:  d_x = d_y W^T;  d_W = x[rows]^T d_y;  d_b = column sums of d_y
@@ -170,20 +171,19 @@ template <class T>
 void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                                  ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
-  if (tf32_) return blas_backward(d_x, d_W, d_b, d_y, x, rows, W);
+  if (tf32_)
+    return blas_backward(this->stream_for(d_x, d_W, d_b, d_y, x, W), d_x, d_W, d_b, d_y, x, rows, W);
   const size_t n = d_y.rows;
-  const auto on_x = [&] {
-    multiply<true, true>(stream(), lane().parts,
+  if (d_x.at) {
+    const cudaStream_t stream = this->stream_for(d_x, d_y, W);
+    multiply<true, true>(stream, lane().parts,
                          Product<T>{d_x, d_y, W, all(n), all(W.rows), W.cols});
-  };
-  const auto on_W = [&] {
-    Product<T> p{d_W, x, d_y, {rows.at, n}, all(n), n};
-    p.sums = d_b.at;
-    multiply<false, false>(stream(), lane().parts, p);
-  };
-  if (!d_x.at) return on_W();
-  if (!d_W.at) return on_x();
-  both(on_x, on_W);
+  }
+  if (!d_W.at) return;
+  Product<T> p{d_W, x, d_y, {rows.at, n}, all(n), n};
+  p.sums = d_b.at;
+  const cudaStream_t stream = this->stream_for(d_W, d_b, d_y, x);
+  multiply<false, false>(stream, lane().parts, p);
 }
 
 // ------------------------------------------------------------------------------------ by cuBLAS
@@ -205,45 +205,45 @@ void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, si
 }
 
 template <class T>
-void CudaOps<T>::column_sums(Matrix<T> sum, ConstMatrix<T> x) {
+void CudaOps<T>::column_sums(cudaStream_t stream, Matrix<T> sum, ConstMatrix<T> x) {
   const unsigned columns = launch_over(1, x.cols).second.x;
   constexpr unsigned most_parts_of_sum = most_partial_sums / block_threads;
   const unsigned parts = std::min(blocks_of(x.rows, 32), most_parts_of_sum);
   for (size_t first = 0; first < x.cols; first += columns)
-    launch(stream(), parts, block_threads, column_sums_kernel<T>, sum.at, x, first, columns,
+    launch(stream, parts, block_threads, column_sums_kernel<T>, sum.at, x, first, columns,
            partial_sums());
 }
 
 template <class T>
-ConstMatrix<T> CudaOps<T>::in_one_piece(ConstMatrix<T> x, Rows rows) {
+ConstMatrix<T> CudaOps<T>::in_one_piece(cudaStream_t stream, ConstMatrix<T> x, Rows rows) {
   if (!rows.at) return x;
   const Matrix<T> copy{lane().gathered.template room<T>(rows.n * x.cols), rows.n, x.cols};
-  gather_rows(copy, x, rows);
+  copy_rows(stream, copy, x.at, x.cols, rows);
   return copy;
 }
 
 template <class T>
-void CudaOps<T>::blas_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
+void CudaOps<T>::blas_forward(cudaStream_t stream, Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
                               ConstMatrix<T> b) {
-  if (b.at) copy_rows(y, b.at, 0, all(y.rows));
-  const ConstMatrix<T> X = in_one_piece(x, rows);
+  if (b.at) copy_rows(stream, y, b.at, 0, all(y.rows));
+  const ConstMatrix<T> X = in_one_piece(stream, x, rows);
   gemm(false, false, y.rows, y.cols, X.cols, X.at, X.cols, W.at, W.cols, T(1), y.at, y.cols);
 }
 
 template <class T>
-void CudaOps<T>::blas_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
+void CudaOps<T>::blas_backward(cudaStream_t stream, Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                                ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (n == 0) {
-    if (d_W.at) zero(d_W.at, d_W.size() * sizeof(T));
-    if (d_b.at) zero(d_b.at, d_b.size() * sizeof(T));
+    if (d_W.at) BM3_CHECK(cudaMemsetAsync(d_W.at, 0, d_W.size() * sizeof(T), stream));
+    if (d_b.at) BM3_CHECK(cudaMemsetAsync(d_b.at, 0, d_b.size() * sizeof(T), stream));
     return;
   }
   if (d_x.at) gemm(false, true, n, in, out, d_y.at, out, W.at, out, T(0), d_x.at, in);
   if (!d_W.at) return;
-  const ConstMatrix<T> X = in_one_piece(x, rows);
+  const ConstMatrix<T> X = in_one_piece(stream, x, rows);
   gemm(true, false, in, out, n, X.at, in, d_y.at, out, T(0), d_W.at, out);
-  if (d_b.at) column_sums(d_b, d_y);
+  if (d_b.at) column_sums(stream, d_b, d_y);
 }
 
 template class CudaOps<float>;

@@ -26,7 +26,7 @@ __device__ void store_columns(E* row, const E (&from)[columns], size_t d) {
 template <unsigned columns, class T>
 __global__ void pair_loss_kernel(double* loss, T* x, T* c, T* d_u, Matrix<const T> u,
                                  Matrix<const T> i, Triples triples, PairForm form, double mean,
-                                 T factor, double* partial) {
+                                 T factor) {
   const size_t d = u.cols;
   const Pairs& pairs = triples.by_user;
   const bool first_lane = threadIdx.x % warp == 0;
@@ -59,8 +59,9 @@ __global__ void pair_loss_kernel(double* loss, T* x, T* c, T* d_u, Matrix<const 
     }
     store_columns(d_u + r * d, d_u_r, d);
   }
-  sum_over_grid(sum, 1, partial, [&](double total) { *loss += mean * total; });
+  if (first_lane) loss[grid_warp()] += mean * sum;
 }
+static_assert(sum_blocks * warps_of_block <= loss_parts);
 
 /// *norm = |x|_F, and its loss, from the sum of squares.
 __device__ void add_penalty(double* loss, double* norm, RegForm form, double mean, double squares) {
@@ -149,9 +150,10 @@ void CudaOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u
                            double weight) {
   shapes::pair_loss(x, c, d_u, u, i, triples);
   refuse_wide("pair losses", u.cols);
+  const cudaStream_t stream = this->stream_for(Matrix<double>{loss, 1, loss_parts}, x, c, d_u, u, i);
   by_columns(u.cols, [&](auto columns) {
-    launch(stream(), blocks_of_sum(u.rows), block_threads, pair_loss_kernel<columns, T>, loss, x.at,
-           c.at, d_u.at, u, i, triples, form, mean, static_cast<T>(weight * mean), partial_sums());
+    launch(stream, blocks_of_sum(u.rows), block_threads, pair_loss_kernel<columns, T>, loss, x.at,
+           c.at, d_u.at, u, i, triples, form, mean, static_cast<T>(weight * mean));
   });
 }
 
@@ -160,13 +162,14 @@ template <class T>
 void CudaOps<T>::penalty_forward(double* loss, double* norm, ConstMatrix<T> x, const Pairs& pairs,
                                  RegForm form, double mean) {
   shapes::penalty(x, pairs);
+  const cudaStream_t stream = this->stream_for(Matrix<double>{loss, 1, loss_parts}, norm, x);
   if (pairs.begin)
-    return launch(stream(), blocks_of_sum(pairs.n), block_threads, penalty_of_pairs_kernel<T>, loss,
+    return launch(stream, blocks_of_sum(pairs.n), block_threads, penalty_of_pairs_kernel<T>, loss,
                   norm, x, pairs, form, mean, partial_sums());
   by_width<T>(x.size(), 1, {x.at}, [&](auto width) {
     const size_t n = x.size() / width;
     const unsigned blocks = std::clamp(blocks_of(n, at_once * block_threads), 1u, sum_blocks);
-    launch(stream(), blocks, block_threads, penalty_kernel<width, T>, loss, norm, x.at, n, form,
+    launch(stream, blocks, block_threads, penalty_kernel<width, T>, loss, norm, x.at, n, form,
            mean, partial_sums());
   });
 }
@@ -177,7 +180,7 @@ void CudaOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix
                                   const Pairs& pairs, RegForm form, double scale) {
   shapes::penalty(x, pairs);
   BM3_SHAPE(shapes::same(d_x, x));
-  launch_penalty_backward<T>(stream(), d_x, norm, x, pairs, form, scale, true);
+  launch_penalty_backward<T>(this->stream_for(d_x, norm, x), d_x, norm, x, pairs, form, scale, true);
 }
 
 // loss = mean |x|_F
@@ -190,7 +193,7 @@ void CudaOps<T>::norm_forward(double* loss, double* norm, ConstMatrix<T> x, doub
 template <class T>
 void CudaOps<T>::norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) {
   BM3_SHAPE(shapes::same(d_x, x));
-  launch_penalty_backward<T>(stream(), d_x, norm, x, Pairs{}, RegForm::norm, scale, false);
+  launch_penalty_backward<T>(this->stream_for(d_x, norm, x), d_x, norm, x, Pairs{}, RegForm::norm, scale, false);
 }
 
 template class CudaOps<float>;

@@ -42,7 +42,8 @@ __global__ void metrics_kernel(double* sums, Matrix<const int32_t> item, Truth t
 template <class T>
 void CudaOps<T>::metrics(double* sums, Matrix<const int32_t> item, const Truth& truth,
                          const double* ideal) {
-  launch(stream(), blocks_of_sum(truth.n), block_threads, metrics_kernel, sums, item, truth, ideal,
+  const cudaStream_t stream = this->stream_for(Matrix<double>{sums, 1, n_metrics}, item);
+  launch(stream, blocks_of_sum(truth.n), block_threads, metrics_kernel, sums, item, truth, ideal,
          partial_sums());
 }
 

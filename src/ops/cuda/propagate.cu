@@ -50,8 +50,8 @@ constexpr auto algorithm = CUSPARSE_SPMM_CSR_ALG3;  // the one that gives the sa
 }  // namespace
 
 template <class T>
-cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t with,
-                                      const Graph<T>& graph, size_t d)
+cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cudaStream_t stream,
+                                      cusparseHandle_t with, const Graph<T>& graph, size_t d)
     : handle(with), begin(graph.begin.data()), neighbour(graph.neighbour.data()),
       scale(graph.scale.data()), begin32(runtime), value(runtime), buffer(runtime) {
   const size_t edges = graph.neighbour.size(), nodes = graph.n_nodes();
@@ -60,7 +60,7 @@ cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t with,
                 " interactions exceeds cuSPARSE's limit");
   auto* const begins = begin32.template room<int32_t>(nodes + 1);
   T* const values = value.template room<T>(edges);
-  launch(runtime.stream(), blocks_of(nodes + 1, warps_of_block), block_threads,
+  launch(stream, blocks_of(nodes + 1, warps_of_block), block_threads,
          scaled_adjacency_kernel<T>, values, begins, begin, neighbour, scale, nodes);
 
   // The matrix is only read; cuSPARSE's type has no const.
@@ -76,7 +76,7 @@ cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cusparseHandle_t with,
   BM3_CHECK(cusparseSpMM_bufferSize(handle, as_is, as_is, &one, matrix.get(), on_x.get(), &one,
                                     on_y.get(), real<T>, algorithm, &bytes));
   auto* const at = buffer.template room<char>(bytes + 1);
-  runtime.zero(at, bytes + 1);  // cuSPARSE may read what it has not written
+  BM3_CHECK(cudaMemsetAsync(at, 0, bytes + 1, stream));  // cuSPARSE may read what it has not written
   BM3_CHECK(cusparseSpMM_preprocess(handle, as_is, as_is, &one, matrix.get(), on_x.get(), &one,
                                     on_y.get(), real<T>, algorithm, at));
 }
@@ -95,15 +95,16 @@ template <class T>
 void CudaOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, T b_user, T b_item,
                            const Graph<T>& graph) {
   shapes::propagate(y, x, z, graph);
+  const cudaStream_t stream = this->stream_for(y, x, z);
   const bool by_cusparse = lane().sparse && a != T(0) && graph.neighbour.size() > 0 &&
                            !graph.changes;  // cuSPARSE's form of a graph is made once
   const Propagation<T> p{y.at, x.at, z.at, by_cusparse ? T(0) : a, b_user, b_item,
                          graph.begin.data(), graph.neighbour.data(), graph.scale.data(),
                          static_cast<int64_t>(graph.n_users), static_cast<int64_t>(y.rows), y.cols};
-  sum_rows(stream(), p, {y.at, x.at, z.at});
+  sum_rows(stream, p, {y.at, x.at, z.at});
   if (!by_cusparse) return;
   const auto [product, is_new] = lane().products.try_emplace(
-      {graph.begin.data(), y.cols}, *this, lane().sparse.get(), graph, y.cols);
+      {graph.begin.data(), y.cols}, *this, stream, lane().sparse.get(), graph, y.cols);
   product->second.add(y.at, x.at, a);
 }
 

@@ -8,27 +8,34 @@ constexpr unsigned row_lanes = 16;  // a group, which shares a row: 16 bytes eac
 constexpr int at_once = 8;          // entries whose rows a group loads together
 constexpr unsigned row_blocks = 4;  // of a multiprocessor: the most that every architecture takes
 constexpr int64_t long_row = 64;    // rows with more entries are shared by a block's groups
+constexpr unsigned spread = 64;     // blocks that take turns with rows: neighbours may all be long
+
+/// Returns the blocks for n rows, a group each.
+inline unsigned blocks_of_rows(size_t n, unsigned groups) {
+  const unsigned blocks = blocks_of(n, groups);
+  return blocks < spread ? blocks : blocks_of(blocks, spread) * spread;
+}
 
 /// Calls alone(r, first, last) once in every lane, for the entries of its group's row, and then
 /// shared(r, first, last) for each of the block's long rows, for the group's part of the entries;
-/// without a row of its own a group has r = -1 and no entries. Block and group number the rows from
-/// the last to the first: items have the longest lists, and one that starts late would keep the GPU
-/// waiting.
+/// without a row of its own a group has r = -1 and no entries. Blocks number the rows from the last
+/// to the first: items have the longest lists, and one that starts late would keep the GPU waiting.
 template <unsigned lanes, class Begin, class Alone, class Shared>
 __device__ void for_rows_of_block(int64_t n_rows, const Begin& begin, const Alone& alone,
                                   const Shared& shared) {
   constexpr unsigned groups = block_threads / lanes;
   static_assert(groups <= warp);
   const unsigned own = threadIdx.x / lanes, lane = threadIdx.x % warp;
-  const int64_t top = n_rows - 1 - static_cast<int64_t>(blockIdx.x) * groups;
-  const int64_t row = top - own, of_lane = top - lane;  // the block's rows: top, top - 1, ..
+  const unsigned step = gridDim.x < spread ? gridDim.x : spread, turn = blockIdx.x % step;
+  const int64_t top = n_rows - 1 - (int64_t{blockIdx.x} - turn) * groups - turn;
+  const int64_t row = top - own * step, of_lane = top - lane * step;  // the block's: top, top - step
   const auto entries = [&](int64_t r) { return r < 0 ? 0 : begin(r + 1) - begin(r); };
   const bool is_long = lane < groups && entries(of_lane) > long_row;
   const bool is_alone = row >= 0 && entries(row) <= long_row;
   const unsigned long_rows = __ballot_sync(full_warp, is_long);  // the same in every warp
   alone(is_alone ? row : -1, is_alone ? begin(row) : 0, is_alone ? begin(row + 1) : 0);
   for (unsigned left = long_rows; left != 0; left &= left - 1) {
-    const int64_t r = top - (__ffs(static_cast<int>(left)) - 1);
+    const int64_t r = top - (__ffs(static_cast<int>(left)) - 1) * static_cast<int64_t>(step);
     const int64_t first = begin(r), last = begin(r + 1);
     const int64_t each = (last - first + groups - 1) / groups, from = first + own * each;
     shared(r, from, min(from + each, last));
@@ -118,7 +125,7 @@ __global__ void __launch_bounds__(block_threads, row_blocks) row_sums_kernel(Of 
 template <class Of, class T = typename Of::Real>
 void sum_rows(cudaStream_t stream, const Of& of, std::initializer_list<const T*> at) {
   by_width<T>(of.d, row_lanes, at, [&](auto width) {
-    const dim3 blocks(blocks_of(static_cast<size_t>(of.n_rows), block_threads / row_lanes),
+    const dim3 blocks(blocks_of_rows(static_cast<size_t>(of.n_rows), block_threads / row_lanes),
                       blocks_of(of.d, row_lanes * width));
     launch(stream, blocks, block_threads, row_sums_kernel<row_lanes, width, Of>, of);
   });

@@ -19,7 +19,7 @@ __device__ T dot_of_warp(const T* x, const T* y, size_t d) {
 template <class T>
 void CudaOps<T>::copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) {
   BM3_SHAPE(y.rows == x.rows && to + n <= y.cols && from + n <= x.cols);
-  for_each_entry(stream(), y.rows, n, [=] __device__(size_t r, size_t c) {
+  for_each_entry(this->stream_for(y, x), y.rows, n, [=] __device__(size_t r, size_t c) {
     y.row(r)[to + c] = x.row(r)[from + c];
   });
 }
@@ -29,7 +29,7 @@ template <class T>
 void CudaOps<T>::add(Matrix<T> y, double b, ConstMatrix<T> x, double a) {
   BM3_SHAPE(shapes::same(y, x));
   const T of_y = static_cast<T>(b), of_x = static_cast<T>(a);
-  for_each_entry(stream(), y.rows, y.cols, [=] __device__(size_t r, size_t c) {
+  for_each_entry(this->stream_for(y, x), y.rows, y.cols, [=] __device__(size_t r, size_t c) {
     T& out = y.row(r)[c];
     out = of_y == T(0) ? of_x * x.row(r)[c] : of_y * out + of_x * x.row(r)[c];
   });
@@ -39,7 +39,7 @@ void CudaOps<T>::add(Matrix<T> y, double b, ConstMatrix<T> x, double a) {
 template <class T>
 void CudaOps<T>::leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) {
   BM3_SHAPE(shapes::same(y, x));
-  for_each_entry(stream(), y.rows, y.cols, [=] __device__(size_t r, size_t c) {
+  for_each_entry(this->stream_for(y, x), y.rows, y.cols, [=] __device__(size_t r, size_t c) {
     y.row(r)[c] = x.row(r)[c] * leaky_slope(x.row(r)[c]);
   });
 }
@@ -48,7 +48,7 @@ void CudaOps<T>::leaky_relu_forward(Matrix<T> y, ConstMatrix<T> x) {
 template <class T>
 void CudaOps<T>::leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> y) {
   BM3_SHAPE(shapes::same(d_x, d_y) && shapes::same(d_x, y));
-  for_each_entry(stream(), y.rows, y.cols, [=] __device__(size_t r, size_t c) {
+  for_each_entry(this->stream_for(d_x, d_y, y), y.rows, y.cols, [=] __device__(size_t r, size_t c) {
     d_x.row(r)[c] = d_y.row(r)[c] * leaky_slope(y.row(r)[c]);
   });
 }
@@ -57,7 +57,7 @@ void CudaOps<T>::leaky_relu_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMat
 template <class T>
 void CudaOps<T>::normalise_forward(Matrix<T> y, ConstMatrix<T> x) {
   BM3_SHAPE(shapes::same(y, x));
-  for_each_row(stream(), x.rows, [=] __device__(size_t r, unsigned lane) {
+  for_each_row(this->stream_for(y, x), x.rows, [=] __device__(size_t r, unsigned lane) {
     const T length = length_of(dot_of_warp(x.row(r), x.row(r), x.cols));
     for (size_t c = lane; c < x.cols; c += warp) y.row(r)[c] = x.row(r)[c] / length;
   });
@@ -67,7 +67,7 @@ void CudaOps<T>::normalise_forward(Matrix<T> y, ConstMatrix<T> x) {
 template <class T>
 void CudaOps<T>::normalise_backward(Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x) {
   BM3_SHAPE(shapes::same(d_x, d_y) && shapes::same(d_x, x));
-  for_each_row(stream(), x.rows, [=] __device__(size_t r, unsigned lane) {
+  for_each_row(this->stream_for(d_x, d_y, x), x.rows, [=] __device__(size_t r, unsigned lane) {
     const T length = length_of(dot_of_warp(x.row(r), x.row(r), x.cols));
     const T on_x = radial_part(dot_of_warp(x.row(r), d_y.row(r), x.cols), length);
     for (size_t c = lane; c < x.cols; c += warp)

@@ -44,10 +44,6 @@ Runtime::Runtime() {
   for (auto& each : streams_)
     BM3_CHECK(cudaStreamCreateWithFlags(Into(each), cudaStreamNonBlocking));
   BM3_CHECK(cudaStreamCreateWithFlags(Into(uploading_), cudaStreamNonBlocking));
-  for (size_t k = 0; k < lanes; ++k) {
-    fork_[k] = new_event();
-    join_[k] = new_event();
-  }
   arrived_ = new_event();
   BM3_CHECK(cudaMallocHost(Into(staging_), staging_slots * staging_bytes));
   for (size_t k = 0; k < staging_slots; ++k) copied_.push_back(new_event());
@@ -65,11 +61,61 @@ Runtime::Event Runtime::new_event(unsigned flags) {
   return event;
 }
 
-void Runtime::issue(size_t lane) {
-  if (const auto waiting = std::move(waiting_[lane])) waiting->launch(stream(lane));
+bool conflict(const Spans& a, const Spans& b) {
+  for (const Span& x : a)
+    for (const Span& y : b)
+      if ((x.written || y.written) && x.first < y.end && y.first < x.end) return true;
+  return false;
 }
 
-std::exception_ptr Runtime::failure_of(const std::function<void()>& work) {
+void Runtime::turn_to(const Spans& spans) {
+  launch_waiting([&](const Waiting& w) { return conflict(w.spans, spans); });
+  if (side_by_side_) choose_lane(spans);
+}
+
+void Runtime::mark() {
+  for (; marked_ <= issued_.size(); ++marked_) {
+    if (marked_ == done_.size()) done_.push_back(new_event());
+    BM3_CHECK(cudaEventRecord(done_[marked_].get(), stream(lane_)));
+  }
+}
+
+void Runtime::choose_lane(const Spans& spans) {
+  mark();
+  const auto learn = [](Clock& known, const Clock& more) {
+    for (size_t k = 0; k < lanes; ++k) known[k] = std::max(known[k], more[k]);
+  };
+  std::vector<size_t> needed;  // operations that must be done, the newest first, and what they imply
+  Clock before{};
+  for (size_t k = issued_.size(); k > 0; --k)
+    if (const Issued& other = issued_[k - 1];
+        before[other.lane] < k && conflict(other.spans, spans)) {
+      needed.push_back(k);
+      learn(before, other.before);
+      before[other.lane] = k;
+    }
+  // The newest one's lane, where it is the last; else a lane that is done by then, if there is one.
+  size_t to = needed.empty() ? 0 : issued_[needed[0] - 1].lane;
+  if (last_[to] != (needed.empty() ? 0 : needed[0]))
+    for (size_t k = lanes; k-- > 0;)
+      if (last_[k] <= before[k]) to = k;
+  lane_ = to;
+  if (to > 0 && last_[to] == 0) BM3_CHECK(cudaStreamWaitEvent(stream(to), done_[0].get(), 0));
+  for (const size_t k : needed)
+    if (known_[to][issued_[k - 1].lane] < k)
+      BM3_CHECK(cudaStreamWaitEvent(stream(to), done_[k].get(), 0));
+  learn(known_[to], before);
+  issued_.push_back({to, spans, known_[to]});
+  last_[to] = known_[to][to] = issued_.size();
+}
+
+void Runtime::join() {
+  mark();
+  for (size_t k = 1; k < lanes; ++k)
+    if (last_[k] > 0) BM3_CHECK(cudaStreamWaitEvent(stream(0), done_[last_[k]].get(), 0));
+}
+
+void Runtime::do_side_by_side(const std::function<void()>& work) {
   std::exception_ptr failure;
   const auto attempt = [&](const auto& step) {
     try {
@@ -78,9 +124,21 @@ std::exception_ptr Runtime::failure_of(const std::function<void()>& work) {
       if (!failure) failure = std::current_exception();
     }
   };
-  attempt(work);
-  for (size_t lane = 0; lane < lanes; ++lane) attempt([&] { issue(lane); });
-  return failure;
+  side_by_side_ = true;
+  marked_ = 0;
+  attempt([&] {
+    mark();
+    work();
+  });
+  // Even then: what was issued may still run, and a record must end in one stream.
+  attempt([&] { launch_waiting(); });
+  attempt([&] { join(); });
+  side_by_side_ = false;
+  lane_ = 0;
+  issued_.clear();
+  last_ = {};
+  for (Clock& known : known_) known = {};
+  if (failure) std::rethrow_exception(failure);
 }
 
 void* Runtime::allocate(size_t bytes) {
@@ -104,7 +162,10 @@ bool Runtime::holds(const void* memory, const void* at) const {
 void Runtime::release(void* memory) noexcept {
   const auto block = blocks_.find(memory);
   if (block == blocks_.end()) return;
-  static_cast<void>(failure_of([] {}));  // what waits may use it
+  try {
+    launch_waiting();  // it may use the memory
+  } catch (...) {  // the next call that is checked tells
+  }
   for (const auto& stream : streams_) static_cast<void>(cudaStreamSynchronize(stream.get()));
   // A record that was made while this memory was there may use it.
   const auto [bytes, born] = block->second;
@@ -117,11 +178,13 @@ void Runtime::release(void* memory) noexcept {
 }
 
 void Runtime::zero(void* dst, size_t bytes) {
-  if (bytes) BM3_CHECK(cudaMemsetAsync(dst, 0, bytes, stream()));
+  if (bytes == 0) return;
+  BM3_CHECK(cudaMemsetAsync(dst, 0, bytes, stream_for(Matrix<char>{static_cast<char*>(dst), 1, bytes})));
 }
 
 void Runtime::upload(void* dst, const void* src, size_t bytes) {
   refuse_in_record("an upload");
+  const cudaStream_t stream = stream_for(Matrix<char>{static_cast<char*>(dst), 1, bytes});
   for (size_t done = 0; done < bytes;) {
     const size_t piece = std::min(bytes - done, staging_bytes), slot = turn_++ % staging_slots;
     const cudaEvent_t copied = copied_[slot].get();
@@ -132,10 +195,10 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
     // This copy does not wait for earlier work, which may still use `dst`: the slot is free.
     BM3_CHECK(cudaMemcpyAsync(landed, staged, piece, cudaMemcpyDefault, uploading_.get()));
     BM3_CHECK(cudaEventRecord(arrived_.get(), uploading_.get()));
-    BM3_CHECK(cudaStreamWaitEvent(stream(), arrived_.get(), 0));
+    BM3_CHECK(cudaStreamWaitEvent(stream, arrived_.get(), 0));
     BM3_CHECK(cudaMemcpyAsync(static_cast<char*>(dst) + done, landed, piece, cudaMemcpyDefault,
-                              stream()));
-    BM3_CHECK(cudaEventRecord(copied, stream()));
+                              stream));
+    BM3_CHECK(cudaEventRecord(copied, stream));
     done += piece;
   }
 }
@@ -143,12 +206,12 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
 void Runtime::download(void* dst, const void* src, size_t bytes) {
   refuse_in_record("a download");
   synchronize();
-  BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream()));
+  BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream(0)));
   synchronize();
 }
 
 void Runtime::synchronize() {
-  for (size_t lane = 0; lane < lanes; ++lane) issue(lane);
+  launch_waiting();
   for (const auto& each : streams_) BM3_CHECK(cudaStreamSynchronize(each.get()));
 }
 
@@ -157,38 +220,15 @@ double Runtime::seconds_of(const std::function<void()>& work) {
   const Event begin = new_event(0), end = new_event(0);
   synchronize();
   // Meanwhile the host issues all of `work`, so that the time is the device's alone.
-  launch(stream(), 1, 1, linger, launching);
-  BM3_CHECK(cudaEventRecord(begin.get(), stream()));
+  launch(stream(0), 1, 1, linger, launching);
+  BM3_CHECK(cudaEventRecord(begin.get(), stream(0)));
   work();
-  BM3_CHECK(cudaEventRecord(end.get(), stream()));
+  launch_waiting();
+  BM3_CHECK(cudaEventRecord(end.get(), stream(0)));
   BM3_CHECK(cudaEventSynchronize(end.get()));
   float milliseconds = 0;
   BM3_CHECK(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()));
   return 1e-3 * static_cast<double>(milliseconds);
-}
-
-void Runtime::both(const std::function<void()>& f, const std::function<void()>& g) {
-  const size_t own = lane_, other = std::find(busy_, busy_ + lanes, false) - busy_;
-  if (other == lanes) {
-    f();
-    return g();
-  }
-  BM3_CHECK(cudaEventRecord(fork_[other].get(), stream()));
-  BM3_CHECK(cudaStreamWaitEvent(stream(other), fork_[other].get(), 0));
-  busy_[other] = true;
-  const auto failure = failure_of([&] {
-    lane_ = other;
-    f();
-    lane_ = own;
-    g();
-  });
-  lane_ = own;
-  busy_[other] = false;
-  // The lanes join even then: what was issued may still run, and a record must end in one stream.
-  cudaError_t status = cudaEventRecord(join_[other].get(), stream(other));
-  if (status == cudaSuccess) status = cudaStreamWaitEvent(stream(own), join_[other].get(), 0);
-  if (failure) std::rethrow_exception(failure);
-  BM3_CHECK(status);
 }
 
 void Runtime::refuse_in_record(const char* what) const {
@@ -196,12 +236,12 @@ void Runtime::refuse_in_record(const char* what) const {
 }
 
 void Runtime::replay(uint64_t key, const std::function<void()>& work) {
-  const bool is_part = recording_ || std::find(busy_ + 1, busy_ + lanes, true) != busy_ + lanes;
-  if (is_part) return work();  // of something larger
+  if (side_by_side_) return work();  // a part of something larger
+  launch_waiting();
   const auto found = std::find_if(records_.begin(), records_.end(),
                                   [&](const Record& r) { return r.key == key; });
   if (found == records_.end()) {
-    work();
+    do_side_by_side(work);
     if (records_.size() == most_records) {
       synchronize();
       records_.erase(records_.begin());
@@ -212,16 +252,21 @@ void Runtime::replay(uint64_t key, const std::function<void()>& work) {
   std::rotate(found, found + 1, records_.end());
   Record& used = records_.back();
   if (!used.graph) record(used, work);
-  BM3_CHECK(cudaGraphLaunch(used.graph.get(), stream()));
+  BM3_CHECK(cudaGraphLaunch(used.graph.get(), stream(0)));
 }
 
 void Runtime::record(Record& out, const std::function<void()>& work) {
-  BM3_CHECK(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal));
+  BM3_CHECK(cudaStreamBeginCapture(stream(0), cudaStreamCaptureModeThreadLocal));
   recording_ = true;
-  const auto failure = failure_of(work);
+  std::exception_ptr failure;
+  try {
+    do_side_by_side(work);
+  } catch (...) {
+    failure = std::current_exception();
+  }
   recording_ = false;
   Owned<cudaGraph_t, cudaGraphDestroy> graph;
-  const cudaError_t status = cudaStreamEndCapture(stream(), Into(graph));
+  const cudaError_t status = cudaStreamEndCapture(stream(0), Into(graph));
   if (failure) {
     static_cast<void>(cudaGetLastError());
     std::rethrow_exception(failure);

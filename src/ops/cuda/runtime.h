@@ -1,12 +1,13 @@
 #pragma once
 // The GPU's memory, its streams, and the records of steps that are replayed: what of a Device does
 // not depend on the type of the numbers.
+#include <array>
 #include <memory>
 #include <type_traits>
 #include <unordered_map>
 
 #include "ops/cuda/check.h"
-#include "ops/device.h"
+#include "ops/ops.h"
 
 namespace bm3::cuda {
 
@@ -31,12 +32,45 @@ class Into {
 /// `cuda_works` of cuda.h, inside the module.
 bool works(std::string& why);
 
-/// Returns whether two matrices have an element in common.
-template <class A, class B>
-bool overlap(const Matrix<A>& a, const Matrix<B>& b) {
-  const auto first_a = reinterpret_cast<uintptr_t>(a.at), end_a = first_a + a.size() * sizeof(A);
-  const auto first_b = reinterpret_cast<uintptr_t>(b.at), end_b = first_b + b.size() * sizeof(B);
-  return first_a < end_b && first_b < end_a && a.size() > 0 && b.size() > 0;
+/// Memory that an operation reads, or writes and perhaps reads.
+struct Span {
+  uintptr_t first, end;
+  bool written;
+};
+using Spans = std::vector<Span>;
+/// Returns whether one writes what the other reads or writes.
+bool conflict(const Spans& a, const Spans& b);
+
+template <class E>
+void add_span(Spans& to, E* at, size_t n) {
+  const auto first = reinterpret_cast<uintptr_t>(at);
+  if (at && n > 0) to.push_back({first, first + n * sizeof(E), !std::is_const_v<E>});
+}
+template <class E>
+void add_span(Spans& to, E* one) {
+  add_span(to, one, 1);
+}
+template <class E>
+void add_span(Spans& to, const Matrix<E>& x) {
+  add_span(to, x.at, x.size());
+}
+template <class T>
+void add_span(Spans& to, const View<T>& view) {
+  add_span(to, view.h);
+  add_span(to, view.mask, view.h.size());
+}
+template <class T>
+void add_span(Spans& to, const AdamRows<T>& at) {
+  add_span(to, at.p);
+  add_span(to, at.m);
+  add_span(to, at.v);
+  add_span(to, at.last, at.p.rows);
+}
+template <class... Operands>
+Spans spans_of(const Operands&... operands) {
+  Spans out;
+  (add_span(out, operands), ...);
+  return out;
 }
 
 /// Calls of one operation that wait for each other, to become one launch.
@@ -44,6 +78,7 @@ class Waiting {
  public:
   virtual ~Waiting() = default;
   virtual void launch(cudaStream_t stream) const = 0;
+  Spans spans;  // of all of them
 };
 
 class Runtime : public virtual Device {
@@ -53,26 +88,33 @@ class Runtime : public virtual Device {
   ~Runtime() override;
 
   /// Streams of work that runs side by side; the first is the main one.
-  static constexpr size_t lanes = 6;
+  static constexpr size_t lanes = 8;
   cudaStream_t stream(size_t lane) const { return streams_[lane].get(); }
-  /// The stream of what is issued now, which comes after all that waits there.
-  cudaStream_t stream() {
-    issue(lane_);
+  /// Returns the stream for an operation on these operands: matrices, views, pointers to one
+  /// number. There it follows all that was issued before and touches what it writes, or writes what
+  /// it touches. What is uploaded (row lists, pairs, graphs) no operation writes, so it is not named.
+  template <class... Operands>
+  cudaStream_t stream_for(const Operands&... operands) {
+    if (side_by_side_ || !waiting_.empty()) turn_to(spans_of(operands...));
     return stream(lane_);
   }
-  /// The lane of what is issued now.
+  /// The lane of the operation that called `stream_for` last.
   size_t lane_number() const { return lane_; }
-  /// Puts a call off until something else is issued on its stream, or somebody waits for it. It
-  /// joins the List that waits there, if there is one and it takes the call.
-  template <class List, class Call>
-  void put_off(const Call& call) {
-    auto* list = dynamic_cast<List*>(waiting_[lane_].get());
-    if (!list || !list->takes(call)) {
-      issue(lane_);
-      waiting_[lane_] = std::make_unique<List>();
-      list = static_cast<List*>(waiting_[lane_].get());
+  /// Puts a call with these operands off until something is issued that must follow it, or somebody
+  /// waits for it. It joins a List that waits and takes it.
+  template <class List, class Call, class... Operands>
+  void put_off(const Call& call, const Operands&... operands) {
+    const Spans spans = spans_of(operands...);
+    List* joined = nullptr;
+    for (const auto& each : waiting_)
+      if (auto* list = dynamic_cast<List*>(each.get()); list && list->takes(call)) joined = list;
+    launch_waiting([&](const Waiting& w) { return &w != joined && conflict(w.spans, spans); });
+    if (!joined) {
+      waiting_.push_back(std::make_unique<List>());
+      joined = static_cast<List*>(waiting_.back().get());
     }
-    list->add(call);
+    joined->add(call);
+    joined->spans.insert(joined->spans.end(), spans.begin(), spans.end());
   }
   const cudaDeviceProp& properties() const { return properties_; }
   /// Returns whether `at` lies in this block of allocated memory.
@@ -91,12 +133,10 @@ class Runtime : public virtual Device {
   void download(void* dst, const void* src, size_t bytes) override;
   void synchronize() override;
   double seconds_of(const std::function<void()>& work) override;
-  /// Does f in a lane that is free, while there is one, and g in the present one. In a record they
-  /// are branches of the graph.
-  void both(const std::function<void()>& f, const std::function<void()>& g) override;
-  /// A key's first call does the work, which lets working memory grow and libraries load what they
-  /// need; its second records it as a CUDA graph; from then on the graph is launched. The release
-  /// of memory that was there at the first call makes the next call the first again.
+  /// Operations of `work` that do not touch each other's memory run side by side. A key's first
+  /// call does the work, which lets working memory grow and libraries load what they need; its
+  /// second records it as a CUDA graph; from then on the graph is launched. The release of memory
+  /// that was there at the first call makes the next call the first again.
   void replay(uint64_t key, const std::function<void()>& work) override;
 
  private:
@@ -110,18 +150,52 @@ class Runtime : public virtual Device {
     Owned<cudaGraphExec_t, cudaGraphExecDestroy> graph;  // null until the second
   };
   static Event new_event(unsigned flags = cudaEventDisableTiming);
+  /// For each lane, the number in issued_ of the last operation there that is meant, or 0.
+  using Clock = std::array<size_t, lanes>;
+  struct Issued {
+    size_t lane;
+    Spans spans;
+    Clock before;  // what it follows
+  };
   void record(Record& out, const std::function<void()>& work);
-  /// Launches what waits, if anything does.
-  void issue(size_t lane);
-  /// Returns what `work` threw, or null. What waits is launched even then.
-  std::exception_ptr failure_of(const std::function<void()>& work);
+  /// Launches, in the order of their first calls, the lists that wait and are meant.
+  template <class Which>
+  void launch_waiting(const Which& which) {
+    for (size_t k = 0; k < waiting_.size();) {
+      if (!which(*waiting_[k])) {
+        ++k;
+        continue;
+      }
+      const auto list = std::move(waiting_[k]);
+      waiting_.erase(waiting_.begin() + static_cast<int>(k));
+      if (side_by_side_) choose_lane(list->spans);
+      list->launch(stream(lane_));
+    }
+  }
+  void launch_waiting() {
+    launch_waiting([](const Waiting&) { return true; });
+  }
+  /// See stream_for.
+  void turn_to(const Spans& spans);
+  /// Turns to a lane for an operation on `spans`, which there follows what it must.
+  void choose_lane(const Spans& spans);
+  /// Does work whose operations run side by side, and joins all lanes.
+  void do_side_by_side(const std::function<void()>& work);
+  /// Makes the main lane follow all others, which no operation uses any more.
+  void join();
+  /// Marks the end of the last operation, for those that follow it.
+  void mark();
 
   cudaDeviceProp properties_{};
   Owned<cudaStream_t, cudaStreamDestroy> streams_[lanes], uploading_;
   size_t lane_ = 0;
-  bool busy_[lanes] = {true};  // the main lane is never free
-  Event fork_[lanes], join_[lanes], arrived_;
-  std::unique_ptr<Waiting> waiting_[lanes];
+  Event arrived_;
+  std::vector<std::unique_ptr<Waiting>> waiting_;
+  bool side_by_side_ = false;
+  std::vector<Issued> issued_;  // while operations run side by side; 1 is the first
+  std::vector<Event> done_;     // of each; 0: of what came before
+  size_t marked_ = 0;           // events of done_ that are recorded
+  Clock last_{}, known_[lanes] = {};  // of each lane its last operation, and what its next one follows
   Owned<void*, cudaFreeHost> staging_;  // slots on the host
   void* landing_ = nullptr;             // and on the GPU
   std::vector<Event> copied_;           // of each slot: its last copy to where it belongs is done

@@ -186,6 +186,7 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
       std::min(std::max(most_bytes / bytes_of_user / group, size_t{1}) * group, n);
   const size_t blocks = std::clamp<size_t>(most_bytes / (n_items + 1) / sizeof(T), 1, left_blocks);
   const size_t of_group = of.steps() * group * step;
+  const cudaStream_t stream = this->stream_for(item, h_u, h_i);
   auto& own = lane();
   of.packed_i = own.packed.template room<Packed<T>>(
       (of.item_groups() + blocks_of(at_once, group)) * of_group);
@@ -197,8 +198,8 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
   of.left = own.left.template room<uint32_t>(at_once + 2);
   of.longest = of.left + at_once + 1;
   of.scores = own.scores.template room<T>(blocks * n_items);
-  zero(of.longest, sizeof *of.longest);
-  for_each_row(stream(), of.item_groups() * group, [=] __device__(size_t k, unsigned lane) {
+  BM3_CHECK(cudaMemsetAsync(of.longest, 0, sizeof *of.longest, stream));
+  for_each_row(stream, of.item_groups() * group, [=] __device__(size_t k, unsigned lane) {
     const size_t i = k % group * of.item_groups() + k / group;
     const float length = pack<true>(of.packed_i + k / group * of_group, k % group,
                                     i < of.h_i.rows ? of.h_i.row(i) : nullptr, of.h_i.cols);
@@ -214,7 +215,7 @@ void CudaOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> 
       of.h_u = h_u.slice(first, of.item.rows);
       of.begin = graph.begin.data() + first;
     }
-    rank(stream(), of, blocks);
+    rank(stream, of, blocks);
   }
 }
 

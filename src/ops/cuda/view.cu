@@ -63,7 +63,7 @@ class WaitingDraws final : public Waiting {
  public:
   bool takes(const Draw& call) const {
     for (unsigned k = 0; k < all_.n; ++k)
-      if (overlap(call.mask, all_.at[k].mask)) return false;
+      if (conflict(spans_of(call.mask), spans_of(all_.at[k].mask))) return false;
     return all_.n < all_.most && size_t{all_.blocks} + call.blocks.n <= most_blocks &&
            call.mask.cols == all_.at[0].mask.cols;
   }
@@ -96,11 +96,11 @@ __global__ void draw_edges_kernel(Matrix<uint8_t> mask, double* rate, double rat
 }  // namespace
 
 template <class T>
-void CudaOps<T>::copy_rows(Matrix<T> y, const T* x, size_t distance, Rows rows) {
+void CudaOps<T>::copy_rows(cudaStream_t stream, Matrix<T> y, const T* x, size_t distance, Rows rows) {
   by_width<T>(y.cols, 1, {y.at, x}, [&](auto width) {
     using E = Vector<T, width>;
     const Matrix<E> out{reinterpret_cast<E*>(y.at), y.rows, y.cols / width};
-    launch_matrix(stream(), out.rows, out.cols, copy_rows_kernel<E>, out,
+    launch_matrix(stream, out.rows, out.cols, copy_rows_kernel<E>, out,
                   reinterpret_cast<const E*>(x), distance / width, rows);
   });
 }
@@ -109,7 +109,7 @@ void CudaOps<T>::copy_rows(Matrix<T> y, const T* x, size_t distance, Rows rows) 
 template <class T>
 void CudaOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
   shapes::rows_of(y, x, rows);
-  copy_rows(y, x.at, x.cols, rows);
+  copy_rows(this->stream_for(y, x), y, x.at, x.cols, rows);
 }
 
 // y = x[rows]:  d_x[rows] += d_y
@@ -117,7 +117,7 @@ template <class T>
 void CudaOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
   shapes::rows_of(x, y, rows);
   by_width<T>(x.cols, 1, {y.at, x.at}, [&](auto width) {
-    launch_matrix(stream(), x.rows, x.cols / width, add_rows_kernel<width, T>, y, x, rows);
+    launch_matrix(this->stream_for(y, x), x.rows, x.cols / width, add_rows_kernel<width, T>, y, x, rows);
   });
 }
 
@@ -125,13 +125,14 @@ template <class T>
 void CudaOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) {
   BM3_SHAPE(rows.n == mask.rows);
   const unsigned blocks = launch_over(mask.rows, (mask.cols + 3) / 4).first.x;
-  this->template put_off<WaitingDraws>(Draw{mask, rows, drop_threshold(p), key, {0, blocks}});
+  this->template put_off<WaitingDraws>(Draw{mask, rows, drop_threshold(p), key, {0, blocks}}, mask,
+                                        key.step);
 }
 
 template <class T>
 void CudaOps<T>::draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) {
   BM3_SHAPE(mask.cols == 1);
-  launch(stream(), std::max(1u, blocks_of(mask.rows, 4 * block_threads)), block_threads,
+  launch(this->stream_for(mask, rate, key.step), std::max(1u, blocks_of(mask.rows, 4 * block_threads)), block_threads,
          draw_edges_kernel, mask, rate, ratio, key);  // also without edges: it draws the rate
 }
 
