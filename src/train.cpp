@@ -174,7 +174,8 @@ class Training {
       const size_t first = k * batch_size_;
       const size_t size = std::min(batch_size_, order_.pairs.size() - first);
       const int32_t* negatives = negatives_ ? order_.negatives.data() + first : nullptr;
-      step(loader_.load(steps_before(now_.epoch) + k + 1, order_.pairs.data() + first, negatives, size));
+      const size_t t = steps_before(now_.epoch) + k + 1;
+      step(loader_.load(t, order_.pairs.data() + first, negatives, size));
       if (k == done && now_.epoch < epochs_) draw_order(now_.epoch + 1);  // the device has work
       now_.batches = k + 1;
       hooks_.on_batch(now_.epoch, now_.batches, batches());

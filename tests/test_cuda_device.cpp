@@ -105,13 +105,14 @@ class Counters {
 };
 
 TYPED_TEST(CudaTest, MoreRunsSideBySideThanThereAreStreams) {
+  using T = typename TypeParam::Real;
   constexpr size_t n = 20;
-  Counters<typename TypeParam::Real> counters(*this->ops, n);
+  Counters<T> counters(*this->ops, n);
   for (int turn = 1; turn <= 4; ++turn) {
     this->ops->replay(1, [&] {
       for (size_t k = 0; k < 3 * n; ++k) counters.advance(7 * k % n);
     });
-    EXPECT_EQ(counters.host(), std::vector<typename TypeParam::Real>(n, typename TypeParam::Real(3 * turn)));
+    EXPECT_EQ(counters.host(), std::vector<T>(n, T(3 * turn)));
   }
 }
 

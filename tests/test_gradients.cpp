@@ -259,14 +259,14 @@ TYPED_TEST(GradientTest, OfTriples) {
                              {other ? PairForm::epsilon : PairForm::plain,
                               other ? RegForm::squared : RegForm::norm});
       const auto pass = [&](const Outs& x) {
-        Array<double> sums(on, 2);
+        Array<double> of_pairs(on, loss_parts), of_reg(on, loss_parts);
         for (const Blocks<Out>& rows : {e, layer.f(batch)}) {
           copy(rows.user(), x[0]);
           copy(rows.item(), x[1]);
         }
-        layer.forward(sums.data(), batch);
-        layer.reg_forward(sums.data() + 1, e, batch);
-        return sums.host()[0] + lambda * sums.host()[1];
+        layer.forward(of_pairs.data(), batch);
+        layer.reg_forward(of_reg.data(), e, batch);
+        return total(of_pairs)[0] + lambda * total(of_reg)[0];
       };
       expect_loss(on, random, 2, {{e.n_users, d}, {e.n_items, d}}, pass,
                   [&](const Outs& d_x, const Outs& x) {

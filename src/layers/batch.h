@@ -34,6 +34,10 @@ struct Blocks {
   M items(size_t k) const { return all.slice(n_users + k * n_items, n_items); }
   M item() const { return items(0); }
   M modality(size_t m) const { return items(1 + m); }
+  M modalities() const {
+    const size_t first = n_users + n_items;
+    return all.slice(first, all.rows - first);
+  }
 };
 
 /// Turns interactions into a Batch on a device, in memory taken once for batches of `max_size`.

@@ -51,7 +51,8 @@ class Bm3 final : public Model<T> {
     // H = mean(H^0 .. H^L), + H^0 in items' rows [Eq. 2, 3, 4]
     lightgcn_forward<T>(ops, H, layer, E, graph, n_layers, 1);
     ops.gather_rows(h.nodes(), H, batch.nodes);
-    predictor.forward(ops, p.all, h.all);                       // h~ = h W_p + b_p [Eq. 6]
+    predictor.forward(ops, p.nodes(), H, batch.nodes);  // h~ = h W_p + b_p [Eq. 6]
+    if (M > 0) predictor.forward(ops, p.modalities(), h.modalities());
     const Blocks<View<T>> view = views(h, batch);               // h', no gradient [Eq. 5]
     const Pairs each_item{batch.items.n, batch.by_item.begin};  // as often as it occurs
     mean_ = 1 / static_cast<double>(batch.size);

@@ -92,7 +92,7 @@ struct Truth {
 };
 
 /// The parts of a loss, so that many threads can add to it at once, each to its own.
-constexpr size_t loss_parts = 4096;
+constexpr size_t loss_parts = 8192;
 
 template <class T>
 class Ops : public virtual Device {

@@ -157,11 +157,21 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
 cudaError_t cudaGraphDestroy(cudaGraph_t);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 
+enum cudaLaunchAttributeID { cudaLaunchAttributePriority = 8 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  union {
+    int priority;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes;
   cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
 };
+constexpr unsigned cudaGraphInstantiateFlagUseNodePriority = 8;
 
 namespace cuda_on_cpu {
 using Work = std::function<void()>;

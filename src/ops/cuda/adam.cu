@@ -64,8 +64,8 @@ void CudaOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
                       const AdamTime<T>& time) {
   shapes::adam(p, m, v, g);
   by_width<T>(p.size(), 1, {p.at, m.at, v.at, g.at}, [&](auto width) {
-    launch(this->stream_for(p, m, v, g, time.step), blocks_of(p.size() / width, block_threads), block_threads,
-           adam_kernel<width, T>, p.at, m.at, v.at, g.at, time, p.size());
+    launch(this->stream_for(p, m, v, g, time.step), blocks_of(p.size() / width, block_threads),
+           block_threads, adam_kernel<width, T>, p.at, m.at, v.at, g.at, time, p.size());
   });
 }
 

@@ -109,7 +109,8 @@ __device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], cons
 /// 16 lanes a row, which take the calls on these rows one after the other; a_r and d_a_r stay in
 /// registers.
 template <int width, unsigned columns, class T>
-__global__ void __launch_bounds__(block_threads) cosine_losses_kernel(Calls<Cosine<T>> all) {
+__global__ void __launch_bounds__(block_threads, sizeof(T) == 4 && columns <= 4 ? 4 : 1)
+    cosine_losses_kernel(Calls<Cosine<T>> all) {
   const unsigned lane = threadIdx.x % row_lanes;
   unsigned first = 0;
   while (!all.at[first].blocks.has(blockIdx.x)) ++first;
@@ -202,8 +203,9 @@ void CudaOps<T>::cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, cons
   shapes::cosine(d_a, a, b, pairs);
   refuse_wide("cosines", a.cols);
   const Matrix<double> parts{loss, 1, loss_parts};
-  this->template put_off<WaitingCosines<T>>(
-      Cosine<T>{loss, d_a, a, b, pairs, mean, static_cast<T>(weight * mean), {}, 0}, parts, d_a, a, b);
+  const T scale = static_cast<T>(weight * mean);
+  this->template put_off<WaitingCosines<T>>(Cosine<T>{loss, d_a, a, b, pairs, mean, scale, {}, 0},
+                                            parts, d_a, a, b);
 }
 
 template class CudaOps<float>;

@@ -136,8 +136,9 @@ template <class T>
 void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
                           double scale) {
   shapes::weighted<T>(w, y, x, pairs);
+  const cudaStream_t stream = this->stream_for(w, y, x);
   by_width<T>(y.cols, row_lanes, {y.at, x.at}, [&](auto width) {
-    launch(this->stream_for(w, y, x), blocks_of_rows(pairs.n, block_threads / row_lanes), block_threads,
+    launch(stream, blocks_of_rows(pairs.n, block_threads / row_lanes), block_threads,
            edge_dot_kernel<row_lanes, width, T>, w.at, y, x, pairs, static_cast<T>(scale));
   });
 }
@@ -146,7 +147,8 @@ void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const
 template <class T>
 void CudaOps<T>::edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) {
   BM3_SHAPE(shapes::same(alpha, a) && a.cols == 1);
-  for_edges_of_rows<T>(this->stream_for(alpha, a), pairs, [=] __device__(int64_t, const Team<T>& team) {
+  const cudaStream_t stream = this->stream_for(alpha, a);
+  for_edges_of_rows<T>(stream, pairs, [=] __device__(int64_t, const Team<T>& team) {
     T most = -INFINITY, sum = 0;
     team.each([&](size_t e) { most = std::fmax(most, a.at[e]); });
     most = team.most(most);
@@ -161,7 +163,8 @@ template <class T>
 void CudaOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                                        const Pairs& pairs) {
   BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
-  for_edges_of_rows<T>(this->stream_for(d_a, d_alpha, alpha), pairs, [=] __device__(int64_t, const Team<T>& team) {
+  const cudaStream_t stream = this->stream_for(d_a, d_alpha, alpha);
+  for_edges_of_rows<T>(stream, pairs, [=] __device__(int64_t, const Team<T>& team) {
     T sum = 0;
     team.each([&](size_t e) { sum += alpha.at[e] * d_alpha.at[e]; });
     sum = team.sum(sum);
@@ -184,7 +187,8 @@ template <class T>
 void CudaOps<T>::edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
                                       ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(w, chosen, alpha, c, pairs);
-  for_edges_of_rows<T>(this->stream_for(w, chosen, alpha, c), pairs, [=] __device__(int64_t r, const Team<T>& team) {
+  const cudaStream_t stream = this->stream_for(w, chosen, alpha, c);
+  for_edges_of_rows<T>(stream, pairs, [=] __device__(int64_t r, const Team<T>& team) {
     team.each([&](size_t e) {
       w.at[e] = largest_share(chosen.at[e], alpha.at + e, alpha.cols,
                               c.row(static_cast<size_t>(r)), c.cols);
@@ -199,7 +203,8 @@ void CudaOps<T>::edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMa
                                        ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(d_w, chosen, alpha, c, pairs);
   BM3_SHAPE(shapes::same(d_alpha, alpha) && shapes::same(d_c, c));
-  for_edges_of_rows<T>(this->stream_for(d_alpha, d_c, d_w, chosen, alpha, c), pairs, [=] __device__(int64_t r, const Team<T>& team) {
+  const cudaStream_t stream = this->stream_for(d_alpha, d_c, d_w, chosen, alpha, c);
+  for_edges_of_rows<T>(stream, pairs, [=] __device__(int64_t r, const Team<T>& team) {
     for (size_t m = 0; m < c.cols; ++m) {  // its edges' d_alpha, and one sum of them all
       const T c_m = r < 0 ? T(0) : c.row(static_cast<size_t>(r))[m];
       T sum = 0;

@@ -155,16 +155,33 @@ void by_columns(size_t d, const Launch& launch) {
 
 // ------------------------------------------------------------------------------------ launches
 
-/// Starts kernel(arguments...) in these blocks, if any, of these threads.
+/// Starts kernel(arguments...) in these blocks, if any, of these threads. Of kernels side by side,
+/// blocks of the lower `priority` start first: 0 is the least urgent, -1 all others.
 template <class... Parameters, class... Arguments>
-void launch(cudaStream_t stream, dim3 blocks, dim3 threads, void (*kernel)(Parameters...),
-            const Arguments&... arguments) {
+void launch_with(int priority, cudaStream_t stream, dim3 blocks, dim3 threads,
+                 void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (blocks.x == 0 || blocks.y == 0) return;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributePriority;
+  attribute.val.priority = priority;
   cudaLaunchConfig_t grid{};
   grid.gridDim = blocks;
   grid.blockDim = threads;
   grid.stream = stream;
+  grid.attrs = &attribute;
+  grid.numAttrs = 1;
   BM3_CHECK(cudaLaunchKernelEx(&grid, kernel, arguments...));
+}
+template <class... Parameters, class... Arguments>
+void launch(cudaStream_t stream, dim3 blocks, dim3 threads, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+  launch_with(-1, stream, blocks, threads, kernel, arguments...);
+}
+/// The same for work that fills the GPU for long, or that nothing waits for: others pass it.
+template <class... Parameters, class... Arguments>
+void launch_behind(cudaStream_t stream, dim3 blocks, dim3 threads, void (*kernel)(Parameters...),
+                   const Arguments&... arguments) {
+  launch_with(0, stream, blocks, threads, kernel, arguments...);
 }
 /// The same over a matrix, one thread an element.
 template <class... Parameters, class... Arguments>

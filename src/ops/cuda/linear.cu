@@ -113,7 +113,7 @@ void multiply(cudaStream_t stream, Workspace& partial, Product<T> p) {
   const dim3 tiles(blocks_of(p.C.rows, side), blocks_of(p.C.cols, side));
   const size_t parts = std::clamp<size_t>(
       std::min(wanted_blocks / std::max<size_t>(1, size_t{tiles.x} * tiles.y),
-               p.inner / depth<T> / 2),
+               p.inner / depth<T> / 4),
       1, most_parts);
   if (parts > 1) p.partial = partial.room<T>(parts * (p.C.rows + 1) * p.C.cols);
   const bool wide = (p.A.cols | p.B.cols | p.C.cols) % widest<T> == 0 && is_aligned(p.A.at) &&
@@ -171,8 +171,10 @@ template <class T>
 void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                                  ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
-  if (tf32_)
-    return blas_backward(this->stream_for(d_x, d_W, d_b, d_y, x, W), d_x, d_W, d_b, d_y, x, rows, W);
+  if (tf32_) {
+    const cudaStream_t stream = this->stream_for(d_x, d_W, d_b, d_y, x, W);
+    return blas_backward(stream, d_x, d_W, d_b, d_y, x, rows, W);
+  }
   const size_t n = d_y.rows;
   if (d_x.at) {
     const cudaStream_t stream = this->stream_for(d_x, d_y, W);
@@ -223,16 +225,16 @@ ConstMatrix<T> CudaOps<T>::in_one_piece(cudaStream_t stream, ConstMatrix<T> x, R
 }
 
 template <class T>
-void CudaOps<T>::blas_forward(cudaStream_t stream, Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W,
-                              ConstMatrix<T> b) {
+void CudaOps<T>::blas_forward(cudaStream_t stream, Matrix<T> y, ConstMatrix<T> x, Rows rows,
+                              ConstMatrix<T> W, ConstMatrix<T> b) {
   if (b.at) copy_rows(stream, y, b.at, 0, all(y.rows));
   const ConstMatrix<T> X = in_one_piece(stream, x, rows);
   gemm(false, false, y.rows, y.cols, X.cols, X.at, X.cols, W.at, W.cols, T(1), y.at, y.cols);
 }
 
 template <class T>
-void CudaOps<T>::blas_backward(cudaStream_t stream, Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
-                               ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
+void CudaOps<T>::blas_backward(cudaStream_t stream, Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b,
+                               ConstMatrix<T> d_y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (n == 0) {
     if (d_W.at) BM3_CHECK(cudaMemsetAsync(d_W.at, 0, d_W.size() * sizeof(T), stream));

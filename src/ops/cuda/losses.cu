@@ -136,8 +136,9 @@ void launch_penalty_backward(cudaStream_t stream, Matrix<T> d_x, const double* n
                              Matrix<const T> x, const Pairs& pairs, RegForm form, double scale,
                              bool adds) {
   by_width<T>(x.cols, 1, {d_x.at, x.at}, [&](auto width) {
-    launch_matrix(stream, x.rows, x.cols / width, penalty_backward_kernel<width, T>, d_x, norm, x,
-                  pairs, form, scale, adds);
+    const auto [blocks, threads] = launch_over(x.rows, x.cols / width);
+    launch_behind(stream, blocks, threads, penalty_backward_kernel<width, T>, d_x, norm, x, pairs,
+                  form, scale, adds);
   });
 }
 
@@ -150,7 +151,8 @@ void CudaOps<T>::pair_loss(double* loss, Matrix<T> x, Matrix<T> c, Matrix<T> d_u
                            double weight) {
   shapes::pair_loss(x, c, d_u, u, i, triples);
   refuse_wide("pair losses", u.cols);
-  const cudaStream_t stream = this->stream_for(Matrix<double>{loss, 1, loss_parts}, x, c, d_u, u, i);
+  const Matrix<double> parts{loss, 1, loss_parts};
+  const cudaStream_t stream = this->stream_for(parts, x, c, d_u, u, i);
   by_columns(u.cols, [&](auto columns) {
     launch(stream, blocks_of_sum(u.rows), block_threads, pair_loss_kernel<columns, T>, loss, x.at,
            c.at, d_u.at, u, i, triples, form, mean, static_cast<T>(weight * mean));
@@ -164,13 +166,13 @@ void CudaOps<T>::penalty_forward(double* loss, double* norm, ConstMatrix<T> x, c
   shapes::penalty(x, pairs);
   const cudaStream_t stream = this->stream_for(Matrix<double>{loss, 1, loss_parts}, norm, x);
   if (pairs.begin)
-    return launch(stream, blocks_of_sum(pairs.n), block_threads, penalty_of_pairs_kernel<T>, loss,
-                  norm, x, pairs, form, mean, partial_sums());
+    return launch_behind(stream, blocks_of_sum(pairs.n), block_threads, penalty_of_pairs_kernel<T>,
+                         loss, norm, x, pairs, form, mean, partial_sums());
   by_width<T>(x.size(), 1, {x.at}, [&](auto width) {
     const size_t n = x.size() / width;
     const unsigned blocks = std::clamp(blocks_of(n, at_once * block_threads), 1u, sum_blocks);
-    launch(stream, blocks, block_threads, penalty_kernel<width, T>, loss, norm, x.at, n, form,
-           mean, partial_sums());
+    launch_behind(stream, blocks, block_threads, penalty_kernel<width, T>, loss, norm, x.at, n,
+                  form, mean, partial_sums());
   });
 }
 
@@ -180,7 +182,8 @@ void CudaOps<T>::penalty_backward(Matrix<T> d_x, const double* norm, ConstMatrix
                                   const Pairs& pairs, RegForm form, double scale) {
   shapes::penalty(x, pairs);
   BM3_SHAPE(shapes::same(d_x, x));
-  launch_penalty_backward<T>(this->stream_for(d_x, norm, x), d_x, norm, x, pairs, form, scale, true);
+  const cudaStream_t stream = this->stream_for(d_x, norm, x);
+  launch_penalty_backward<T>(stream, d_x, norm, x, pairs, form, scale, true);
 }
 
 // loss = mean |x|_F
@@ -193,7 +196,8 @@ void CudaOps<T>::norm_forward(double* loss, double* norm, ConstMatrix<T> x, doub
 template <class T>
 void CudaOps<T>::norm_backward(Matrix<T> d_x, const double* norm, ConstMatrix<T> x, double scale) {
   BM3_SHAPE(shapes::same(d_x, x));
-  launch_penalty_backward<T>(this->stream_for(d_x, norm, x), d_x, norm, x, Pairs{}, RegForm::norm, scale, false);
+  const cudaStream_t stream = this->stream_for(d_x, norm, x);
+  launch_penalty_backward<T>(stream, d_x, norm, x, Pairs{}, RegForm::norm, scale, false);
 }
 
 template class CudaOps<float>;

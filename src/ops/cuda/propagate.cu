@@ -76,7 +76,7 @@ cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cudaStream_t stream,
   BM3_CHECK(cusparseSpMM_bufferSize(handle, as_is, as_is, &one, matrix.get(), on_x.get(), &one,
                                     on_y.get(), real<T>, algorithm, &bytes));
   auto* const at = buffer.template room<char>(bytes + 1);
-  BM3_CHECK(cudaMemsetAsync(at, 0, bytes + 1, stream));  // cuSPARSE may read what it has not written
+  BM3_CHECK(cudaMemsetAsync(at, 0, bytes + 1, stream));  // cuSPARSE may read it before it writes
   BM3_CHECK(cusparseSpMM_preprocess(handle, as_is, as_is, &one, matrix.get(), on_x.get(), &one,
                                     on_y.get(), real<T>, algorithm, at));
 }

@@ -28,7 +28,7 @@ __device__ void for_rows_of_block(int64_t n_rows, const Begin& begin, const Alon
   const unsigned own = threadIdx.x / lanes, lane = threadIdx.x % warp;
   const unsigned step = gridDim.x < spread ? gridDim.x : spread, turn = blockIdx.x % step;
   const int64_t top = n_rows - 1 - (int64_t{blockIdx.x} - turn) * groups - turn;
-  const int64_t row = top - own * step, of_lane = top - lane * step;  // the block's: top, top - step
+  const int64_t row = top - own * step, of_lane = top - lane * step;
   const auto entries = [&](int64_t r) { return r < 0 ? 0 : begin(r + 1) - begin(r); };
   const bool is_long = lane < groups && entries(of_lane) > long_row;
   const bool is_alone = row >= 0 && entries(row) <= long_row;
@@ -127,7 +127,7 @@ void sum_rows(cudaStream_t stream, const Of& of, std::initializer_list<const T*>
   by_width<T>(of.d, row_lanes, at, [&](auto width) {
     const dim3 blocks(blocks_of_rows(static_cast<size_t>(of.n_rows), block_threads / row_lanes),
                       blocks_of(of.d, row_lanes * width));
-    launch(stream, blocks, block_threads, row_sums_kernel<row_lanes, width, Of>, of);
+    launch_behind(stream, blocks, block_threads, row_sums_kernel<row_lanes, width, Of>, of);
   });
 }
 

@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t staging_slots = 8;
 constexpr size_t staging_bytes = size_t{1} << 20;  // of a slot; a batch's row lists are far smaller
+constexpr size_t most_roots = 3;  // lanes that begin with the record: each starts some 2 us later
 constexpr size_t most_records = 64;                // each holds a few hundred KiB
 
 __global__ void nothing() {}
@@ -19,6 +20,15 @@ __global__ void linger(long long cycles) {
   const long long start = clock64();
   while (clock64() - start < cycles) continue;
 }
+/// to [n] = from [n], which is aligned: a kernel between two graphs starts sooner than a copy does.
+__global__ void copy_kernel(char* to, const char* from, size_t n) {
+  const size_t i = 4 * grid_thread();
+  if (i + 4 <= n && reinterpret_cast<uintptr_t>(to) % 4 == 0)
+    vector_at<4>(to + i) = vector_at<4>(from + i);
+  else
+    for (size_t k = i; k < i + 4 && k < n; ++k) to[k] = from[k];
+}
+
 constexpr long long launching = 170000;  // cycles, about 0.1 ms
 
 }  // namespace
@@ -85,8 +95,8 @@ void Runtime::choose_lane(const Spans& spans) {
   const auto learn = [](Clock& known, const Clock& more) {
     for (size_t k = 0; k < lanes; ++k) known[k] = std::max(known[k], more[k]);
   };
-  std::vector<size_t> needed;  // operations that must be done, the newest first, and what they imply
-  Clock before{};
+  std::vector<size_t> needed;  // operations that must be done first, the newest ahead
+  Clock before{};              // with what they follow themselves
   for (size_t k = issued_.size(); k > 0; --k)
     if (const Issued& other = issued_[k - 1];
         before[other.lane] < k && conflict(other.spans, spans)) {
@@ -99,6 +109,9 @@ void Runtime::choose_lane(const Spans& spans) {
   if (last_[to] != (needed.empty() ? 0 : needed[0]))
     for (size_t k = lanes; k-- > 0;)
       if (last_[k] <= before[k]) to = k;
+  if (needed.empty() && to >= most_roots)  // behind the oldest of those that there are
+    to = static_cast<size_t>(std::min_element(last_.begin(), last_.begin() + most_roots) -
+                             last_.begin());
   lane_ = to;
   if (to > 0 && last_[to] == 0) BM3_CHECK(cudaStreamWaitEvent(stream(to), done_[0].get(), 0));
   for (const size_t k : needed)
@@ -160,12 +173,16 @@ bool Runtime::holds(const void* memory, const void* at) const {
 }
 
 void Runtime::release(void* memory) noexcept {
-  const auto block = blocks_.find(memory);
-  if (block == blocks_.end()) return;
   try {
     launch_waiting();  // it may use the memory
   } catch (...) {  // the next call that is checked tells
   }
+  free(memory);
+}
+
+void Runtime::free(void* memory) noexcept {
+  const auto block = blocks_.find(memory);
+  if (block == blocks_.end()) return;
   for (const auto& stream : streams_) static_cast<void>(cudaStreamSynchronize(stream.get()));
   // A record that was made while this memory was there may use it.
   const auto [bytes, born] = block->second;
@@ -178,8 +195,8 @@ void Runtime::release(void* memory) noexcept {
 }
 
 void Runtime::zero(void* dst, size_t bytes) {
-  if (bytes == 0) return;
-  BM3_CHECK(cudaMemsetAsync(dst, 0, bytes, stream_for(Matrix<char>{static_cast<char*>(dst), 1, bytes})));
+  const Matrix<char> all{static_cast<char*>(dst), 1, bytes};
+  if (bytes) BM3_CHECK(cudaMemsetAsync(dst, 0, bytes, stream_for(all)));
 }
 
 void Runtime::upload(void* dst, const void* src, size_t bytes) {
@@ -189,15 +206,15 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
     const size_t piece = std::min(bytes - done, staging_bytes), slot = turn_++ % staging_slots;
     const cudaEvent_t copied = copied_[slot].get();
     char* staged = static_cast<char*>(staging_.get()) + slot * staging_bytes;
-    char* landed = static_cast<char*>(landing_) + slot * staging_bytes;
+    char* const landed = static_cast<char*>(landing_) + slot * staging_bytes;
     BM3_CHECK(cudaEventSynchronize(copied));
     std::memcpy(staged, static_cast<const char*>(src) + done, piece);
     // This copy does not wait for earlier work, which may still use `dst`: the slot is free.
     BM3_CHECK(cudaMemcpyAsync(landed, staged, piece, cudaMemcpyDefault, uploading_.get()));
     BM3_CHECK(cudaEventRecord(arrived_.get(), uploading_.get()));
     BM3_CHECK(cudaStreamWaitEvent(stream, arrived_.get(), 0));
-    BM3_CHECK(cudaMemcpyAsync(static_cast<char*>(dst) + done, landed, piece, cudaMemcpyDefault,
-                              stream));
+    launch(stream, blocks_of(piece, 4 * block_threads), block_threads, copy_kernel,
+           static_cast<char*>(dst) + done, landed, piece);
     BM3_CHECK(cudaEventRecord(copied, stream));
     done += piece;
   }
@@ -272,7 +289,8 @@ void Runtime::record(Record& out, const std::function<void()>& work) {
     std::rethrow_exception(failure);
   }
   BM3_CHECK(status);
-  BM3_CHECK(cudaGraphInstantiate(Into(out.graph), graph.get(), 0));
+  BM3_CHECK(cudaGraphInstantiate(Into(out.graph), graph.get(),
+                                 cudaGraphInstantiateFlagUseNodePriority));
 }
 
 }  // namespace bm3::cuda

@@ -92,7 +92,7 @@ class Runtime : public virtual Device {
   cudaStream_t stream(size_t lane) const { return streams_[lane].get(); }
   /// Returns the stream for an operation on these operands: matrices, views, pointers to one
   /// number. There it follows all that was issued before and touches what it writes, or writes what
-  /// it touches. What is uploaded (row lists, pairs, graphs) no operation writes, so it is not named.
+  /// it touches. Row lists, pairs and graphs are uploaded: no operation writes them, none names them.
   template <class... Operands>
   cudaStream_t stream_for(const Operands&... operands) {
     if (side_by_side_ || !waiting_.empty()) turn_to(spans_of(operands...));
@@ -126,6 +126,8 @@ class Runtime : public virtual Device {
   size_t most_allocated() const override { return most_allocated_; }
   void* allocate(size_t bytes) override;
   void release(void* memory) noexcept override;
+  /// Releases memory that no call which waits uses, so that these go on waiting.
+  void free(void* memory) noexcept;
   void zero(void* dst, size_t bytes) override;
   /// Copies to memory of its own on the GPU while earlier work goes on, and from there to `dst` in
   /// the order of work.
@@ -150,7 +152,7 @@ class Runtime : public virtual Device {
     Owned<cudaGraphExec_t, cudaGraphExecDestroy> graph;  // null until the second
   };
   static Event new_event(unsigned flags = cudaEventDisableTiming);
-  /// For each lane, the number in issued_ of the last operation there that is meant, or 0.
+  /// Operations as numbers in issued_, from 1, one of each lane: it and all before it; 0: none.
   using Clock = std::array<size_t, lanes>;
   struct Issued {
     size_t lane;
@@ -192,10 +194,11 @@ class Runtime : public virtual Device {
   Event arrived_;
   std::vector<std::unique_ptr<Waiting>> waiting_;
   bool side_by_side_ = false;
-  std::vector<Issued> issued_;  // while operations run side by side; 1 is the first
+  std::vector<Issued> issued_;  // in the present replay
   std::vector<Event> done_;     // of each; 0: of what came before
   size_t marked_ = 0;           // events of done_ that are recorded
-  Clock last_{}, known_[lanes] = {};  // of each lane its last operation, and what its next one follows
+  Clock last_{};                // of each lane
+  Clock known_[lanes] = {};     // what a lane's next operation follows in any case
   Owned<void*, cudaFreeHost> staging_;  // slots on the host
   void* landing_ = nullptr;             // and on the GPU
   std::vector<Event> copied_;           // of each slot: its last copy to where it belongs is done
@@ -229,7 +232,7 @@ class Workspace {
 
  private:
   void release() noexcept {
-    runtime_.Runtime::release(memory_);  // nobody keeps anything for its address
+    runtime_.free(memory_);  // nobody keeps anything for its address, and no call waits for it
     memory_ = nullptr;
     bytes_ = 0;
   }

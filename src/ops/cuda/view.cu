@@ -96,7 +96,8 @@ __global__ void draw_edges_kernel(Matrix<uint8_t> mask, double* rate, double rat
 }  // namespace
 
 template <class T>
-void CudaOps<T>::copy_rows(cudaStream_t stream, Matrix<T> y, const T* x, size_t distance, Rows rows) {
+void CudaOps<T>::copy_rows(cudaStream_t stream, Matrix<T> y, const T* x, size_t distance,
+                           Rows rows) {
   by_width<T>(y.cols, 1, {y.at, x}, [&](auto width) {
     using E = Vector<T, width>;
     const Matrix<E> out{reinterpret_cast<E*>(y.at), y.rows, y.cols / width};
@@ -116,8 +117,9 @@ void CudaOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
 template <class T>
 void CudaOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
   shapes::rows_of(x, y, rows);
+  const cudaStream_t stream = this->stream_for(y, x);
   by_width<T>(x.cols, 1, {y.at, x.at}, [&](auto width) {
-    launch_matrix(this->stream_for(y, x), x.rows, x.cols / width, add_rows_kernel<width, T>, y, x, rows);
+    launch_matrix(stream, x.rows, x.cols / width, add_rows_kernel<width, T>, y, x, rows);
   });
 }
 
@@ -132,7 +134,8 @@ void CudaOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const Draw
 template <class T>
 void CudaOps<T>::draw_edges(Matrix<uint8_t> mask, double* rate, double ratio, const DrawKey& key) {
   BM3_SHAPE(mask.cols == 1);
-  launch(this->stream_for(mask, rate, key.step), std::max(1u, blocks_of(mask.rows, 4 * block_threads)), block_threads,
+  const cudaStream_t stream = this->stream_for(mask, rate, key.step);
+  launch(stream, std::max(1u, blocks_of(mask.rows, 4 * block_threads)), block_threads,
          draw_edges_kernel, mask, rate, ratio, key);  // also without edges: it draws the rate
 }
 
