@@ -51,7 +51,7 @@ TYPED_TEST(PropagateTest, IsASumOverEdges) {
   constexpr std::array<size_t, 4> cases[] = {  // users, items, edges, d
       {0, 0, 0, 3}, {1, 1, 1, 1}, {1, 1, 0, 3}, {3, 2, 4, 2}, {20, 30, 100, 17},
       {70, 50, 900, 64}, {40, 90, 800, 72}, {30, 20, 200, 300}, {300, 200, 3000, 100},
-      {600, 3, 3000, 100},  // with items of some 300 neighbours
+      {1500, 3, 3000, 20},  // with items of some 900 neighbours
       {700003, 300001, 1000000, 3}};
   this->for_each(cases, [&](size_t users, size_t items, size_t edges, size_t d) {
     for (double epsilon : {0.0, 1e-7}) {
