@@ -15,8 +15,8 @@ struct AdamConfig {
 
 /// Adam (Kingma and Ba, 2015) for at most `max_steps` steps. A step is: `begin_step`, forward and
 /// backward passes, `step`. Rows of tuned features that a batch does not touch wait with their
-/// momentum; `begin_step` replays it for the rows that are needed next, to the same bits as if every
-/// row had been updated in every step.
+/// momentum; `begin_step` replays it for the rows that are needed next, to the same bits as if
+/// every row had been updated in every step.
 template <class T>
 class Adam {
  public:

@@ -92,7 +92,7 @@ class Runtime : public virtual Device {
   cudaStream_t stream(size_t lane) const { return streams_[lane].get(); }
   /// Returns the stream for an operation on these operands: matrices, views, pointers to one
   /// number. There it follows all that was issued before and touches what it writes, or writes what
-  /// it touches. Row lists, pairs and graphs are uploaded: no operation writes them, none names them.
+  /// it touches. Row lists, pairs and graphs are uploaded: no operation writes or names them.
   template <class... Operands>
   cudaStream_t stream_for(const Operands&... operands) {
     if (side_by_side_ || !waiting_.empty()) turn_to(spans_of(operands...));
