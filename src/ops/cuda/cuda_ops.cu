@@ -6,7 +6,8 @@ namespace bm3 {
 
 template <class T>
 CudaOps<T>::CudaOps(bool tf32, bool cusparse) : tf32_(tf32) {
-  for (size_t k = 0; k < lanes; ++k) lanes_.emplace_back(*this, stream(k), tf32, cusparse);
+  for (size_t k = 0; k < cuda::Lanes::count; ++k)
+    extras_.emplace_back(*this, lanes().stream(k), tf32, cusparse);
 }
 
 template <class T>
@@ -37,13 +38,13 @@ template <class T>
 std::string CudaOps<T>::name() const {
   const auto& gpu = properties();
   return std::string("GPU, ") + gpu.name + ", " + std::to_string(gpu.totalGlobalMem >> 20) +
-         " MiB" + (tf32_ ? ", TF32 products" : "") + (lanes_[0].sparse ? ", cuSPARSE" : "");
+         " MiB" + (tf32_ ? ", TF32 products" : "") + (extras_[0].sparse ? ", cuSPARSE" : "");
 }
 
 template <class T>
 void CudaOps<T>::release(void* memory) noexcept {
   // A product that is kept for a graph may not meet what lies there later.
-  for (Lane& each : lanes_)
+  for (Lane& each : extras_)
     for (auto it = each.products.begin(); it != each.products.end();) {
       const auto& of = it->second;
       const bool gone = holds(memory, of.begin) || holds(memory, of.neighbour) ||

@@ -78,10 +78,10 @@ class CudaOps final : public Ops<T>, public cuda::Runtime {
     cuda::Owned<cusparseHandle_t, cusparseDestroy> sparse;  // null without cuSPARSE
     std::map<std::pair<const int64_t*, size_t>, cuda::SparseProduct<T>> products;  // by graph, d
   };
-  Lane& lane() { return lanes_[lane_number()]; }
+  Lane& lane() { return extras_[lanes().now()]; }
 
   bool tf32_;
-  std::deque<Lane> lanes_;
+  std::deque<Lane> extras_;  // by lane
 };
 
 }  // namespace bm3

@@ -10,7 +10,6 @@ namespace {
 
 constexpr size_t staging_slots = 8;
 constexpr size_t staging_bytes = size_t{1} << 20;  // of a slot; a batch's row lists are far smaller
-constexpr size_t most_roots = 3;  // lanes that begin with the record: each starts some 2 us later
 constexpr size_t most_records = 64;                // each holds a few hundred KiB
 
 __global__ void nothing() {}
@@ -51,8 +50,6 @@ Runtime::Runtime() {
   if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
-  for (auto& each : streams_)
-    BM3_CHECK(cudaStreamCreateWithFlags(Into(each), cudaStreamNonBlocking));
   BM3_CHECK(cudaStreamCreateWithFlags(Into(uploading_), cudaStreamNonBlocking));
   arrived_ = new_event();
   BM3_CHECK(cudaMallocHost(Into(staging_), staging_slots * staging_bytes));
@@ -65,67 +62,9 @@ Runtime::~Runtime() {
   Runtime::release(landing_);  // which waits for the others
 }
 
-Runtime::Event Runtime::new_event(unsigned flags) {
-  Event event;
-  BM3_CHECK(cudaEventCreateWithFlags(Into(event), flags));
-  return event;
-}
-
-bool conflict(const Spans& a, const Spans& b) {
-  for (const Span& x : a)
-    for (const Span& y : b)
-      if ((x.written || y.written) && x.first < y.end && y.first < x.end) return true;
-  return false;
-}
-
 void Runtime::turn_to(const Spans& spans) {
   launch_waiting([&](const Waiting& w) { return conflict(w.spans, spans); });
-  if (side_by_side_) choose_lane(spans);
-}
-
-void Runtime::mark() {
-  for (; marked_ <= issued_.size(); ++marked_) {
-    if (marked_ == done_.size()) done_.push_back(new_event());
-    BM3_CHECK(cudaEventRecord(done_[marked_].get(), stream(lane_)));
-  }
-}
-
-void Runtime::choose_lane(const Spans& spans) {
-  mark();
-  const auto learn = [](Clock& known, const Clock& more) {
-    for (size_t k = 0; k < lanes; ++k) known[k] = std::max(known[k], more[k]);
-  };
-  std::vector<size_t> needed;  // operations that must be done first, the newest ahead
-  Clock before{};              // with what they follow themselves
-  for (size_t k = issued_.size(); k > 0; --k)
-    if (const Issued& other = issued_[k - 1];
-        before[other.lane] < k && conflict(other.spans, spans)) {
-      needed.push_back(k);
-      learn(before, other.before);
-      before[other.lane] = k;
-    }
-  // The newest one's lane, where it is the last; else a lane that is done by then, if there is one.
-  size_t to = needed.empty() ? 0 : issued_[needed[0] - 1].lane;
-  if (last_[to] != (needed.empty() ? 0 : needed[0]))
-    for (size_t k = lanes; k-- > 0;)
-      if (last_[k] <= before[k]) to = k;
-  if (needed.empty() && to >= most_roots)  // behind the oldest of those that there are
-    to = static_cast<size_t>(std::min_element(last_.begin(), last_.begin() + most_roots) -
-                             last_.begin());
-  lane_ = to;
-  if (to > 0 && last_[to] == 0) BM3_CHECK(cudaStreamWaitEvent(stream(to), done_[0].get(), 0));
-  for (const size_t k : needed)
-    if (known_[to][issued_[k - 1].lane] < k)
-      BM3_CHECK(cudaStreamWaitEvent(stream(to), done_[k].get(), 0));
-  learn(known_[to], before);
-  issued_.push_back({to, spans, known_[to]});
-  last_[to] = known_[to][to] = issued_.size();
-}
-
-void Runtime::join() {
-  mark();
-  for (size_t k = 1; k < lanes; ++k)
-    if (last_[k] > 0) BM3_CHECK(cudaStreamWaitEvent(stream(0), done_[last_[k]].get(), 0));
+  if (lanes_.side_by_side()) lanes_.turn_to(spans);
 }
 
 void Runtime::do_side_by_side(const std::function<void()>& work) {
@@ -137,20 +76,13 @@ void Runtime::do_side_by_side(const std::function<void()>& work) {
       if (!failure) failure = std::current_exception();
     }
   };
-  side_by_side_ = true;
-  marked_ = 0;
   attempt([&] {
-    mark();
+    lanes_.begin();
     work();
   });
   // Even then: what was issued may still run, and a record must end in one stream.
   attempt([&] { launch_waiting(); });
-  attempt([&] { join(); });
-  side_by_side_ = false;
-  lane_ = 0;
-  issued_.clear();
-  last_ = {};
-  for (Clock& known : known_) known = {};
+  attempt([&] { lanes_.end(); });
   if (failure) std::rethrow_exception(failure);
 }
 
@@ -183,7 +115,8 @@ void Runtime::release(void* memory) noexcept {
 void Runtime::free(void* memory) noexcept {
   const auto block = blocks_.find(memory);
   if (block == blocks_.end()) return;
-  for (const auto& stream : streams_) static_cast<void>(cudaStreamSynchronize(stream.get()));
+  for (size_t k = 0; k < Lanes::count; ++k)
+    static_cast<void>(cudaStreamSynchronize(lanes_.stream(k)));
   // A record that was made while this memory was there may use it.
   const auto [bytes, born] = block->second;
   records_.erase(std::remove_if(records_.begin(), records_.end(),
@@ -223,13 +156,13 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
 void Runtime::download(void* dst, const void* src, size_t bytes) {
   refuse_in_record("a download");
   synchronize();
-  BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream(0)));
+  BM3_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, main_stream()));
   synchronize();
 }
 
 void Runtime::synchronize() {
   launch_waiting();
-  for (const auto& each : streams_) BM3_CHECK(cudaStreamSynchronize(each.get()));
+  lanes_.synchronize();
 }
 
 double Runtime::seconds_of(const std::function<void()>& work) {
@@ -237,11 +170,11 @@ double Runtime::seconds_of(const std::function<void()>& work) {
   const Event begin = new_event(0), end = new_event(0);
   synchronize();
   // Meanwhile the host issues all of `work`, so that the time is the device's alone.
-  launch(stream(0), 1, 1, linger, launching);
-  BM3_CHECK(cudaEventRecord(begin.get(), stream(0)));
+  launch(main_stream(), 1, 1, linger, launching);
+  BM3_CHECK(cudaEventRecord(begin.get(), main_stream()));
   work();
   launch_waiting();
-  BM3_CHECK(cudaEventRecord(end.get(), stream(0)));
+  BM3_CHECK(cudaEventRecord(end.get(), main_stream()));
   BM3_CHECK(cudaEventSynchronize(end.get()));
   float milliseconds = 0;
   BM3_CHECK(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()));
@@ -253,7 +186,7 @@ void Runtime::refuse_in_record(const char* what) const {
 }
 
 void Runtime::replay(uint64_t key, const std::function<void()>& work) {
-  if (side_by_side_) return work();  // a part of something larger
+  if (lanes_.side_by_side()) return work();  // a part of something larger
   launch_waiting();
   const auto found = std::find_if(records_.begin(), records_.end(),
                                   [&](const Record& r) { return r.key == key; });
@@ -269,11 +202,11 @@ void Runtime::replay(uint64_t key, const std::function<void()>& work) {
   std::rotate(found, found + 1, records_.end());
   Record& used = records_.back();
   if (!used.graph) record(used, work);
-  BM3_CHECK(cudaGraphLaunch(used.graph.get(), stream(0)));
+  BM3_CHECK(cudaGraphLaunch(used.graph.get(), main_stream()));
 }
 
 void Runtime::record(Record& out, const std::function<void()>& work) {
-  BM3_CHECK(cudaStreamBeginCapture(stream(0), cudaStreamCaptureModeThreadLocal));
+  BM3_CHECK(cudaStreamBeginCapture(main_stream(), cudaStreamCaptureModeThreadLocal));
   recording_ = true;
   std::exception_ptr failure;
   try {
@@ -283,7 +216,7 @@ void Runtime::record(Record& out, const std::function<void()>& work) {
   }
   recording_ = false;
   Owned<cudaGraph_t, cudaGraphDestroy> graph;
-  const cudaError_t status = cudaStreamEndCapture(stream(0), Into(graph));
+  const cudaError_t status = cudaStreamEndCapture(main_stream(), Into(graph));
   if (failure) {
     static_cast<void>(cudaGetLastError());
     std::rethrow_exception(failure);

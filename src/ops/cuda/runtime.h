@@ -1,77 +1,14 @@
 #pragma once
-// The GPU's memory, its streams, and the records of steps that are replayed: what of a Device does
-// not depend on the type of the numbers.
-#include <array>
-#include <memory>
-#include <type_traits>
+// The GPU's memory, the order of work on it, and the records of steps that are replayed: what of a
+// Device does not depend on the type of the numbers.
 #include <unordered_map>
 
-#include "ops/cuda/check.h"
-#include "ops/ops.h"
+#include "ops/cuda/lanes.h"
 
 namespace bm3::cuda {
 
-/// Owns a handle that a C function destroys; a failure to destroy has nobody left to tell.
-template <class Handle, auto destroy>
-using Owned = std::unique_ptr<std::remove_pointer_t<Handle>,
-                              std::integral_constant<decltype(destroy), destroy>>;
-
-/// Where a C function puts the handle that it creates; `owner` has it when the call is over.
-template <class Owner>
-class Into {
- public:
-  explicit Into(Owner& owner) : owner_(owner) {}
-  ~Into() { owner_.reset(handle_); }
-  operator typename Owner::pointer*() { return &handle_; }
-
- private:
-  Owner& owner_;
-  typename Owner::pointer handle_ = nullptr;
-};
-
 /// `cuda_works` of cuda.h, inside the module.
 bool works(std::string& why);
-
-/// Memory that an operation reads, or writes and perhaps reads.
-struct Span {
-  uintptr_t first, end;
-  bool written;
-};
-using Spans = std::vector<Span>;
-/// Returns whether one writes what the other reads or writes.
-bool conflict(const Spans& a, const Spans& b);
-
-template <class E>
-void add_span(Spans& to, E* at, size_t n) {
-  const auto first = reinterpret_cast<uintptr_t>(at);
-  if (at && n > 0) to.push_back({first, first + n * sizeof(E), !std::is_const_v<E>});
-}
-template <class E>
-void add_span(Spans& to, E* one) {
-  add_span(to, one, 1);
-}
-template <class E>
-void add_span(Spans& to, const Matrix<E>& x) {
-  add_span(to, x.at, x.size());
-}
-template <class T>
-void add_span(Spans& to, const View<T>& view) {
-  add_span(to, view.h);
-  add_span(to, view.mask, view.h.size());
-}
-template <class T>
-void add_span(Spans& to, const AdamRows<T>& at) {
-  add_span(to, at.p);
-  add_span(to, at.m);
-  add_span(to, at.v);
-  add_span(to, at.last, at.p.rows);
-}
-template <class... Operands>
-Spans spans_of(const Operands&... operands) {
-  Spans out;
-  (add_span(out, operands), ...);
-  return out;
-}
 
 /// Calls of one operation that wait for each other, to become one launch.
 class Waiting {
@@ -87,19 +24,15 @@ class Runtime : public virtual Device {
   Runtime();
   ~Runtime() override;
 
-  /// Streams of work that runs side by side; the first is the main one.
-  static constexpr size_t lanes = 8;
-  cudaStream_t stream(size_t lane) const { return streams_[lane].get(); }
   /// Returns the stream for an operation on these operands: matrices, views, pointers to one
-  /// number. There it follows all that was issued before and touches what it writes, or writes what
-  /// it touches. Row lists, pairs and graphs are uploaded: no operation writes or names them.
+  /// number. It follows there what it must (Lanes::turn_to). Row lists, pairs and graphs are
+  /// uploaded: no operation writes or names them.
   template <class... Operands>
   cudaStream_t stream_for(const Operands&... operands) {
-    if (side_by_side_ || !waiting_.empty()) turn_to(spans_of(operands...));
-    return stream(lane_);
+    if (lanes_.side_by_side() || !waiting_.empty()) turn_to(spans_of(operands...));
+    return lanes_.stream(lanes_.now());
   }
-  /// The lane of the operation that called `stream_for` last.
-  size_t lane_number() const { return lane_; }
+  const Lanes& lanes() const { return lanes_; }
   /// Puts a call with these operands off until something is issued that must follow it, or somebody
   /// waits for it. It joins a List that waits and takes it.
   template <class List, class Call, class... Operands>
@@ -142,7 +75,6 @@ class Runtime : public virtual Device {
   void replay(uint64_t key, const std::function<void()>& work) override;
 
  private:
-  using Event = Owned<cudaEvent_t, cudaEventDestroy>;
   struct Block {
     size_t bytes;
     uint64_t born;  // when, by clock_
@@ -150,14 +82,6 @@ class Runtime : public virtual Device {
   struct Record {
     uint64_t key, born;                                  // of the first call
     Owned<cudaGraphExec_t, cudaGraphExecDestroy> graph;  // null until the second
-  };
-  static Event new_event(unsigned flags = cudaEventDisableTiming);
-  /// Operations as numbers in issued_, from 1, one of each lane: it and all before it; 0: none.
-  using Clock = std::array<size_t, lanes>;
-  struct Issued {
-    size_t lane;
-    Spans spans;
-    Clock before;  // what it follows
   };
   void record(Record& out, const std::function<void()>& work);
   /// Launches, in the order of their first calls, the lists that wait and are meant.
@@ -170,8 +94,8 @@ class Runtime : public virtual Device {
       }
       const auto list = std::move(waiting_[k]);
       waiting_.erase(waiting_.begin() + static_cast<int>(k));
-      if (side_by_side_) choose_lane(list->spans);
-      list->launch(stream(lane_));
+      if (lanes_.side_by_side()) lanes_.turn_to(list->spans);
+      list->launch(lanes_.stream(lanes_.now()));
     }
   }
   void launch_waiting() {
@@ -179,26 +103,15 @@ class Runtime : public virtual Device {
   }
   /// See stream_for.
   void turn_to(const Spans& spans);
-  /// Turns to a lane for an operation on `spans`, which there follows what it must.
-  void choose_lane(const Spans& spans);
   /// Does work whose operations run side by side, and joins all lanes.
   void do_side_by_side(const std::function<void()>& work);
-  /// Makes the main lane follow all others, which no operation uses any more.
-  void join();
-  /// Marks the end of the last operation, for those that follow it.
-  void mark();
+  cudaStream_t main_stream() const { return lanes_.stream(0); }
 
   cudaDeviceProp properties_{};
-  Owned<cudaStream_t, cudaStreamDestroy> streams_[lanes], uploading_;
-  size_t lane_ = 0;
-  Event arrived_;
+  Lanes lanes_;
   std::vector<std::unique_ptr<Waiting>> waiting_;
-  bool side_by_side_ = false;
-  std::vector<Issued> issued_;  // in the present replay
-  std::vector<Event> done_;     // of each; 0: of what came before
-  size_t marked_ = 0;           // events of done_ that are recorded
-  Clock last_{};                // of each lane
-  Clock known_[lanes] = {};     // what a lane's next operation follows in any case
+  Owned<cudaStream_t, cudaStreamDestroy> uploading_;
+  Event arrived_;
   Owned<void*, cudaFreeHost> staging_;  // slots on the host
   void* landing_ = nullptr;             // and on the GPU
   std::vector<Event> copied_;           // of each slot: its last copy to where it belongs is done
