@@ -22,7 +22,7 @@ bool conflict(const Spans& a, const Spans& b) {
   return false;
 }
 
-Lanes::Lanes() {
+void Lanes::create() {
   for (auto& each : streams_)
     BM3_CHECK(cudaStreamCreateWithFlags(Into(each), cudaStreamNonBlocking));
 }

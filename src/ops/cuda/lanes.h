@@ -76,7 +76,8 @@ Event new_event(unsigned flags = cudaEventDisableTiming);
 class Lanes {
  public:
   static constexpr size_t count = 8;
-  Lanes();
+  /// Creates the streams, before all else; throws where that fails.
+  void create();
   cudaStream_t stream(size_t lane) const { return streams_[lane].get(); }
   /// The lane of the operation that is issued now: 0, the main one, but between begin and end.
   size_t now() const { return now_; }

@@ -50,6 +50,7 @@ Runtime::Runtime() {
   if (!works(why)) throw Error(why);
   BM3_CHECK(cudaSetDevice(0));
   BM3_CHECK(cudaGetDeviceProperties(&properties_, 0));
+  lanes_.create();
   BM3_CHECK(cudaStreamCreateWithFlags(Into(uploading_), cudaStreamNonBlocking));
   arrived_ = new_event();
   BM3_CHECK(cudaMallocHost(Into(staging_), staging_slots * staging_bytes));
