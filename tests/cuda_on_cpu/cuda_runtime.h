@@ -22,6 +22,9 @@
 struct uint3 {
   unsigned x, y, z;
 };
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 struct uint4 {
   unsigned x, y, z, w;
 };
@@ -84,6 +87,7 @@ template <class T>
 T __ldcg(const T* at) {
   return *at;
 }
+inline void __stwb(float4* at, const float4& from) { std::memcpy(at, &from, sizeof from); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 long long clock64();

@@ -9,13 +9,6 @@ using namespace cuda;
 constexpr unsigned row_lanes = 16;  // share a row of a cosine, four neighbouring columns each
 constexpr unsigned rows_of_block = block_threads / row_lanes;
 
-/// Returns the sum over the lanes that share a row, to the same bits in each of them.
-template <class T>
-__device__ T row_sum(T x) {
-  for (unsigned other = row_lanes / 2; other > 0; other /= 2)
-    x += __shfl_xor_sync(full_warp, x, other);
-  return x;
-}
 /// Calls body(i, c) for the first number i of each four neighbours that a lane has of a row of d,
 /// at the columns c.
 template <unsigned columns, class Body>
@@ -24,20 +17,20 @@ __device__ void for_fours(size_t d, const Body& body) {
   for (unsigned i = 0; i < columns; i += 4)
     if (const size_t c = i * row_lanes + threadIdx.x % row_lanes * 4; c < d) body(i, c);
 }
-/// The lane's columns of a row of d numbers, in vectors if `width` is 4; `to` keeps what lies
-/// beyond its end.
+/// The lane's columns of a row of d numbers, in vectors if `width` is more than 1; `to` keeps what
+/// lies beyond its end.
 template <int width, unsigned columns, class E>
 __device__ void load_fours(E (&to)[columns], const E* row, size_t d) {
   for_fours<columns>(d, [&](unsigned i, size_t c) {
     for (unsigned k = 0; k < 4; k += width)
-      if (width == 4 || c + k < d) vector_at<width>(to + i + k) = vector_at<width>(row + c + k);
+      if (width > 1 || c + k < d) vector_at<width>(to + i + k) = vector_at<width>(row + c + k);
   });
 }
 template <int width, unsigned columns, class E>
 __device__ void store_fours(E* row, const E (&from)[columns], size_t d) {
   for_fours<columns>(d, [&](unsigned i, size_t c) {
     for (unsigned k = 0; k < 4; k += width)
-      if (width == 4 || c + k < d) vector_at<width>(row + c + k) = vector_at<width>(from + i + k);
+      if (width > 1 || c + k < d) vector_at<width>(row + c + k) = vector_at<width>(from + i + k);
   });
 }
 
@@ -51,31 +44,32 @@ struct Cosine {
   Pairs pairs;
   double mean;
   T scale;
-  Blocks blocks;      // calls on the same rows have the same
   unsigned lane = 0;  // that adds to the loss
 };
 static_assert(Calls<Cosine<double>>::most <= row_lanes, "a lane has a call's sum");
 constexpr unsigned most_blocks_of_launch = loss_parts / warps_of_block;
 
 /// Adds the gradient of row r's pairs to d_a_r and returns the sum of their 1 + C, the same in the
-/// row's lanes: view, norms, dot product. `at_once` pairs are loaded together, since a popular row
-/// has many. All lanes of a warp take part; those without a row (r = -1) have no pairs.
+/// row's lanes: view, norms, dot product. All lanes of a warp take part; those without a row (r =
+/// -1) have no pairs.
 template <int width, unsigned columns, class T>
 __device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], const Cosine<T>& call,
                               int64_t r) {
-  constexpr int32_t at_once = columns <= 4 ? 4 : 1;
   const size_t d = call.a.cols;
   const int32_t* const target = call.pairs.target;
   const int32_t begin = r < 0 ? 0 : call.pairs.begin[r], all = r < 0 ? 0 : call.pairs.begin[r + 1];
   // Without targets the pairs of a row are all the same one: count it once, that many times.
   const int32_t end = target ? all : min(all, begin + 1);
   const T times = target ? T(1) : static_cast<T>(all - begin);
-  T aa = 0;
-  for (unsigned i = 0; i < columns; ++i) aa += a_r[i] * a_r[i];
-  aa = row_sum(aa);
+  T aa[1] = {};
+  for (unsigned i = 0; i < columns; ++i) aa[0] += a_r[i] * a_r[i];
+  group_sums<row_lanes>(aa);
   double sum = 0;
-  for (int32_t first = begin; __any_sync(full_warp, first < end); first += at_once) {
-    T b[at_once][columns] = {};
+  /// Adds `n` pairs, or up to the end: their rows are loaded at once, their sums cross the lanes at
+  /// once, and each one's cosine is a lane's.
+  const auto add = [&](auto n, int32_t first) {
+    constexpr int32_t at_once = decltype(n)::value;
+    T b[at_once][columns] = {}, sums[2 * at_once] = {};  // a.b and b.b of each pair
     uint8_t mask[at_once][columns] = {};
 #pragma unroll
     for (int32_t k = 0; k < at_once; ++k) {
@@ -85,24 +79,34 @@ __device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], cons
       load_fours<width>(mask[k], call.b.mask + at, d);
     }
 #pragma unroll
-    for (int32_t k = 0; k < at_once; ++k) {
-      if (!__any_sync(full_warp, first + k < end)) break;
-      T ab = 0, bb = 0, on_b, on_a;
+    for (int32_t k = 0; k < at_once; ++k)
       for (unsigned i = 0; i < columns; ++i) {
         b[k][i] = view_entry(b[k][i], mask[k][i], call.b.kept);
-        ab += a_r[i] * b[k][i];
-        bb += b[k][i] * b[k][i];
+        sums[2 * k] += a_r[i] * b[k][i];
+        sums[2 * k + 1] += b[k][i] * b[k][i];
       }
-      ab = row_sum(ab);
-      bb = row_sum(bb);
+    const T own = group_sums<row_lanes>(sums), other = __shfl_xor_sync(full_warp, own, 1);
+    const bool has_ab = threadIdx.x % 2 == 0;
+    const T ab = has_ab ? own : other, bb = has_ab ? other : own;
+    const T cosine = cosine_forward(ab, aa[0], bb);
+    T on_b, on_a;
+    cosine_backward(on_b, on_a, ab, aa[0], bb);
+    on_b *= times * call.scale;
+    on_a *= times * call.scale;
+#pragma unroll
+    for (int32_t k = 0; k < at_once; ++k) {
+      const auto of_pair = [&](T x) { return __shfl_sync(full_warp, x, 2 * k, row_lanes); };
+      const T c = of_pair(cosine), of_b = of_pair(on_b), of_a = of_pair(on_a);
       if (first + k >= end) continue;
-      sum += static_cast<double>(times) * (1.0 + static_cast<double>(cosine_forward(ab, aa, bb)));
-      cosine_backward(on_b, on_a, ab, aa, bb);
-      on_b *= times * call.scale;
-      on_a *= times * call.scale;
-      for (unsigned i = 0; i < columns; ++i) d_a_r[i] += on_b * b[k][i] + on_a * a_r[i];
+      sum += static_cast<double>(times) * (1.0 + static_cast<double>(c));
+      for (unsigned i = 0; i < columns; ++i) d_a_r[i] += of_b * b[k][i] + of_a * a_r[i];
     }
-  }
+  };
+  constexpr int32_t many = columns <= 4 ? 4 : 1;  // for a popular row
+  int32_t first = begin;
+  for (; __any_sync(full_warp, first + 1 < end); first += many)
+    add(std::integral_constant<int32_t, many>(), first);
+  if (__any_sync(full_warp, first < end)) add(std::integral_constant<int32_t, 1>(), first);
   return sum;
 }
 
@@ -112,11 +116,11 @@ template <int width, unsigned columns, class T>
 __global__ void __launch_bounds__(block_threads, sizeof(T) == 4 && columns <= 4 ? 4 : 1)
     cosine_losses_kernel(Calls<Cosine<T>> all) {
   const unsigned lane = threadIdx.x % row_lanes;
-  unsigned first = 0;
-  while (!all.at[first].blocks.has(blockIdx.x)) ++first;
-  const Cosine<T> of = all.at[first];
-  const size_t d = of.a.cols, rows = size_t{of.blocks.n} * rows_of_block;
-  size_t block_row = size_t{blockIdx.x - of.blocks.first} * rows_of_block;
+  const unsigned first = all.own();
+  const auto [first_block, blocks] = all.blocks[first];
+  const Cosine<T>& of = all.at[first];
+  const size_t d = of.a.cols, rows = size_t{blocks} * rows_of_block;
+  size_t block_row = size_t{blockIdx.x - first_block} * rows_of_block;
   double sum = 0, *part = nullptr;  // of the calls whose lane this is, and where it goes
   for (; block_row < of.pairs.n; block_row += rows) {
     const size_t own = block_row + threadIdx.x / row_lanes;
@@ -125,7 +129,7 @@ __global__ void __launch_bounds__(block_threads, sizeof(T) == 4 && columns <= 4 
     if (r >= 0) load_fours<width>(a_r, of.a.row(own), d);
     if (r >= 0) load_fours<width>(d_a_r, of.d_a.row(own), d);
     for (unsigned k = first; k < all.n; ++k) {
-      if (all.at[k].blocks.first != of.blocks.first) continue;
+      if (all.blocks[k].first != first_block) continue;
       const double more = all.at[k].mean * add_cosines<width, columns>(d_a_r, a_r, all.at[k], r);
       if (lane != all.at[k].lane) continue;
       sum += more;
@@ -151,18 +155,17 @@ class WaitingCosines final : public Waiting {
         return false;
     }
     return all_.n < all_.most && call.a.cols == all_.at[0].a.cols &&
-           all_.blocks + blocks_for(call) <= most_blocks_of_launch;
+           all_.n_blocks + blocks_for(call) <= most_blocks_of_launch;
   }
   void add(Cosine<T> call) {
-    call.blocks = {all_.blocks, blocks_for(call)};
+    Blocks blocks{all_.n_blocks, blocks_for(call)};
     call.lane = all_.n;
     for (unsigned k = all_.n; k-- > 0;)
       if (take_turns(call, all_.at[k])) {
-        call.blocks = all_.at[k].blocks;
+        blocks = all_.blocks[k];
         if (call.loss == all_.at[k].loss) call.lane = all_.at[k].lane;
       }
-    all_.blocks = std::max(all_.blocks, call.blocks.first + call.blocks.n);
-    all_.at[all_.n++] = call;
+    all_.add(call, blocks);
   }
   void launch(cudaStream_t stream) const override {
     const size_t d = all_.at[0].a.cols;
@@ -175,8 +178,9 @@ class WaitingCosines final : public Waiting {
         wide = wide && is_aligned(at);
     by_columns(d, [&](auto columns) {
       constexpr unsigned of_lane = columns * warp / row_lanes;
-      cuda::launch(stream, all_.blocks, block_threads,
-                   wide ? cosine_losses_kernel<4, of_lane, T> : cosine_losses_kernel<1, of_lane, T>,
+      cuda::launch(stream, all_.n_blocks, block_threads,
+                   wide ? cosine_losses_kernel<widest<T>, of_lane, T>
+                        : cosine_losses_kernel<1, of_lane, T>,
                    all_);
     });
   }
@@ -204,7 +208,7 @@ void CudaOps<T>::cosine_loss(double* loss, Matrix<T> d_a, ConstMatrix<T> a, cons
   refuse_wide("cosines", a.cols);
   const Matrix<double> parts{loss, 1, loss_parts};
   const T scale = static_cast<T>(weight * mean);
-  this->template put_off<WaitingCosines<T>>(Cosine<T>{loss, d_a, a, b, pairs, mean, scale, {}, 0},
+  this->template put_off<WaitingCosines<T>>(Cosine<T>{loss, d_a, a, b, pairs, mean, scale, 0},
                                             parts, d_a, a, b);
 }
 

@@ -30,40 +30,36 @@ struct WeightedSums {
 };
 
 /// Lane i of a group finishes the i-th of `at_once` edges whose rows are under way together.
-template <unsigned lanes, int width, class T>
-__global__ void __launch_bounds__(block_threads, row_blocks)
+template <int width, class T>
+__global__ void __launch_bounds__(row_threads, row_blocks)
     edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs, T scale) {
-  const unsigned lane = threadIdx.x % lanes;
-  const auto dots = [&](int64_t r, int64_t first, int64_t last) {
-    for (int64_t k = first; __any_sync(full_warp, k < last); k += at_once) {
-      const bool finishes = lane < at_once && k + lane < last;
-      const int32_t j = finishes ? pairs.target[k + lane] : -1;
-      T* const at = finishes ? w + pairs.edge_of(static_cast<int32_t>(k + lane)) : nullptr;
+  const unsigned lane = threadIdx.x % row_lanes;
+  const auto bytes = static_cast<unsigned>(x.cols * sizeof(T));
+  const auto dots = [&](int32_t r, int64_t first, int32_t n) {
+    for (int32_t k = 0; __any_sync(full_warp, k < n); k += at_once) {
+      const auto own = static_cast<int32_t>(lane) + k, e = static_cast<int32_t>(first) + own;
+      const bool finishes = lane < at_once && own < n;
+      const int32_t j = finishes ? pairs.target[e] : 0;
+      T* const at = finishes ? w + pairs.edge_of(e) : nullptr;
       const T old = finishes ? *at : T(0);
       T sum[at_once] = {};
-      for (size_t tile = 0; tile < x.cols; tile += lanes * width) {
+      for (size_t tile = 0; tile < x.cols; tile += row_lanes * width) {
         const size_t c = tile + lane * width;
         const auto of_y = r >= 0 && c < x.cols
                               ? vector_at<width>(y.row(static_cast<size_t>(r)) + c)
                               : Vector<T, width>{};
         Vector<T, width> of_x[at_once];
-        load_rows<lanes>(of_x, x.at, x.cols, c, j, 0);
+        load_rows(of_x, x.at + (c < x.cols ? c : 0), bytes, j, 0);
 #pragma unroll
         for (int i = 0; i < at_once; ++i)
           for (int m = 0; m < width; ++m) sum[i] += of_y.x[m] * of_x[i].x[m];
       }
-      T own = 0;
-#pragma unroll
-      for (int i = 0; i < at_once; ++i) {
-        for (unsigned other = lanes / 2; other > 0; other /= 2)
-          sum[i] += __shfl_xor_sync(full_warp, sum[i], other);
-        if (lane == static_cast<unsigned>(i)) own = sum[i];
-      }
-      if (finishes) *at = old + scale * own;
+      const T dot = group_sums<row_lanes>(sum);
+      if (finishes) *at = old + scale * dot;
     }
   };
-  for_rows_of_block<lanes>(
-      static_cast<int64_t>(pairs.n), [&](int64_t r) { return int64_t{pairs.begin[r]}; }, dots,
+  for_rows_of_block(
+      static_cast<int64_t>(pairs.n), [&](int32_t r) { return int64_t{pairs.begin[r]}; }, dots,
       dots);
 }
 
@@ -71,17 +67,18 @@ __global__ void __launch_bounds__(block_threads, row_blocks)
 template <class T>
 struct Team {
   Pairs pairs;
-  int64_t first, end;  // the group's pairs
+  int64_t first;  // of the group's pairs
+  int32_t n;
   T* part;  // [groups of the block] where the block shares the row, else null
 
   /// Calls body(edge) for the lane's pairs.
   template <class Body>
   __device__ void each(const Body& body) const {
-    for (int64_t k = first + threadIdx.x % row_lanes; k < end; k += row_lanes)
-      body(pairs.edge_of(static_cast<int32_t>(k)));
+    for (auto k = static_cast<int32_t>(threadIdx.x % row_lanes); k < n; k += row_lanes)
+      body(pairs.edge_of(static_cast<int32_t>(first) + k));
   }
   /// Whether this lane is the one that writes what all know.
-  __device__ bool leads() const { return threadIdx.x % (part ? block_threads : row_lanes) == 0; }
+  __device__ bool leads() const { return threadIdx.x % (part ? row_threads : row_lanes) == 0; }
   /// Returns what `join` makes of x of all lanes, which all call it.
   template <class Join>
   __device__ T all(T x, const Join& join) const {
@@ -92,7 +89,7 @@ struct Team {
     if (threadIdx.x % row_lanes == 0) part[threadIdx.x / row_lanes] = x;
     __syncthreads();
     x = part[0];
-    for (unsigned k = 1; k < block_threads / row_lanes; ++k) x = join(x, part[k]);
+    for (unsigned k = 1; k < groups; ++k) x = join(x, part[k]);
     return x;
   }
   __device__ T sum(T x) const {
@@ -105,18 +102,17 @@ struct Team {
 
 template <class T, class Body>
 __global__ void edges_kernel(Pairs pairs, Body body) {
-  __shared__ T part[block_threads / row_lanes];
-  for_rows_of_block<row_lanes>(
-      static_cast<int64_t>(pairs.n), [&](int64_t r) { return int64_t{pairs.begin[r]}; },
-      [&](int64_t r, int64_t k, int64_t end) { body(r, Team<T>{pairs, k, end, nullptr}); },
-      [&](int64_t r, int64_t k, int64_t end) { body(r, Team<T>{pairs, k, end, part}); });
+  __shared__ T part[groups];
+  for_rows_of_block(
+      static_cast<int64_t>(pairs.n), [&](int32_t r) { return int64_t{pairs.begin[r]}; },
+      [&](int32_t r, int64_t first, int32_t n) { body(r, Team<T>{pairs, first, n, nullptr}); },
+      [&](int32_t r, int64_t first, int32_t n) { body(r, Team<T>{pairs, first, n, part}); });
 }
 /// Calls body(r, team) in each lane of the team of each row r; a team without a row has r = -1 and
 /// no pairs.
 template <class T, class Body>
 void for_edges_of_rows(cudaStream_t stream, const Pairs& pairs, const Body& body) {
-  launch(stream, blocks_of_rows(pairs.n, block_threads / row_lanes), block_threads,
-         edges_kernel<T, Body>, pairs, body);
+  launch(stream, blocks_of_rows(pairs.n), row_threads, edges_kernel<T, Body>, pairs, body);
 }
 
 }  // namespace
@@ -138,8 +134,8 @@ void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const
   shapes::weighted<T>(w, y, x, pairs);
   const cudaStream_t stream = this->stream_for(w, y, x);
   by_width<T>(y.cols, row_lanes, {y.at, x.at}, [&](auto width) {
-    launch(stream, blocks_of_rows(pairs.n, block_threads / row_lanes), block_threads,
-           edge_dot_kernel<row_lanes, width, T>, w.at, y, x, pairs, static_cast<T>(scale));
+    launch(stream, blocks_of_rows(pairs.n), row_threads,
+           edge_dot_kernel<width, T>, w.at, y, x, pairs, static_cast<T>(scale));
   });
 }
 

@@ -24,10 +24,10 @@ __device__ T warp_sum(T x) {
   return x;
 }
 
-/// Returns, in lane k, the sum over the warp's lanes of x[k % n], n a power of two; leaves x in
-/// pieces. All lanes take part.
-template <unsigned n, class T>
-__device__ T warp_sums(T (&x)[n]) {
+/// Returns, in lane k, the sum over its group of `lanes` of x[k % n], n and `lanes` powers of two;
+/// leaves x in pieces. All lanes of the warp take part.
+template <unsigned lanes, unsigned n, class T>
+__device__ T group_sums(T (&x)[n]) {
 #pragma unroll
   for (unsigned half = n / 2; half > 0; half /= 2) {
     const bool upper = threadIdx.x & half;  // this lane goes on with x[half ..], the other gives it
@@ -37,7 +37,7 @@ __device__ T warp_sums(T (&x)[n]) {
       x[k] = (upper ? x[k + half] : x[k]) + __shfl_xor_sync(full_warp, given, half);
     }
   }
-  for (unsigned other = n; other < warp; other *= 2)
+  for (unsigned other = n; other < lanes; other *= 2)
     x[0] += __shfl_xor_sync(full_warp, x[0], other);
   return x[0];
 }
@@ -115,6 +115,15 @@ template <int width, class T>
 __device__ auto& vector_at(T* x) {
   using V = Vector<std::remove_const_t<T>, width>;
   return *reinterpret_cast<std::conditional_t<std::is_const_v<T>, const V, V>*>(x);
+}
+
+/// *to = from in one access; of a plain assignment the compiler may make one a number.
+template <int width, class T>
+__device__ void store(T* to, const Vector<T, width>& from) {
+  if constexpr (sizeof from == sizeof(float4))
+    __stwb(reinterpret_cast<float4*>(to), *reinterpret_cast<const float4*>(&from));
+  else
+    vector_at<width>(to) = from;
 }
 
 /// Returns whether such an access may begin there.
@@ -203,12 +212,24 @@ struct Blocks {
   unsigned first, n;
   __device__ bool has(unsigned block) const { return block - first < n; }
 };
-/// Calls of one operation, side by side in one grid; `at` of each its blocks.
+/// Calls of one operation, side by side in one grid.
 template <class Call>
 struct Calls {
   static constexpr unsigned most = 8;
+  unsigned n = 0, n_blocks = 0;
+  Blocks blocks[most];  // of each call: together, so that a kernel finds its own in one read
   Call at[most];
-  unsigned n = 0, blocks = 0;
+  void add(const Call& call, Blocks of_it) {
+    blocks[n] = of_it;
+    at[n++] = call;
+    n_blocks = std::max(n_blocks, of_it.first + of_it.n);
+  }
+  /// Returns the first call of this block.
+  __device__ unsigned own() const {
+    unsigned k = 0;
+    while (!blocks[k].has(blockIdx.x)) ++k;
+    return k;
+  }
 };
 
 template <class Body>

@@ -10,7 +10,7 @@ namespace {
 
 using namespace cuda;
 
-constexpr size_t wanted_blocks = 264;  // what fills a large GPU
+constexpr size_t wanted_blocks = 330;  // what fills a large GPU, but for a small product beside it
 constexpr size_t most_parts = 64;      // of the inner size
 
 /// C [M, N] = A B + rows that lie `distance` apart; and perhaps sums [N], of B's inner size.

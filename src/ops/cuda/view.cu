@@ -22,8 +22,10 @@ __global__ void add_rows_kernel(Matrix<T> y, Matrix<const T> x, Rows rows) {
   const size_t r = matrix_row(), c = matrix_column() * width;
   if (r >= x.rows || c >= x.cols || rows[r] < 0) return;
   const Vector<T, width> more = vector_at<width>(x.row(r) + c);
-  auto& out = vector_at<width>(y.row(static_cast<size_t>(rows[r])) + c);
-  for (int k = 0; k < width; ++k) out.x[k] += more.x[k];
+  T* const to = y.row(static_cast<size_t>(rows[r])) + c;
+  Vector<T, width> sum = vector_at<width>(to);
+  for (int k = 0; k < width; ++k) sum.x[k] += more.x[k];
+  vector_at<width>(to) = sum;
 }
 
 /// A call of draw_mask.
@@ -32,15 +34,13 @@ struct Draw {
   Rows rows;
   uint32_t threshold;
   DrawKey key;
-  Blocks blocks;
 };
 
 /// One thread draws four neighbouring columns.
 __global__ void draw_masks_kernel(Calls<Draw> all) {
-  unsigned of = 0;
-  while (!all.at[of].blocks.has(blockIdx.x)) ++of;
-  const auto& [mask, rows, threshold, key, blocks] = all.at[of];
-  const size_t r = matrix_row() - size_t{blocks.first} * blockDim.y, block = matrix_column();
+  const unsigned of = all.own();
+  const auto& [mask, rows, threshold, key] = all.at[of];
+  const size_t r = matrix_row() - size_t{all.blocks[of].first} * blockDim.y, block = matrix_column();
   if (r >= mask.rows || block >= (mask.cols + 3) / 4) return;
   // The words of random.h's `philox`. What cuRAND computes ahead is not used, so that the compiler
   // leaves one evaluation of the generator.
@@ -64,20 +64,19 @@ class WaitingDraws final : public Waiting {
   bool takes(const Draw& call) const {
     for (unsigned k = 0; k < all_.n; ++k)
       if (conflict(spans_of(call.mask), spans_of(all_.at[k].mask))) return false;
-    return all_.n < all_.most && size_t{all_.blocks} + call.blocks.n <= most_blocks &&
+    return all_.n < all_.most && size_t{all_.n_blocks} + blocks_for(call) <= most_blocks &&
            call.mask.cols == all_.at[0].mask.cols;
   }
-  void add(Draw call) {
-    call.blocks.first = all_.blocks;
-    all_.blocks += call.blocks.n;
-    all_.at[all_.n++] = call;
-  }
+  void add(const Draw& call) { all_.add(call, {all_.n_blocks, blocks_for(call)}); }
   void launch(cudaStream_t stream) const override {
     const auto [blocks, threads] = launch_over(1, (all_.at[0].mask.cols + 3) / 4);
-    cuda::launch(stream, dim3(all_.blocks, blocks.y), threads, draw_masks_kernel, all_);
+    cuda::launch(stream, dim3(all_.n_blocks, blocks.y), threads, draw_masks_kernel, all_);
   }
 
  private:
+  static unsigned blocks_for(const Draw& call) {
+    return launch_over(call.mask.rows, (call.mask.cols + 3) / 4).first.x;
+  }
   Calls<Draw> all_;
 };
 
@@ -126,9 +125,7 @@ void CudaOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
 template <class T>
 void CudaOps<T>::draw_mask(Matrix<uint8_t> mask, Rows rows, double p, const DrawKey& key) {
   BM3_SHAPE(rows.n == mask.rows);
-  const unsigned blocks = launch_over(mask.rows, (mask.cols + 3) / 4).first.x;
-  this->template put_off<WaitingDraws>(Draw{mask, rows, drop_threshold(p), key, {0, blocks}}, mask,
-                                        key.step);
+  this->template put_off<WaitingDraws>(Draw{mask, rows, drop_threshold(p), key}, mask, key.step);
 }
 
 template <class T>
