@@ -131,6 +131,66 @@ TYPED_TEST(CudaTest, ARecordRefusesWhatItCannotRepeat) {
   EXPECT_EQ(counters.host(), std::vector<typename TypeParam::Real>(3, 2));
 }
 
+/// A replay begins with what the last upload brings, wherever that belongs and whatever else is
+/// done: no upload, two, an operation between, more than a slot holds, a record that fails.
+TYPED_TEST(CudaTest, ReplaysReadTheLastUpload) {
+  using T = typename TypeParam::Real;
+  constexpr size_t n = 1001, most = 300000;
+  Array<T> from(*this->ops, 1 + most), sum(*this->ops, n);
+  const auto to = sum.matrix(1, n), last = Matrix<T>{from.data() + 1, 1, n};
+  const auto add = [&] { this->ops->add(to, 1, last, 1); };
+  T expected = 0, arrived = 0;
+  const auto bring = [&](T value, size_t size) {
+    arrived = value;
+    this->ops->upload(last.at, std::vector<T>(size, value).data(), size * sizeof(T));
+  };
+  for (int turn = 0; turn < 30; ++turn) {
+    const T value = T(turn);
+    if (turn % 6 != 1) bring(value, turn % 6 == 5 ? most : n);
+    if (turn % 6 == 2) bring(value + 100, n);
+    if (turn % 6 == 3) {
+      add();
+      expected += arrived;
+    }
+    if (turn == 10) {
+      this->ops->replay(2, add);
+      expected += arrived;
+      bring(value + 1, n);
+      EXPECT_THROW(this->ops->replay(2, [] { throw Error("not now"); }), Error);
+    }
+    this->ops->replay(1, add);
+    expected += arrived;
+    if (turn < 12) {  // later more uploads are under way than there are slots
+      EXPECT_EQ(sum.host(), std::vector<T>(n, expected)) << turn;
+    }
+  }
+  EXPECT_EQ(sum.host(), std::vector<T>(n, expected));
+}
+
+/// So do masks that wait and are drawn when a cosine that waits, too, needs them.
+TYPED_TEST(CudaTest, MasksThatWaitReadTheLastUpload) {
+  using T = typename TypeParam::Real;
+  constexpr size_t n = 64;
+  const Array<T> h(*this->ops, std::vector<T>(n, 1));
+  const Array<int32_t> begin(*this->ops, {0, 1});
+  Array<T> d_a(*this->ops, n);
+  Array<uint8_t> mask(*this->ops, n);
+  Array<uint32_t> step(*this->ops, 1);
+  Array<double> loss(*this->ops, loss_parts);
+  const auto mask_of = [&](uint32_t t, bool with_cosine) {
+    this->ops->upload(step.data(), &t, sizeof t);
+    this->ops->draw_mask(mask.matrix(1, n), {nullptr, 1}, 0.5, {1, 2, step.data()});
+    if (with_cosine)
+      this->ops->cosine_loss(loss.data(), d_a.matrix(1, n), h.matrix(1, n),
+                             View<T>{h.matrix(1, n), mask.data(), 1}, {1, begin.data()}, 1, 1);
+    return mask.host();
+  };
+  const auto first = mask_of(1, false), second = mask_of(2, false);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(mask_of(1, true), first);
+  EXPECT_EQ(mask_of(2, true), second);
+}
+
 /// Dozens of keys more than are kept, in turns: none is mixed up; the least recently used make
 /// room, so that the key of every second call is recorded once.
 TYPED_TEST(CudaTest, ManyKeys) {

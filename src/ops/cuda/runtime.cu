@@ -1,5 +1,6 @@
 #include "ops/cuda/runtime.h"
 
+#include <cstddef>
 #include <cstring>
 
 #include "ops/cuda/cuda.h"
@@ -8,9 +9,20 @@
 namespace bm3::cuda {
 namespace {
 
-constexpr size_t staging_slots = 8;
-constexpr size_t staging_bytes = size_t{1} << 20;  // of a slot; a batch's row lists are far smaller
-constexpr size_t most_records = 64;                // each holds a few hundred KiB
+constexpr size_t most_records = 64;  // each holds a few hundred KiB
+
+/// What an upload brings, and where it belongs.
+struct Slot {
+  char* to;
+  size_t n;
+  char bytes[(size_t{1} << 20) - 2 * sizeof(size_t)];  // a batch's row lists are far fewer
+};
+/// Slots take turns.
+constexpr size_t n_slots = 8;
+struct Slots {
+  Slot at[n_slots];
+  unsigned taken, blocks_done;
+};
 
 __global__ void nothing() {}
 
@@ -19,14 +31,21 @@ __global__ void linger(long long cycles) {
   const long long start = clock64();
   while (clock64() - start < cycles) continue;
 }
-/// to [n] = from [n], which is aligned: a kernel between two graphs starts sooner than a copy does.
-__global__ void copy_kernel(char* to, const char* from, size_t n) {
-  const size_t i = 4 * grid_thread();
-  if (i + 4 <= n && reinterpret_cast<uintptr_t>(to) % 4 == 0)
-    vector_at<4>(to + i) = vector_at<4>(from + i);
-  else
-    for (size_t k = i; k < i + 4 && k < n; ++k) to[k] = from[k];
+/// Copies what the next slot has to where it belongs. As a kernel that finds the slot itself it can
+/// be a part of a record.
+__global__ void arrive_kernel(Slots* slots) {
+  const Slot& slot = slots->at[slots->taken % n_slots];
+  const bool wide = reinterpret_cast<uintptr_t>(slot.to) % 16 == 0;
+  const size_t vectors = wide ? slot.n / 16 : 0, threads = size_t{gridDim.x} * block_threads;
+  for (size_t i = grid_thread(); i < vectors; i += threads)
+    vector_at<16>(slot.to + 16 * i) = vector_at<16>(slot.bytes + 16 * i);
+  for (size_t i = 16 * vectors + grid_thread(); i < slot.n; i += threads)
+    slot.to[i] = slot.bytes[i];
+  __syncthreads();  // the block has read `taken`
+  if (threadIdx.x == 0 && atomicInc(&slots->blocks_done, gridDim.x - 1) == gridDim.x - 1)
+    ++slots->taken;
 }
+constexpr unsigned arrive_blocks = 32;
 
 constexpr long long launching = 170000;  // cycles, about 0.1 ms
 
@@ -53,9 +72,10 @@ Runtime::Runtime() {
   lanes_.create();
   BM3_CHECK(cudaStreamCreateWithFlags(Into(uploading_), cudaStreamNonBlocking));
   arrived_ = new_event();
-  BM3_CHECK(cudaMallocHost(Into(staging_), staging_slots * staging_bytes));
-  for (size_t k = 0; k < staging_slots; ++k) copied_.push_back(new_event());
-  landing_ = allocate(staging_slots * staging_bytes);
+  BM3_CHECK(cudaMallocHost(Into(staging_), sizeof(Slots)));
+  for (size_t k = 0; k < n_slots; ++k) copied_.push_back(new_event());
+  landing_ = allocate(sizeof(Slots));
+  BM3_CHECK(cudaMemsetAsync(landing_, 0, sizeof(Slots), uploading_.get()));
 }
 
 Runtime::~Runtime() {
@@ -64,6 +84,7 @@ Runtime::~Runtime() {
 }
 
 void Runtime::turn_to(const Spans& spans) {
+  arrive();
   launch_waiting([&](const Waiting& w) { return conflict(w.spans, spans); });
   if (lanes_.side_by_side()) lanes_.turn_to(spans);
 }
@@ -107,7 +128,8 @@ bool Runtime::holds(const void* memory, const void* at) const {
 
 void Runtime::release(void* memory) noexcept {
   try {
-    launch_waiting();  // it may use the memory
+    arrive();  // both may use the memory
+    launch_waiting();
   } catch (...) {  // the next call that is checked tells
   }
   free(memory);
@@ -135,23 +157,40 @@ void Runtime::zero(void* dst, size_t bytes) {
 
 void Runtime::upload(void* dst, const void* src, size_t bytes) {
   refuse_in_record("an upload");
-  const cudaStream_t stream = stream_for(Matrix<char>{static_cast<char*>(dst), 1, bytes});
+  launch_waiting();  // no call names the row lists that it reads
   for (size_t done = 0; done < bytes;) {
-    const size_t piece = std::min(bytes - done, staging_bytes), slot = turn_++ % staging_slots;
-    const cudaEvent_t copied = copied_[slot].get();
-    char* staged = static_cast<char*>(staging_.get()) + slot * staging_bytes;
-    char* const landed = static_cast<char*>(landing_) + slot * staging_bytes;
-    BM3_CHECK(cudaEventSynchronize(copied));
-    std::memcpy(staged, static_cast<const char*>(src) + done, piece);
+    arrive();
+    const size_t turn = turn_++ % n_slots;
+    Slot& staged = static_cast<Slots*>(staging_.get())->at[turn];
+    const size_t piece = std::min(bytes - done, sizeof staged.bytes);
+    BM3_CHECK(cudaEventSynchronize(copied_[turn].get()));
+    staged.to = static_cast<char*>(dst) + done;
+    staged.n = piece;
+    std::memcpy(staged.bytes, static_cast<const char*>(src) + done, piece);
     // This copy does not wait for earlier work, which may still use `dst`: the slot is free.
-    BM3_CHECK(cudaMemcpyAsync(landed, staged, piece, cudaMemcpyDefault, uploading_.get()));
+    BM3_CHECK(cudaMemcpyAsync(&static_cast<Slots*>(landing_)->at[turn], &staged,
+                              offsetof(Slot, bytes) + piece, cudaMemcpyDefault, uploading_.get()));
     BM3_CHECK(cudaEventRecord(arrived_.get(), uploading_.get()));
-    BM3_CHECK(cudaStreamWaitEvent(stream, arrived_.get(), 0));
-    launch(stream, blocks_of(piece, 4 * block_threads), block_threads, copy_kernel,
-           static_cast<char*>(dst) + done, landed, piece);
-    BM3_CHECK(cudaEventRecord(copied, stream));
+    BM3_CHECK(cudaStreamWaitEvent(main_stream(), arrived_.get(), 0));
+    arriving_ = true;
     done += piece;
   }
+}
+
+void Runtime::arrive() {
+  if (!arriving_) return;
+  copy_arrival();
+  free_slot();
+}
+
+void Runtime::copy_arrival() {
+  launch(main_stream(), arrive_blocks, block_threads, arrive_kernel,
+         static_cast<Slots*>(landing_));
+}
+
+void Runtime::free_slot() {
+  BM3_CHECK(cudaEventRecord(copied_[(turn_ - 1) % n_slots].get(), main_stream()));
+  arriving_ = false;
 }
 
 void Runtime::download(void* dst, const void* src, size_t bytes) {
@@ -162,6 +201,7 @@ void Runtime::download(void* dst, const void* src, size_t bytes) {
 }
 
 void Runtime::synchronize() {
+  arrive();
   launch_waiting();
   lanes_.synchronize();
 }
@@ -189,21 +229,25 @@ void Runtime::refuse_in_record(const char* what) const {
 void Runtime::replay(uint64_t key, const std::function<void()>& work) {
   if (lanes_.side_by_side()) return work();  // a part of something larger
   launch_waiting();
-  const auto found = std::find_if(records_.begin(), records_.end(),
-                                  [&](const Record& r) { return r.key == key; });
+  const bool arrives = arriving_;
+  const auto found = std::find_if(records_.begin(), records_.end(), [&](const Record& r) {
+    return r.key == key && r.arrives == arrives;
+  });
   if (found == records_.end()) {
+    arrive();
     do_side_by_side(work);
     if (records_.size() == most_records) {
       synchronize();
       records_.erase(records_.begin());
     }
-    records_.push_back({key, ++clock_, nullptr});
+    records_.push_back({key, arrives, ++clock_, nullptr});
     return;
   }
   std::rotate(found, found + 1, records_.end());
   Record& used = records_.back();
   if (!used.graph) record(used, work);
   BM3_CHECK(cudaGraphLaunch(used.graph.get(), main_stream()));
+  if (arrives) free_slot();
 }
 
 void Runtime::record(Record& out, const std::function<void()>& work) {
@@ -211,11 +255,13 @@ void Runtime::record(Record& out, const std::function<void()>& work) {
   recording_ = true;
   std::exception_ptr failure;
   try {
+    if (std::exchange(arriving_, false)) copy_arrival();
     do_side_by_side(work);
   } catch (...) {
     failure = std::current_exception();
   }
   recording_ = false;
+  arriving_ = out.arrives;
   Owned<cudaGraph_t, cudaGraphDestroy> graph;
   const cudaError_t status = cudaStreamEndCapture(main_stream(), Into(graph));
   if (failure) {

@@ -29,7 +29,7 @@ class Runtime : public virtual Device {
   /// uploaded: no operation writes or names them.
   template <class... Operands>
   cudaStream_t stream_for(const Operands&... operands) {
-    if (lanes_.side_by_side() || !waiting_.empty()) turn_to(spans_of(operands...));
+    if (lanes_.side_by_side() || !waiting_.empty() || arriving_) turn_to(spans_of(operands...));
     return lanes_.stream(lanes_.now());
   }
   const Lanes& lanes() const { return lanes_; }
@@ -63,7 +63,7 @@ class Runtime : public virtual Device {
   void free(void* memory) noexcept;
   void zero(void* dst, size_t bytes) override;
   /// Copies to memory of its own on the GPU while earlier work goes on, and from there to `dst` in
-  /// the order of work.
+  /// the order of work: as the first part of a record, where one is launched next.
   void upload(void* dst, const void* src, size_t bytes) override;
   void download(void* dst, const void* src, size_t bytes) override;
   void synchronize() override;
@@ -80,10 +80,16 @@ class Runtime : public virtual Device {
     uint64_t born;  // when, by clock_
   };
   struct Record {
-    uint64_t key, born;                                  // of the first call
+    uint64_t key;
+    bool arrives;   // whether it begins with what an upload brings
+    uint64_t born;  // when, at the first call
     Owned<cudaGraphExec_t, cudaGraphExecDestroy> graph;  // null until the second
   };
   void record(Record& out, const std::function<void()>& work);
+  /// Copies what the last upload brings to where it belongs, if it still waits in its slot.
+  void arrive();
+  void copy_arrival();
+  void free_slot();
   /// Launches, in the order of their first calls, the lists that wait and are meant.
   template <class Which>
   void launch_waiting(const Which& which) {
@@ -92,6 +98,7 @@ class Runtime : public virtual Device {
         ++k;
         continue;
       }
+      arrive();
       const auto list = std::move(waiting_[k]);
       waiting_.erase(waiting_.begin() + static_cast<int>(k));
       if (lanes_.side_by_side()) lanes_.turn_to(list->spans);
@@ -116,6 +123,7 @@ class Runtime : public virtual Device {
   void* landing_ = nullptr;             // and on the GPU
   std::vector<Event> copied_;           // of each slot: its last copy to where it belongs is done
   size_t turn_ = 0;                     // counts the slots' uses
+  bool arriving_ = false;               // the last upload waits in its slot
   std::unordered_map<const void*, Block> blocks_;
   size_t allocated_ = 0, most_allocated_ = 0;
   uint64_t clock_ = 0;           // counts allocations and first calls
