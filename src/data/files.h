@@ -25,7 +25,8 @@ void write_whole(const std::filesystem::path& path,
                  const std::function<void(std::ostream&)>& fill);
 
 /// A folder next to `target`, which is filled and then takes its name, or is removed with this
-/// object, which then raises the signal that has come meanwhile, if one has.
+/// object and the folders above that it made; then the signal that has come meanwhile, if one has,
+/// is raised.
 class PartFolder {
  public:
   /// Makes the folder, and those above it. Throws when that fails, and unless `target` is free or
@@ -41,7 +42,7 @@ class PartFolder {
 
  private:
   Interruption noting_;
-  std::filesystem::path target_, path_;
+  std::filesystem::path target_, path_, above_;  // the lowest folder above that was there
 };
 
 }  // namespace bm3
