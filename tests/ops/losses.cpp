@@ -100,6 +100,30 @@ TYPED_TEST(LossTest, CosineAndItsGradientArePlainSums) {
   });
 }
 
+/// A row's gradient has the same bytes however many pairs its neighbour has.
+TYPED_TEST(LossTest, CosinesOfARowDoNotDependOnOtherRows) {
+  using T = typename TypeParam::Real;
+  constexpr size_t n = 4, d = 64;
+  for (unsigned seed = 1; seed <= 8; ++seed) {
+    Random random(seed);
+    const auto on_a = this->device(this->vectors(random, n, d));
+    const auto on_h = this->device(this->vectors(random, n, d));
+    const auto on_mask = this->device(random.mask(n * d));
+    const auto gradient = [&](std::vector<int32_t> begin, std::vector<int32_t> target) {
+      const auto on_begin = this->device(begin), on_target = this->device(target);
+      auto d_a = this->device(std::vector<T>(2 * d));
+      auto loss = this->loss(0);
+      this->ops->cosine_loss(loss.data(), d_a.matrix(2, d), on_a.matrix(2, d),
+                             View<T>{on_h.matrix(n, d), on_mask.data(), 2},
+                             {2, on_begin.data(), on_target.data()}, 1, 1);
+      auto out = d_a.host();
+      out.resize(d);  // the first row
+      return out;
+    };
+    EXPECT_EQ(gradient({0, 1, 2}, {3, 1}), gradient({0, 1, 7}, {3, 1, 2, 0, 3, 1, 2}));
+  }
+}
+
 /// A score difference x = u . (p - n) of long vectors, and l(x), l'(x) with the errors that the
 /// rounding of x leaves in them: |l'| <= 1 and |l''| <= 2 |l'|.
 struct PlainTriple {

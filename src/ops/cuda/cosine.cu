@@ -61,9 +61,9 @@ __device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], cons
   // Without targets the pairs of a row are all the same one: count it once, that many times.
   const int32_t end = target ? all : min(all, begin + 1);
   const T times = target ? T(1) : static_cast<T>(all - begin);
-  T aa[1] = {};
-  for (unsigned i = 0; i < columns; ++i) aa[0] += a_r[i] * a_r[i];
-  group_sums<row_lanes>(aa);
+  T squares[1] = {};
+  for (unsigned i = 0; i < columns; ++i) squares[0] += a_r[i] * a_r[i];
+  const T aa = group_sums<row_lanes>(squares);
   double sum = 0;
   /// Adds `n` pairs, or up to the end: their rows are loaded at once, their sums cross the lanes at
   /// once, and each one's cosine is a lane's.
@@ -88,9 +88,9 @@ __device__ double add_cosines(T (&d_a_r)[columns], const T (&a_r)[columns], cons
     const T own = group_sums<row_lanes>(sums), other = __shfl_xor_sync(full_warp, own, 1);
     const bool has_ab = threadIdx.x % 2 == 0;
     const T ab = has_ab ? own : other, bb = has_ab ? other : own;
-    const T cosine = cosine_forward(ab, aa[0], bb);
+    const T cosine = cosine_forward(ab, aa, bb);
     T on_b, on_a;
-    cosine_backward(on_b, on_a, ab, aa[0], bb);
+    cosine_backward(on_b, on_a, ab, aa, bb);
     on_b *= times * call.scale;
     on_a *= times * call.scale;
 #pragma unroll

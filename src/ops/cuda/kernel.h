@@ -25,21 +25,22 @@ __device__ T warp_sum(T x) {
 }
 
 /// Returns, in lane k, the sum over its group of `lanes` of x[k % n], n and `lanes` powers of two;
-/// leaves x in pieces. All lanes of the warp take part.
+/// leaves x in pieces. The order of a sum does not depend on n. All lanes of the warp take part.
 template <unsigned lanes, unsigned n, class T>
 __device__ T group_sums(T (&x)[n]) {
+  static_assert(2 * n <= lanes);
 #pragma unroll
-  for (unsigned half = n / 2; half > 0; half /= 2) {
-    const bool upper = threadIdx.x & half;  // this lane goes on with x[half ..], the other gives it
+  for (unsigned other = lanes / 4; other > 0; other /= 2) {
+    const bool upper = threadIdx.x & other;  // this lane goes on with x[other ..], where n is more
 #pragma unroll
-    for (unsigned k = 0; k < half; ++k) {
-      const T given = upper ? x[k] : x[k + half];
-      x[k] = (upper ? x[k + half] : x[k]) + __shfl_xor_sync(full_warp, given, half);
+    for (unsigned k = 0; k < (other < n ? other : n); ++k) {
+      const bool halves = other < n;
+      const T given = halves && !upper ? x[(k + other) % n] : x[k];
+      const T kept = halves && upper ? x[(k + other) % n] : x[k];
+      x[k] = kept + __shfl_xor_sync(full_warp, given, other);
     }
   }
-  for (unsigned other = n; other < lanes; other *= 2)
-    x[0] += __shfl_xor_sync(full_warp, x[0], other);
-  return x[0];
+  return x[0] + __shfl_xor_sync(full_warp, x[0], lanes / 2);
 }
 
 /// Returns, in thread c < columns (a power of two), the sum of `mine` over the block's threads c, c

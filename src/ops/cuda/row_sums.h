@@ -4,11 +4,11 @@
 
 namespace bm3::cuda {
 
-constexpr unsigned row_threads = 128;  // of a block: its next rows start when its last one is done
-constexpr unsigned row_lanes = 16;  // a group, which shares a row: 16 bytes each, two rows a warp
+constexpr unsigned row_threads = 128;  // of a block: few, since all wait for the longest row
+constexpr unsigned row_lanes = 16;     // a group, which shares a row: 16 bytes each
 constexpr unsigned groups = row_threads / row_lanes;  // of a block
-constexpr int at_once = 8;          // entries whose rows a group loads together
 constexpr unsigned row_blocks = 8;  // of a multiprocessor: the most that every architecture takes
+constexpr int at_once = 8;          // entries whose rows a group loads together
 constexpr int32_t long_row = 64;    // rows with more entries are shared by a block's groups
 constexpr unsigned spread = 64;     // blocks that take turns with rows: neighbours may all be long
 
@@ -49,8 +49,8 @@ __device__ void for_rows_of_block(int64_t n_rows, const Begin& begin, const Alon
   }
 }
 
-/// Loads `at_once` rows, `bytes` apart, from this column on: those of the numbers, each a row's, that
-/// the group's lanes first, first + 1, .. hold. All lanes of the warp take part.
+/// Loads `at_once` rows, `bytes` apart, from this column on: those of the numbers, each a row's,
+/// that the group's lanes first, first + 1, .. hold. All lanes of the warp take part.
 template <int width, class T>
 __device__ void load_rows(Vector<T, width> (&rows)[at_once], const T* column, unsigned bytes,
                           int32_t number, int first) {
@@ -62,9 +62,10 @@ __device__ void load_rows(Vector<T, width> (&rows)[at_once], const T* column, un
   }
 }
 
-/// Returns the sum of weight(e) x_row(e) over the group's n entries from `first` on, in their order,
-/// in columns c .. c + width of each lane with c < d. All lanes of the warp take part. Where a row
-/// has no more entries, its first one goes on with weight 0: no load depends on a condition.
+/// Returns the sum of weight(e) x_row(e) over the group's n entries from `first` on, in their
+/// order, in columns c .. c + width of each lane with c < d. All lanes of the warp take part. Where
+/// a row has no more entries, its first one goes on with weight 0: no load depends on a condition.
+/// What is infinite in the row may therefore become NaN.
 template <int width, class Of, class T = typename Of::Real>
 __device__ Vector<T, width> sum_of_entries(const Of& of, int64_t first, int32_t n, size_t c) {
   const auto lane = static_cast<int32_t>(threadIdx.x % row_lanes);

@@ -45,7 +45,6 @@ __global__ void arrive_kernel(Slots* slots) {
   if (threadIdx.x == 0 && atomicInc(&slots->blocks_done, gridDim.x - 1) == gridDim.x - 1)
     ++slots->taken;
 }
-constexpr unsigned arrive_blocks = 32;
 
 constexpr long long launching = 170000;  // cycles, about 0.1 ms
 
@@ -127,11 +126,14 @@ bool Runtime::holds(const void* memory, const void* at) const {
 }
 
 void Runtime::release(void* memory) noexcept {
-  try {
-    arrive();  // both may use the memory
-    launch_waiting();
-  } catch (...) {  // the next call that is checked tells
-  }
+  const auto attempt = [](const auto& step) {
+    try {
+      step();
+    } catch (...) {  // the next call that is checked tells
+    }
+  };
+  attempt([&] { arrive(); });  // both may use the memory
+  attempt([&] { launch_waiting(); });
   free(memory);
 }
 
@@ -156,11 +158,11 @@ void Runtime::zero(void* dst, size_t bytes) {
 }
 
 void Runtime::upload(void* dst, const void* src, size_t bytes) {
-  refuse_in_record("an upload");
+  if (lanes_.side_by_side()) throw Error("an upload cannot be part of a replay");
   launch_waiting();  // no call names the row lists that it reads
   for (size_t done = 0; done < bytes;) {
     arrive();
-    const size_t turn = turn_++ % n_slots;
+    const size_t turn = turn_ % n_slots;
     Slot& staged = static_cast<Slots*>(staging_.get())->at[turn];
     const size_t piece = std::min(bytes - done, sizeof staged.bytes);
     BM3_CHECK(cudaEventSynchronize(copied_[turn].get()));
@@ -172,25 +174,26 @@ void Runtime::upload(void* dst, const void* src, size_t bytes) {
                               offsetof(Slot, bytes) + piece, cudaMemcpyDefault, uploading_.get()));
     BM3_CHECK(cudaEventRecord(arrived_.get(), uploading_.get()));
     BM3_CHECK(cudaStreamWaitEvent(main_stream(), arrived_.get(), 0));
-    arriving_ = true;
+    ++turn_;
+    arriving_ = piece;
     done += piece;
   }
 }
 
 void Runtime::arrive() {
-  if (!arriving_) return;
-  copy_arrival();
+  if (arriving_ == 0) return;
+  copy_arrival(arriving_);
   free_slot();
 }
 
-void Runtime::copy_arrival() {
-  launch(main_stream(), arrive_blocks, block_threads, arrive_kernel,
-         static_cast<Slots*>(landing_));
+void Runtime::copy_arrival(size_t bytes) {
+  launch(main_stream(), std::clamp(blocks_of(bytes, 16 * block_threads), 1u, 32u), block_threads,
+         arrive_kernel, static_cast<Slots*>(landing_));
 }
 
 void Runtime::free_slot() {
+  arriving_ = 0;
   BM3_CHECK(cudaEventRecord(copied_[(turn_ - 1) % n_slots].get(), main_stream()));
-  arriving_ = false;
 }
 
 void Runtime::download(void* dst, const void* src, size_t bytes) {
@@ -214,6 +217,7 @@ double Runtime::seconds_of(const std::function<void()>& work) {
   launch(main_stream(), 1, 1, linger, launching);
   BM3_CHECK(cudaEventRecord(begin.get(), main_stream()));
   work();
+  arrive();
   launch_waiting();
   BM3_CHECK(cudaEventRecord(end.get(), main_stream()));
   BM3_CHECK(cudaEventSynchronize(end.get()));
@@ -229,7 +233,7 @@ void Runtime::refuse_in_record(const char* what) const {
 void Runtime::replay(uint64_t key, const std::function<void()>& work) {
   if (lanes_.side_by_side()) return work();  // a part of something larger
   launch_waiting();
-  const bool arrives = arriving_;
+  const bool arrives = arriving_ > 0;
   const auto found = std::find_if(records_.begin(), records_.end(), [&](const Record& r) {
     return r.key == key && r.arrives == arrives;
   });
@@ -254,14 +258,15 @@ void Runtime::record(Record& out, const std::function<void()>& work) {
   BM3_CHECK(cudaStreamBeginCapture(main_stream(), cudaStreamCaptureModeThreadLocal));
   recording_ = true;
   std::exception_ptr failure;
+  const size_t arriving = std::exchange(arriving_, 0);
   try {
-    if (std::exchange(arriving_, false)) copy_arrival();
+    if (arriving > 0) copy_arrival(arriving);
     do_side_by_side(work);
   } catch (...) {
     failure = std::current_exception();
   }
   recording_ = false;
-  arriving_ = out.arrives;
+  arriving_ = arriving;
   Owned<cudaGraph_t, cudaGraphDestroy> graph;
   const cudaError_t status = cudaStreamEndCapture(main_stream(), Into(graph));
   if (failure) {

@@ -29,7 +29,8 @@ class Runtime : public virtual Device {
   /// uploaded: no operation writes or names them.
   template <class... Operands>
   cudaStream_t stream_for(const Operands&... operands) {
-    if (lanes_.side_by_side() || !waiting_.empty() || arriving_) turn_to(spans_of(operands...));
+    if (lanes_.side_by_side() || !waiting_.empty() || arriving_ > 0)
+      turn_to(spans_of(operands...));
     return lanes_.stream(lanes_.now());
   }
   const Lanes& lanes() const { return lanes_; }
@@ -88,7 +89,7 @@ class Runtime : public virtual Device {
   void record(Record& out, const std::function<void()>& work);
   /// Copies what the last upload brings to where it belongs, if it still waits in its slot.
   void arrive();
-  void copy_arrival();
+  void copy_arrival(size_t bytes);
   void free_slot();
   /// Launches, in the order of their first calls, the lists that wait and are meant.
   template <class Which>
@@ -123,7 +124,7 @@ class Runtime : public virtual Device {
   void* landing_ = nullptr;             // and on the GPU
   std::vector<Event> copied_;           // of each slot: its last copy to where it belongs is done
   size_t turn_ = 0;                     // counts the slots' uses
-  bool arriving_ = false;               // the last upload waits in its slot
+  size_t arriving_ = 0;                 // bytes of the last upload, while they wait in their slot
   std::unordered_map<const void*, Block> blocks_;
   size_t allocated_ = 0, most_allocated_ = 0;
   uint64_t clock_ = 0;           // counts allocations and first calls

@@ -40,7 +40,8 @@ struct Draw {
 __global__ void draw_masks_kernel(Calls<Draw> all) {
   const unsigned of = all.own();
   const auto& [mask, rows, threshold, key] = all.at[of];
-  const size_t r = matrix_row() - size_t{all.blocks[of].first} * blockDim.y, block = matrix_column();
+  const size_t r = matrix_row() - size_t{all.blocks[of].first} * blockDim.y;
+  const size_t block = matrix_column();
   if (r >= mask.rows || block >= (mask.cols + 3) / 4) return;
   // The words of random.h's `philox`. What cuRAND computes ahead is not used, so that the compiler
   // leaves one evaluation of the generator.
