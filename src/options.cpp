@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <limits>
 #include <map>
 
 #include "command_words.h"
@@ -16,7 +15,7 @@ namespace bm3 {
 using Words = std::vector<std::string>;
 namespace {
 
-constexpr uint64_t most_rows = std::numeric_limits<int32_t>::max() / 2;  // users, items are int32
+constexpr uint64_t most_rows = INT32_MAX / 2;  // users, items are int32
 
 // ------------------------------------------------------------------------------------ values
 

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <future>
-#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -356,9 +355,9 @@ std::vector<Setting> training_settings(const ModelKind& kind) {
       {"epochs", whole_from_to(1, 1000000), "1000", "epochs at most"},
       {"patience", whole_from_to(1, 1000000), "20",
        "stop after so many epochs without a better validation R@20", {}, {"stopping-step"}},
-      {"seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
+      {"seed", whole_from_to(0, UINT64_MAX), "999",
        "seed of every random number of the training"},
-      {"split-seed", whole_from_to(0, std::numeric_limits<uint64_t>::max()), "999",
+      {"split-seed", whole_from_to(0, UINT64_MAX), "999",
        "seed of the split of data that have none"}};
   for (Setting& setting : out)
     if (const auto own = kind.training.find(setting.name); own != kind.training.end())

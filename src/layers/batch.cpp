@@ -1,14 +1,13 @@
 #include "layers/batch.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace bm3 {
 namespace {
 
 size_t padded(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-constexpr int32_t unknown = std::numeric_limits<int32_t>::max();
+constexpr int32_t unknown = INT32_MAX;
 
 /// Numbers the values of `key(k)`, k < size, that row_of does not know yet, by first occurrence:
 /// rows[n..] = value, row_of[value] = its place; of[k] = that of key(k). Returns how many there are

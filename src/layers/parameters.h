@@ -70,22 +70,17 @@ struct Linear {
   void forward(Ops<T>& ops, Matrix<T> y, ConstMatrix<T> x, Rows rows = {}) const {
     ops.linear_forward(y, x, rows, W->value, b ? b->value : Matrix<T>{});
   }
-  /// y = LR(x[rows] W + b), with y = 0 to begin with where there is no b.
-  void leaky_forward(Ops<T>& ops, Matrix<T> y, ConstMatrix<T> x, Rows rows = {}) const {
-    forward(ops, y, x, rows);
+  /// y = LR(x W + b), with y = 0 to begin with where there is no b.
+  void leaky_forward(Ops<T>& ops, Matrix<T> y, ConstMatrix<T> x) const {
+    forward(ops, y, x);
     ops.leaky_relu_forward(y, y);
-  }
-  /// d_x alone.
-  void backward_x(Ops<T>& ops, Matrix<T> d_x, ConstMatrix<T> d_y) const {
-    const Matrix<const T> x{nullptr, d_x.rows, d_x.cols};  // is not read
-    ops.linear_backward(d_x, {}, {}, d_y, x, {}, W->value);
   }
   /// d_x (unless null), and the gradients of W and b.
   void backward(Ops<T>& ops, Matrix<T> d_x, ConstMatrix<T> d_y, ConstMatrix<T> x,
                 Rows rows = {}) const {
     ops.linear_backward(d_x, W->gradient, b ? b->gradient : Matrix<T>{}, d_y, x, rows, W->value);
   }
-  /// The same for y = LR(x[rows] W + b): d_y becomes that of its argument.
+  /// The same for y = LR(x W + b): d_y becomes that of its argument.
   void leaky_backward(Ops<T>& ops, Matrix<T> d_x, Matrix<T> d_y, ConstMatrix<T> y,
                       ConstMatrix<T> x) const {
     ops.leaky_relu_backward(d_y, d_y, y);

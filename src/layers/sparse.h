@@ -1,7 +1,6 @@
 #pragma once
 // A sparse matrix with a weight for each entry, and the adjacency matrices of the models that take
 // another than LightGCN's.
-#include <limits>
 #include <vector>
 
 #include "layers/graph.h"
@@ -48,7 +47,7 @@ inline std::vector<int32_t> order_by(int32_t Entry::*key, size_t n, std::vector<
 /// place adds up. Throws beyond 2^31 - 1 entries and where a place is out of range.
 template <class T>
 void replace(Device& device, Sparse<T>& S, std::vector<Entry> entries) {
-  if (entries.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
+  if (entries.size() > INT32_MAX)
     throw Error("a sparse matrix of " + std::to_string(entries.size()) +
                 " entries: expected fewer than 2^31");
   if (S.size() > 0 && entries.size() != S.size())
@@ -120,14 +119,10 @@ Sparse<T> adjacency(Device& device, const Graph<T>& graph, Scaling scaling) {
   return make_sparse<T>(device, graph.n_nodes(), graph.n_nodes(), std::move(entries));
 }
 
-/// y = S x, and its backward d_x = S^T d_y. y [n_rows, d], x [n_columns, d].
+/// y = S x. y [n_rows, d], x [n_columns, d].
 template <class T>
 void multiply(Ops<T>& ops, Matrix<T> y, const Sparse<T>& S, ConstMatrix<T> x) {
   ops.add_weighted(y, 0, {}, S.weights(), x, S.rows(), 1);
-}
-template <class T>
-void multiply_transposed(Ops<T>& ops, Matrix<T> d_x, const Sparse<T>& S, ConstMatrix<T> d_y) {
-  ops.add_weighted(d_x, 0, {}, S.weights(), d_y, S.columns(), 1);
 }
 
 /// H = mean(E, S E, .., S^L E), with S's weights and the pairs of its rows. With the pairs of its

@@ -1,6 +1,5 @@
 // BUIR (Lee et al., SIGIR 2021): an online and a target network, without negatives. With layers it
 // is BUIR_NB, over LightGCN's; without any it is BUIR_id.
-#include "layers/graph.h"
 #include "layers/sparse.h"
 #include "models/model.h"
 

@@ -155,7 +155,7 @@ class Grcn final : public Model<T> {
   void id_backward(const Batch& batch) {
     const Matrix<T> d_z = d_x_, d_r = d_o_, d_w = d_edge;
     d_output(d_z, 0, batch);  // Z = z + S r: d_z = d_Z to begin with, d_r = S^T d_Z, d_w = d_Z . r
-    multiply_transposed<T>(ops, d_r, S, d_z);
+    ops.add_weighted(d_r, 0, {}, S.weights(), d_z, S.columns(), 1);
     ops.zero(d_w);
     ops.edge_dot(d_w, d_z, r, S.rows(), 1);
     ops.edge_dot(d_w, d_r, z, S.rows(), 1);

@@ -49,6 +49,15 @@ T dot(const T* x, const T* y, size_t d) {
   return part[0];
 }
 
+/// Calls tile(width, c) for tiles of d columns, of widths that the compiler knows.
+template <class Tile>
+void for_tiles(size_t d, const Tile& tile) {
+  size_t c = 0;
+  for (; c + 64 <= d; c += 64) tile(std::integral_constant<size_t, 64>(), c);
+  for (; c + 8 <= d; c += 8) tile(std::integral_constant<size_t, 8>(), c);
+  for (; c < d; ++c) tile(std::integral_constant<size_t, 1>(), c);
+}
+
 /// The operations with OpenMP; operations.inc says what each computes. Work is cut into blocks of
 /// fixed sizes, each done by one thread, and partial sums are added in block order: the number of
 /// threads changes no byte.

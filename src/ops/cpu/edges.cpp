@@ -57,21 +57,15 @@ void CpuOps<T>::add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatri
   shapes::weighted_sums<T>(y, b, z, w, x, pairs);
   const T factor = static_cast<T>(scale), of_z = static_cast<T>(b);
   const bool in_place = y.at == z.at && b == 1;
-  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    const int32_t n_pairs = pairs.begin[pairs.n];
-    for (size_t r = first; r < last; ++r) {
-      const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
-      if (begin == end && in_place) continue;
-      const T* const z_r = of_z == T(0) ? y.row(r) : z.row(r);
-      const auto row = [&](auto width, size_t c) {
-        add_row<width>(y.row(r) + c, of_z, z_r + c, w.at, x.at + c, pairs, begin, end, n_pairs,
-                       factor, x.cols);
-      };
-      size_t c = 0;
-      for (; c + 64 <= x.cols; c += 64) row(std::integral_constant<size_t, 64>(), c);
-      for (; c + 8 <= x.cols; c += 8) row(std::integral_constant<size_t, 8>(), c);
-      for (; c < x.cols; ++c) row(std::integral_constant<size_t, 1>(), c);
-    }
+  const int32_t n_pairs = pairs.begin[pairs.n];
+  for_rows(pairs.n, pair_block, [&](size_t r) {
+    const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
+    if (begin == end && in_place) return;
+    const T* const z_r = of_z == T(0) ? y.row(r) : z.row(r);
+    for_tiles(x.cols, [&](auto width, size_t c) {
+      add_row<width>(y.row(r) + c, of_z, z_r + c, w.at, x.at + c, pairs, begin, end, n_pairs,
+                     factor, x.cols);
+    });
   });
 }
 
@@ -81,18 +75,12 @@ void CpuOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const 
                          double scale) {
   shapes::weighted<T>(w, y, x, pairs);
   const T factor = static_cast<T>(scale);
-  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    const int32_t n_pairs = pairs.begin[pairs.n];
-    for (size_t r = first; r < last; ++r) {
-      const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
-      size_t c = 0;
-      for (; c + 64 <= x.cols; c += 64)
-        dot_row<64>(w.at, y.row(r) + c, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
-      for (; c + 8 <= x.cols; c += 8)
-        dot_row<8>(w.at, y.row(r) + c, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
-      for (; c < x.cols; ++c)
-        dot_row<1>(w.at, y.row(r) + c, x.at + c, pairs, begin, end, n_pairs, factor, x.cols);
-    }
+  const int32_t n_pairs = pairs.begin[pairs.n];
+  for_rows(pairs.n, pair_block, [&](size_t r) {
+    for_tiles(x.cols, [&](auto width, size_t c) {
+      dot_row<width>(w.at, y.row(r) + c, x.at + c, pairs, pairs.begin[r], pairs.begin[r + 1],
+                     n_pairs, factor, x.cols);
+    });
   });
 }
 
@@ -100,19 +88,17 @@ void CpuOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const 
 template <class T>
 void CpuOps<T>::edge_softmax_forward(Matrix<T> alpha, ConstMatrix<T> a, const Pairs& pairs) {
   BM3_SHAPE(shapes::same(alpha, a) && a.cols == 1);
-  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r) {
-      const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
-      if (begin == end) continue;
-      T most = a.at[pairs.edge_of(begin)], sum = 0;
-      for (int32_t k = begin; k < end; ++k) most = std::max(most, a.at[pairs.edge_of(k)]);
-      for (int32_t k = begin; k < end; ++k) {
-        const size_t e = pairs.edge_of(k);
-        alpha.at[e] = std::exp(a.at[e] - most);
-        sum += alpha.at[e];
-      }
-      for (int32_t k = begin; k < end; ++k) alpha.at[pairs.edge_of(k)] /= sum + T(softmax_floor);
+  for_rows(pairs.n, pair_block, [&](size_t r) {
+    const int32_t begin = pairs.begin[r], end = pairs.begin[r + 1];
+    if (begin == end) return;
+    T most = a.at[pairs.edge_of(begin)], sum = 0;
+    for (int32_t k = begin; k < end; ++k) most = std::max(most, a.at[pairs.edge_of(k)]);
+    for (int32_t k = begin; k < end; ++k) {
+      const size_t e = pairs.edge_of(k);
+      alpha.at[e] = std::exp(a.at[e] - most);
+      sum += alpha.at[e];
     }
+    for (int32_t k = begin; k < end; ++k) alpha.at[pairs.edge_of(k)] /= sum + T(softmax_floor);
   });
 }
 
@@ -121,17 +107,15 @@ template <class T>
 void CpuOps<T>::edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                                       const Pairs& pairs) {
   BM3_SHAPE(shapes::same(d_a, d_alpha) && shapes::same(d_a, alpha) && alpha.cols == 1);
-  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r) {
-      T sum = 0;
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
-        const size_t e = pairs.edge_of(k);
-        sum += alpha.at[e] * d_alpha.at[e];
-      }
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
-        const size_t e = pairs.edge_of(k);
-        d_a.at[e] = alpha.at[e] * (d_alpha.at[e] - sum);
-      }
+  for_rows(pairs.n, pair_block, [&](size_t r) {
+    T sum = 0;
+    for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+      const size_t e = pairs.edge_of(k);
+      sum += alpha.at[e] * d_alpha.at[e];
+    }
+    for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+      const size_t e = pairs.edge_of(k);
+      d_a.at[e] = alpha.at[e] * (d_alpha.at[e] - sum);
     }
   });
 }
@@ -142,10 +126,7 @@ void CpuOps<T>::drop_edges(Matrix<T> y, ConstMatrix<T> w, Matrix<const uint8_t> 
                            const double* rate) {
   BM3_SHAPE(shapes::same(y, w) && shapes::same(y, mask) && y.cols == 1);
   const T scale = edge_scale<T>(*rate);
-  for_blocks(y.rows, 16384, [&](size_t, size_t first, size_t last) {
-#pragma omp simd
-    for (size_t e = first; e < last; ++e) y.at[e] = view_entry(w.at[e], mask.at[e], scale);
-  });
+  for_entries(y.rows, [=](size_t e) { y.at[e] = view_entry(w.at[e], mask.at[e], scale); });
 }
 
 // w = max(0, max over m of alpha_m c_m)
@@ -153,12 +134,11 @@ template <class T>
 void CpuOps<T>::edge_weights_forward(Matrix<T> w, Matrix<int32_t> chosen, ConstMatrix<T> alpha,
                                      ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(w, chosen, alpha, c, pairs);
-  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r)
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
-        const size_t e = pairs.edge_of(k);
-        w.at[e] = largest_share(chosen.at[e], alpha.at + e, alpha.cols, c.row(r), c.cols);
-      }
+  for_rows(pairs.n, pair_block, [&](size_t r) {
+    for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+      const size_t e = pairs.edge_of(k);
+      w.at[e] = largest_share(chosen.at[e], alpha.at + e, alpha.cols, c.row(r), c.cols);
+    }
   });
 }
 
@@ -169,17 +149,16 @@ void CpuOps<T>::edge_weights_backward(Matrix<T> d_alpha, Matrix<T> d_c, ConstMat
                                       ConstMatrix<T> c, const Pairs& pairs) {
   shapes::edge_weights<T>(d_w, chosen, alpha, c, pairs);
   BM3_SHAPE(shapes::same(d_alpha, alpha) && shapes::same(d_c, c));
-  for_blocks(pairs.n, pair_block, [&](size_t, size_t first, size_t last) {
-    std::fill(d_c.row(first), d_c.row(last), T(0));
-    for (size_t r = first; r < last; ++r)
-      for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
-        const size_t e = pairs.edge_of(k);
-        for (size_t m = 0; m < c.cols; ++m) d_alpha.row(m)[e] = T(0);
-        if (chosen.at[e] < 0) continue;
-        const auto m = static_cast<size_t>(chosen.at[e]);
-        d_alpha.row(m)[e] = c.row(r)[m] * d_w.at[e];
-        d_c.row(r)[m] += alpha.row(m)[e] * d_w.at[e];
-      }
+  for_rows(pairs.n, pair_block, [&](size_t r) {
+    std::fill_n(d_c.row(r), c.cols, T(0));
+    for (int32_t k = pairs.begin[r]; k < pairs.begin[r + 1]; ++k) {
+      const size_t e = pairs.edge_of(k);
+      for (size_t m = 0; m < c.cols; ++m) d_alpha.row(m)[e] = T(0);
+      if (chosen.at[e] < 0) continue;
+      const auto m = static_cast<size_t>(chosen.at[e]);
+      d_alpha.row(m)[e] = c.row(r)[m] * d_w.at[e];
+      d_c.row(r)[m] += alpha.row(m)[e] * d_w.at[e];
+    }
   });
 }
 

@@ -83,8 +83,6 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
     });
   }
 
-  if (!d_W.at) return;
-
   // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their
   // sum.
   const size_t rows_each = in <= sum_block ? sum_block : std::max<size_t>(n, 1);

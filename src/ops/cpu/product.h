@@ -1,7 +1,6 @@
 #pragma once
 // Products of matrices in tiles that stay in registers: six rows by a few vectors of columns.
 #include <algorithm>
-#include <cstring>
 
 #include "ops/cpu/cpu_ops.h"
 

@@ -42,15 +42,11 @@ void CpuOps<T>::propagate(Matrix<T> y, ConstMatrix<T> x, ConstMatrix<T> z, T a, 
   shapes::propagate<T>(y, x, z, graph);
   const size_t d = y.cols;
   for_blocks(graph.n_nodes(), 256, [&](size_t, size_t first, size_t last) {
-    const auto rows = [&](auto width, size_t c) {
+    for_tiles(d, [&](auto width, size_t c) {
       for (size_t r = first; r < last; ++r)
         propagate_row<width>(y.row(r) + c, x.at + c, z.row(r) + c, a,
                              r < graph.n_users ? b_user : b_item, graph, r, d);
-    };
-    size_t c = 0;
-    for (; c + 64 <= d; c += 64) rows(std::integral_constant<int, 64>(), c);
-    for (; c + 8 <= d; c += 8) rows(std::integral_constant<int, 8>(), c);
-    for (; c < d; ++c) rows(std::integral_constant<int, 1>(), c);
+    });
   });
 }
 

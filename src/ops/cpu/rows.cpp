@@ -6,9 +6,7 @@ namespace bm3 {
 template <class T>
 void CpuOps<T>::copy_columns(Matrix<T> y, size_t to, ConstMatrix<T> x, size_t from, size_t n) {
   BM3_SHAPE(y.rows == x.rows && to + n <= y.cols && from + n <= x.cols);
-  for_blocks(y.rows, pair_block, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r) std::copy_n(x.row(r) + from, n, y.row(r) + to);
-  });
+  for_rows(y.rows, pair_block, [&](size_t r) { std::copy_n(x.row(r) + from, n, y.row(r) + to); });
 }
 
 // y = b y + a x

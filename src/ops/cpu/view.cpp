@@ -26,13 +26,11 @@ void draw_runs(uint8_t* kept, uint32_t threshold, const DrawKey& key,
 template <class T>
 void CpuOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
   shapes::rows_of(y, x, rows);
-  for_blocks(y.rows, 256, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r) {
-      if (rows[r] < 0)
-        std::fill_n(y.row(r), y.cols, T(0));
-      else
-        std::copy_n(x.row(static_cast<size_t>(rows[r])), y.cols, y.row(r));
-    }
+  for_rows(y.rows, 256, [&](size_t r) {
+    if (rows[r] < 0)
+      std::fill_n(y.row(r), y.cols, T(0));
+    else
+      std::copy_n(x.row(static_cast<size_t>(rows[r])), y.cols, y.row(r));
   });
 }
 
@@ -40,14 +38,12 @@ void CpuOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
 template <class T>
 void CpuOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
   shapes::rows_of(x, y, rows);
-  for_blocks(x.rows, 256, [&](size_t, size_t first, size_t last) {
-    for (size_t r = first; r < last; ++r) {
-      if (rows[r] < 0) continue;
-      T* const to = y.row(static_cast<size_t>(rows[r]));
-      const T* const from = x.row(r);
+  for_rows(x.rows, 256, [&](size_t r) {
+    if (rows[r] < 0) return;
+    T* const to = y.row(static_cast<size_t>(rows[r]));
+    const T* const from = x.row(r);
 #pragma omp simd
-      for (size_t c = 0; c < x.cols; ++c) to[c] += from[c];
-    }
+    for (size_t c = 0; c < x.cols; ++c) to[c] += from[c];
   });
 }
 

@@ -181,7 +181,6 @@ void CudaOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Co
     multiply<true, true>(stream, lane().parts,
                          Product<T>{d_x, d_y, W, all(n), all(W.rows), W.cols});
   }
-  if (!d_W.at) return;
   Product<T> p{d_W, x, d_y, {rows.at, n}, all(n), n};
   p.sums = d_b.at;
   const cudaStream_t stream = this->stream_for(d_W, d_b, d_y, x);
@@ -237,12 +236,11 @@ void CudaOps<T>::blas_backward(cudaStream_t stream, Matrix<T> d_x, Matrix<T> d_W
                                ConstMatrix<T> d_y, ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (n == 0) {
-    if (d_W.at) BM3_CHECK(cudaMemsetAsync(d_W.at, 0, d_W.size() * sizeof(T), stream));
+    BM3_CHECK(cudaMemsetAsync(d_W.at, 0, d_W.size() * sizeof(T), stream));
     if (d_b.at) BM3_CHECK(cudaMemsetAsync(d_b.at, 0, d_b.size() * sizeof(T), stream));
     return;
   }
   if (d_x.at) gemm(false, true, n, in, out, d_y.at, out, W.at, out, T(0), d_x.at, in);
-  if (!d_W.at) return;
   const ConstMatrix<T> X = in_one_piece(stream, x, rows);
   gemm(true, false, in, out, n, X.at, in, d_y.at, out, T(0), d_W.at, out);
   if (d_b.at) column_sums(stream, d_b, d_y);
