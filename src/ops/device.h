@@ -36,7 +36,8 @@ class Device {
   void zero(Matrix<E> x) {
     zero(x.at, x.size() * sizeof(E));
   }
-  /// Copies host memory to the device; `src` may change as soon as the call returns.
+  /// Copies host memory to the device, not within `replay`; `src` may change as soon as the call
+  /// returns.
   virtual void upload(void* dst, const void* src, size_t bytes) = 0;
   /// Copies device memory to the host; blocks until it is there.
   virtual void download(void* dst, const void* src, size_t bytes) = 0;

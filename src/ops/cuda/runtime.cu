@@ -17,7 +17,7 @@ struct Slot {
   size_t n;
   char bytes[(size_t{1} << 20) - 2 * sizeof(size_t)];  // a batch's row lists are far fewer
 };
-/// Slots take turns.
+/// Slots take turns: `taken` counts the arrivals that were copied.
 constexpr size_t n_slots = 8;
 struct Slots {
   Slot at[n_slots];
