@@ -55,16 +55,14 @@ void replace(Device& device, Graph<T>& graph, const std::vector<Interaction>& in
   for (const auto& [user, item] : interactions) {
     if (user < 0 || static_cast<size_t>(user) >= graph.n_users || item < 0 ||
         static_cast<size_t>(item) >= graph.n_items)
-      throw Error("interaction (" + std::to_string(user) + ", " + std::to_string(item) +
-                  ") lies outside the graph of " + std::to_string(graph.n_users) + " users and " +
-                  std::to_string(graph.n_items) + " items");
+      throw Error("interaction (", user, ", ", item, ") lies outside the graph of ",
+                  graph.n_users, " users and ", graph.n_items, " items");
     edges.emplace_back(user, item);
   }
   std::sort(edges.begin(), edges.end());
   edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
   if (graph.neighbour.size() > 0 && graph.neighbour.size() != 2 * edges.size())
-    throw Error("a graph of " + std::to_string(graph.neighbour.size() / 2) +
-                " edges was given " + std::to_string(edges.size()));
+    throw Error("a graph of ", graph.neighbour.size() / 2, " edges was given ", edges.size());
   std::vector<int64_t> begin(graph.n_nodes() + 1);
   for (const auto& [user, item] : edges) {
     ++begin[static_cast<size_t>(user) + 1];

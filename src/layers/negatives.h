@@ -14,21 +14,17 @@ namespace bm3 {
 class Negatives {
  public:
   /// Throws where a user has every item of the training.
-  explicit Negatives(const Interactions& data) : begin_(static_cast<size_t>(data.n_users) + 1) {
+  explicit Negatives(const Interactions& data) : has_(data.n_users) {
     for (const auto& [user, item] : data.train) {
-      ++begin_[static_cast<size_t>(user) + 1];
+      has_[user].push_back(item);
       candidates_.push_back(item);
     }
     std::sort(candidates_.begin(), candidates_.end());
     candidates_.erase(std::unique(candidates_.begin(), candidates_.end()), candidates_.end());
-    for (size_t u = 1; u < begin_.size(); ++u) begin_[u] += begin_[u - 1];
-    has_.resize(data.train.size());
-    std::vector<size_t> next = begin_;
-    for (const auto& [user, item] : data.train) has_[next[static_cast<size_t>(user)]++] = item;
-    for (size_t u = 0; u + 1 < begin_.size(); ++u) {
-      std::sort(has_.data() + begin_[u], has_.data() + begin_[u + 1]);
-      if (begin_[u + 1] - begin_[u] == candidates_.size())
-        throw Error("user " + std::to_string(u) +
+    for (size_t u = 0; u < has_.size(); ++u) {
+      std::sort(has_[u].begin(), has_[u].end());
+      if (has_[u].size() == candidates_.size())
+        throw Error("user ", u,
                     " has every item of the training: expected one that can be a negative");
     }
     size_t places = 1;
@@ -40,14 +36,13 @@ class Negatives {
   /// Returns the negative for `user` at a place of an epoch's order: the first of the draws keyed
   /// by (seed, epoch, place) that the user does not have.
   int32_t draw(int32_t user, uint64_t seed, size_t epoch, size_t place) const {
-    const auto u = static_cast<size_t>(user);
-    const int32_t *const first = has_.data() + begin_[u], *const last = has_.data() + begin_[u + 1];
+    const std::vector<int32_t>& own = has_[user];
     for (uint64_t block = 0;; ++block) {
       const Random4 random = philox(seed, Stream::negative, static_cast<uint32_t>(epoch),
                                     block << 40 | place);
       for (const uint32_t word : random.x) {
         const int32_t item = candidate(word);
-        if (!std::binary_search(first, last, item)) return item;
+        if (!std::binary_search(own.begin(), own.end(), item)) return item;
       }
     }
   }
@@ -78,8 +73,7 @@ class Negatives {
   }
 
   std::vector<int32_t> candidates_;
-  std::vector<size_t> begin_;   // [n_users + 1]
-  std::vector<int32_t> has_;    // of each user, ascending
+  std::vector<std::vector<int32_t>> has_;  // of each user, ascending
   int shift_ = 64;              // may_have_ has 2^(64 - shift_) places
   std::vector<bool> may_have_;  // true for all pairs of the training, and for 3 to 6% of the others
 };

@@ -48,17 +48,14 @@ inline std::vector<int32_t> order_by(int32_t Entry::*key, size_t n, std::vector<
 template <class T>
 void replace(Device& device, Sparse<T>& S, std::vector<Entry> entries) {
   if (entries.size() > INT32_MAX)
-    throw Error("a sparse matrix of " + std::to_string(entries.size()) +
-                " entries: expected fewer than 2^31");
+    throw Error("a sparse matrix of ", entries.size(), " entries: expected fewer than 2^31");
   if (S.size() > 0 && entries.size() != S.size())
-    throw Error("a sparse matrix of " + std::to_string(S.size()) + " entries was given " +
-                std::to_string(entries.size()));
+    throw Error("a sparse matrix of ", S.size(), " entries was given ", entries.size());
   for (const Entry& e : entries)
     if (e.row < 0 || static_cast<size_t>(e.row) >= S.n_rows || e.column < 0 ||
         static_cast<size_t>(e.column) >= S.n_columns)
-      throw Error("entry (" + std::to_string(e.row) + ", " + std::to_string(e.column) +
-                  ") lies outside a matrix of " + std::to_string(S.n_rows) + " rows and " +
-                  std::to_string(S.n_columns) + " columns");
+      throw Error("entry (", e.row, ", ", e.column, ") lies outside a matrix of ", S.n_rows,
+                  " rows and ", S.n_columns, " columns");
   const auto begin_t = order_by(&Entry::column, S.n_columns, entries);
   const auto begin = order_by(&Entry::row, S.n_rows, entries);
   std::vector<int32_t> column, row_t(entries.size()), entry_t(entries.size()), next = begin_t;

@@ -83,9 +83,8 @@ class UserGraph {
   double common(size_t user, int32_t neighbour) const {
     for (const Neighbour& known : lists_[user])
       if (known.user == neighbour) return known.common;
-    throw Error("user " + std::to_string(neighbour) + " is none of the neighbours of user " +
-                std::to_string(user) + ": expected one of the " +
-                std::to_string(lists_[user].size()) + " with the most items in common");
+    throw Error("user ", neighbour, " is none of the neighbours of user ", user,
+                ": expected one of the ", lists_[user].size(), " with the most items in common");
   }
 
   const size_t k_;

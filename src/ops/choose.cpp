@@ -55,8 +55,7 @@ void check_threads(const DeviceChoice& chosen) {
   lock.unlock();
   for (std::thread& thread : threads) thread.join();
   if (threads.size() < n)
-    throw Error("cannot start " + std::to_string(n) + " threads, only " +
-                std::to_string(threads.size()) +
+    throw Error("cannot start ", n, " threads, only ", threads.size(),
                 ": expected a smaller --threads, or higher limits of processes and of memory "
                 "(ulimit -u, ulimit -v)");
 }

@@ -49,11 +49,6 @@ void propagate(const Matrix<T>& y, const Matrix<const T>& x, const Matrix<const 
   BM3_SHAPE(same(y, x) && same(y, z) && y.rows == graph.n_nodes());
   BM3_SHAPE(y.at != x.at && y.at != z.at);
 }
-/// y [n, d] has the rows of x [*, d].
-template <class A, class B>
-void rows_of(const Matrix<A>& y, const Matrix<B>& x, Rows rows) {
-  BM3_SHAPE(rows.n == y.rows && x.cols == y.cols);
-}
 template <class T>
 void cosine(const Matrix<T>& d_a, const Matrix<const T>& a, const View<T>& b, const Pairs& pairs) {
   BM3_SHAPE(same(d_a, a) && b.h.cols == a.cols);
@@ -85,14 +80,6 @@ void edge_weights(const Matrix<const T>& w, const Matrix<const int32_t>& chosen,
   BM3_SHAPE(same(w, chosen) && w.cols == 1);
   BM3_SHAPE(alpha.rows == c.cols && alpha.cols == w.rows && c.cols > 0);
   BM3_SHAPE(pairs.n == c.rows && pairs.begin);
-}
-template <class T>
-void penalty(const Matrix<T>& x, const Pairs& pairs) {
-  BM3_SHAPE(pairs.n == x.rows);
-}
-template <class T>
-void adam(const Matrix<T>& p, const Matrix<T>& m, const Matrix<T>& v, const Matrix<const T>& g) {
-  BM3_SHAPE(same(p, m) && same(p, v) && same(p, g));
 }
 template <class T>
 void adam_rows(const AdamRows<T>& at) {

@@ -6,7 +6,7 @@ namespace bm3 {
 template <class T>
 void CpuOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
                      const AdamTime<T>& time) {
-  shapes::adam(p, m, v, g);
+  BM3_SHAPE(shapes::same(p, m) && shapes::same(p, v) && shapes::same(p, g));
   const AdamStep<T> now = time.schedule[*time.step];
   for_entries(p.size(), [=, constants = time.constants](size_t i) {
     adam_update(p.at[i], m.at[i], v.at[i], g.at[i], constants, now);
@@ -40,7 +40,7 @@ void CpuOps<T>::adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int 
 template <class T>
 void CpuOps<T>::adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) {
   shapes::adam_rows(at);
-  shapes::rows_of(g, at.p, at.rows);
+  BM3_SHAPE(at.rows.n == g.rows && at.p.cols == g.cols);
   const AdamStep<T> now = time.schedule[*time.step];
   for_rows(at.rows.n, 16, [&](size_t k) {
     if (at.rows[k] < 0) return;

@@ -22,7 +22,7 @@ template <class T>
 void* CpuOps<T>::allocate(size_t bytes) {
   void* memory = ::operator new(bytes, std::align_val_t{64}, std::nothrow);
   if (!memory)
-    throw Error("out of memory: " + std::to_string(bytes >> 20) +
+    throw Error("out of memory: ", bytes >> 20,
                 " MiB asked for; a smaller data set, --batch or --dim needs less");
   blocks_[memory] = bytes;
   most_ = std::max(most_, allocated());

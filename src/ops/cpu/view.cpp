@@ -25,7 +25,7 @@ void draw_runs(uint8_t* kept, uint32_t threshold, const DrawKey& key,
 // y = x[rows]
 template <class T>
 void CpuOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
-  shapes::rows_of(y, x, rows);
+  BM3_SHAPE(rows.n == y.rows && x.cols == y.cols);
   for_rows(y.rows, 256, [&](size_t r) {
     if (rows[r] < 0)
       std::fill_n(y.row(r), y.cols, T(0));
@@ -37,7 +37,7 @@ void CpuOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
 // y = x[rows]:  d_x[rows] += d_y
 template <class T>
 void CpuOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
-  shapes::rows_of(x, y, rows);
+  BM3_SHAPE(rows.n == x.rows && x.cols == y.cols);
   for_rows(x.rows, 256, [&](size_t r) {
     if (rows[r] < 0) return;
     T* const to = y.row(static_cast<size_t>(rows[r]));

@@ -62,7 +62,7 @@ void launch_rows(cudaStream_t stream, const AdamRows<T>& at, const T* g, const A
 template <class T>
 void CudaOps<T>::adam(Matrix<T> p, Matrix<T> m, Matrix<T> v, ConstMatrix<T> g,
                       const AdamTime<T>& time) {
-  shapes::adam(p, m, v, g);
+  BM3_SHAPE(shapes::same(p, m) && shapes::same(p, v) && shapes::same(p, g));
   by_width<T>(p.size(), 1, {p.at, m.at, v.at, g.at}, [&](auto width) {
     launch(this->stream_for(p, m, v, g, time.step), blocks_of(p.size() / width, block_threads),
            block_threads, adam_kernel<width, T>, p.at, m.at, v.at, g.at, time, p.size());
@@ -87,7 +87,7 @@ void CudaOps<T>::adam_replay(const AdamRows<T>& at, const AdamTime<T>& time, int
 template <class T>
 void CudaOps<T>::adam_rows(const AdamRows<T>& at, ConstMatrix<T> g, const AdamTime<T>& time) {
   shapes::adam_rows(at);
-  shapes::rows_of(g, at.p, at.rows);
+  BM3_SHAPE(at.rows.n == g.rows && at.p.cols == g.cols);
   launch_rows<T>(this->stream_for(at, g, time.step), at, g.at, time, 0);
 }
 

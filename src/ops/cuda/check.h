@@ -17,27 +17,27 @@ namespace bm3::cuda {
 
 /// What a library says of a status.
 struct Failure {
-  std::string library, words, name;
+  std::string message;
   bool out_of_memory;
-  std::string message() const { return library + ": " + words + " (" + name + ")"; }
 };
 inline Failure failure(cudaError_t status) {
-  return {"CUDA", cudaGetErrorString(status), cudaGetErrorName(status),
+  return {concat("CUDA: ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"),
           status == cudaErrorMemoryAllocation};
 }
 inline Failure failure(cublasStatus_t status) {
-  return {"cuBLAS", cublasGetStatusString(status), cublasGetStatusName(status),
+  return {concat("cuBLAS: ", cublasGetStatusString(status), " (", cublasGetStatusName(status), ")"),
           status == CUBLAS_STATUS_ALLOC_FAILED};
 }
 inline Failure failure(cusparseStatus_t status) {
-  return {"cuSPARSE", cusparseGetErrorString(status), cusparseGetErrorName(status),
+  return {concat("cuSPARSE: ", cusparseGetErrorString(status), " (", cusparseGetErrorName(status),
+                 ")"),
           status == CUSPARSE_STATUS_ALLOC_FAILED ||
               status == CUSPARSE_STATUS_INSUFFICIENT_RESOURCES};
 }
 
 /// Returns a size for a person, rounded up.
 inline std::string mebibytes(size_t bytes) {
-  return std::to_string((bytes >> 20) + (bytes % (size_t{1} << 20) != 0)) + " MiB";
+  return concat((bytes >> 20) + (bytes % (size_t{1} << 20) != 0), " MiB");
 }
 
 /// Throws, with the library's own message, when a call did not succeed; where memory was short,
@@ -47,8 +47,8 @@ void check(Status status, const char* call, const char* file, int line) {
   if (status == Status(0)) return;  // each library's success
   const Failure why = failure(status);
   const char* slash = std::strrchr(file, '/');
-  std::string words = why.message() + " at " + (slash ? slash + 1 : file) + ":" +
-                      std::to_string(line) + ": " + std::string(call, std::strcspn(call, "("));
+  std::string words = concat(why.message, " at ", slash ? slash + 1 : file, ":", line, ": ",
+                             std::string(call, std::strcspn(call, "(")));
   if (why.out_of_memory) {
     words += "; out of memory: ";
     size_t free = 0, total = 0;
@@ -72,7 +72,7 @@ constexpr unsigned sum_blocks = 512;        // most blocks of a kernel that sums
 constexpr unsigned blocks_of(size_t n, size_t each) {
   const size_t blocks = n / each + (n % each != 0);
   if (blocks > most_blocks)
-    throw Error("a launch over " + std::to_string(n) + " elements exceeds CUDA's largest grid");
+    throw Error("a launch over ", n, " elements exceeds CUDA's largest grid");
   return static_cast<unsigned>(blocks);
 }
 
@@ -90,8 +90,7 @@ inline std::pair<dim3, dim3> launch_over(size_t rows, size_t columns) {
   while (x < block_threads && x < columns) x *= 2;
   const unsigned y = block_threads / x, across = blocks_of(columns, x);
   if (across > 65535)
-    throw Error("a launch over " + std::to_string(columns) +
-                " columns exceeds CUDA's largest grid");
+    throw Error("a launch over ", columns, " columns exceeds CUDA's largest grid");
   return {dim3(blocks_of(rows, y), across), dim3(x, y)};
 }
 

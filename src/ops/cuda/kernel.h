@@ -150,8 +150,7 @@ constexpr unsigned widest_row = 1024;  // that a warp's registers hold
 /// Throws where rows of d numbers are wider than a warp's registers.
 inline void refuse_wide(const char* what, size_t d) {
   if (d > widest_row)
-    throw Error(std::string(what) + " of rows of " + std::to_string(d) +
-                " numbers: a GPU takes up to " + std::to_string(widest_row) +
+    throw Error(what, " of rows of ", d, " numbers: a GPU takes up to ", widest_row,
                 "; take a smaller --dim or --device cpu");
 }
 

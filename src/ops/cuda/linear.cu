@@ -131,7 +131,7 @@ void multiply(cudaStream_t stream, Workspace& partial, Product<T> p) {
 }
 
 int as_int(size_t n) {
-  if (n > INT_MAX) throw Error("a matrix of " + std::to_string(n) + " rows exceeds cuBLAS's limit");
+  if (n > INT_MAX) throw Error("a matrix of ", n, " rows exceeds cuBLAS's limit");
   return static_cast<int>(n);
 }
 

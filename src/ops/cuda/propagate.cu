@@ -56,8 +56,7 @@ cuda::SparseProduct<T>::SparseProduct(Runtime& runtime, cudaStream_t stream,
       scale(graph.scale.data()), begin32(runtime), value(runtime), buffer(runtime) {
   const size_t edges = graph.neighbour.size(), nodes = graph.n_nodes();
   if (edges > INT_MAX)
-    throw Error("a graph of " + std::to_string(edges / 2) +
-                " interactions exceeds cuSPARSE's limit");
+    throw Error("a graph of ", edges / 2, " interactions exceeds cuSPARSE's limit");
   auto* const begins = begin32.template room<int32_t>(nodes + 1);
   T* const values = value.template room<T>(edges);
   launch(stream, blocks_of(nodes + 1, warps_of_block), block_threads,

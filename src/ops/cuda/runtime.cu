@@ -58,7 +58,7 @@ bool works(std::string& why) {
   // A build for other architectures fails here and not in the first step.
   if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, nothing);
   if (status == cudaSuccess) return true;
-  why = "no GPU works: " + failure(status).message();
+  why = "no GPU works: " + failure(status).message;
   static_cast<void>(cudaGetLastError());  // later calls would report it again
   return false;
 }
@@ -227,7 +227,7 @@ double Runtime::seconds_of(const std::function<void()>& work) {
 }
 
 void Runtime::refuse_in_record(const char* what) const {
-  if (recording_) throw Error(std::string(what) + " cannot be part of a recorded step");
+  if (recording_) throw Error(what, " cannot be part of a recorded step");
 }
 
 void Runtime::replay(uint64_t key, const std::function<void()>& work) {

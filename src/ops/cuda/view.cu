@@ -109,14 +109,14 @@ void CudaOps<T>::copy_rows(cudaStream_t stream, Matrix<T> y, const T* x, size_t 
 // y = x[rows]
 template <class T>
 void CudaOps<T>::gather_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
-  shapes::rows_of(y, x, rows);
+  BM3_SHAPE(rows.n == y.rows && x.cols == y.cols);
   copy_rows(this->stream_for(y, x), y, x.at, x.cols, rows);
 }
 
 // y = x[rows]:  d_x[rows] += d_y
 template <class T>
 void CudaOps<T>::scatter_add_rows(Matrix<T> y, ConstMatrix<T> x, Rows rows) {
-  shapes::rows_of(x, y, rows);
+  BM3_SHAPE(rows.n == x.rows && x.cols == y.cols);
   const cudaStream_t stream = this->stream_for(y, x);
   by_width<T>(x.cols, 1, {y.at, x.at}, [&](auto width) {
     launch_matrix(stream, x.rows, x.cols / width, add_rows_kernel<width, T>, y, x, rows);
