@@ -69,8 +69,6 @@ PartFolder::PartFolder(const fs::path& target) : target_(absolute_path(target)) 
   else if (errno != ENOENT)
     throw cannot_make(target_, errno);
   std::error_code error;
-  for (above_ = target_.parent_path(); !fs::exists(above_, error); above_ = above_.parent_path())
-    if (!above_.has_relative_path()) break;
   fs::create_directories(target_.parent_path(), error);
   if (error) throw cannot_make(target_, error.value());
   const auto part = [&](int k) { return target_.string() + ".part" + std::to_string(k); };
@@ -83,8 +81,6 @@ PartFolder::PartFolder(const fs::path& target) : target_(absolute_path(target)) 
 PartFolder::~PartFolder() {
   std::error_code ignored;
   if (!path_.empty()) fs::remove_all(path_, ignored);
-  for (fs::path made = target_.parent_path(); made != above_ && rmdir(made.c_str()) == 0;)
-    made = made.parent_path();  // those that hold something stay
   if (Interruption::signal()) std::raise(Interruption::signal());  // the second one: it ends us
 }
 

@@ -25,8 +25,7 @@ void write_whole(const std::filesystem::path& path,
                  const std::function<void(std::ostream&)>& fill);
 
 /// A folder next to `target`, which is filled and then takes its name, or is removed with this
-/// object and the folders above that it made; then the signal that has come meanwhile, if one has,
-/// is raised.
+/// object, which then raises the signal that has come meanwhile, if one has.
 class PartFolder {
  public:
   /// Makes the folder, and those above it. Throws when that fails, and unless `target` is free or
@@ -42,7 +41,7 @@ class PartFolder {
 
  private:
   Interruption noting_;
-  std::filesystem::path target_, path_, above_;  // the lowest folder above that was there
+  std::filesystem::path target_, path_;
 };
 
 }  // namespace bm3
