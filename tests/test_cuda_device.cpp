@@ -167,7 +167,7 @@ TYPED_TEST(CudaTest, ReplaysReadTheLastUpload) {
   EXPECT_EQ(sum.host(), std::vector<T>(n, expected));
 }
 
-/// So do masks that wait and are drawn when a cosine that waits, too, needs them.
+/// Masks that wait read it, too, when a cosine that waits needs them.
 TYPED_TEST(CudaTest, MasksThatWaitReadTheLastUpload) {
   using T = typename TypeParam::Real;
   constexpr size_t n = 64;

@@ -74,7 +74,7 @@ class Negatives {
 
   std::vector<int32_t> candidates_;
   std::vector<std::vector<int32_t>> has_;  // of each user, ascending
-  int shift_ = 64;              // may_have_ has 2^(64 - shift_) places
+  int shift_ = 64;  // may_have_ has 2^(64 - shift_) places
   std::vector<bool> may_have_;  // true for all pairs of the training, and for 3 to 6% of the others
 };
 
