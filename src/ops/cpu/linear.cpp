@@ -7,6 +7,9 @@ namespace {
 constexpr size_t column_slice = 192;  // columns of x whose part of d_W one thread computes
 constexpr size_t slice_rows = 168;    // rows of x that are copied at once
 constexpr size_t near = 16;           // rows between the fetch of a row into cache and its copy
+/// Panels of columns of d_x that are computed row by row: memory takes 4 KiB of a row at a time.
+template <class T>
+constexpr size_t panels_at_once = 4096 / sizeof(T) / tile_columns<T>;
 
 /// part [width, out] = x[rows first .. last]^T d_y in `width` columns of x. A block of rows at a
 /// time is copied into one half of `copy` [2 * slice_rows, width], row by row during the product of
@@ -75,11 +78,12 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
                     out);
     });
     for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
-      for (size_t panel = 0; panel < panels; ++panel)
-        multiply<T>(d_x.row(first) + panel * columns, in,
-                    [&](size_t r) { return d_y.row(first + r); }, 1,
-                    {&shared_[panel * columns * out], columns, 1}, last - first,
-                    std::min(columns, in - panel * columns), out, false);
+      for (size_t panel = 0; panel < panels; panel += panels_at_once<T>)
+        for (size_t r = first; r < last; r += tile_rows)
+          for (size_t p = panel; p < std::min(panels, panel + panels_at_once<T>); ++p)
+            multiply<T>(d_x.row(r) + p * columns, in, [&](size_t i) { return d_y.row(r + i); }, 1,
+                        {&shared_[p * columns * out], columns, 1}, std::min(tile_rows, last - r),
+                        std::min(columns, in - p * columns), out, false);
     });
   }
 
