@@ -253,12 +253,16 @@ Sweep plan(const SweepOptions& options) {
 void run_sweep(const SweepOptions& options,
                const std::function<Dataset(const TrainOptions&)>& find) {
   Sweep sweep = plan(options);
-  std::map<Words, Dataset> data;  // by the modalities that are used
+  std::map<Words, Dataset> data;  // by what decides them
+  const auto key = [](const TrainOptions& run) {
+    Words out = run.modalities;
+    out.push_back(run.settings.text("split-seed"));
+    return out;
+  };
   for (const SweepRun& run : sweep.runs)
-    if (!data.count(run.options.modalities))
-      data.emplace(run.options.modalities, find(run.options));
+    if (!data.count(key(run.options))) data.emplace(key(run.options), find(run.options));
   const auto read = [&](SweepRun& run) {
-    run.figures = read_figures(run, data.at(run.options.modalities));
+    run.figures = read_figures(run, data.at(key(run.options)));
   };
   if (!options.dry_run) lock_folder(options.out);
   for (SweepRun& run : sweep.runs) {

@@ -315,6 +315,17 @@ TEST_F(SweepCli, GoesOnAfterAFailure) {
   EXPECT_EQ(run(sweep("s")).status, 0);
 }
 
+/// Each of the splits that are drawn has figures of its own.
+TEST_F(SweepCli, DrawsSplits) {
+  std::string text = read_file(folder_ / "data/toy/toy.inter");
+  write_file(folder_ / "data/toy/toy.inter", text.replace(text.find("x_label"), 7, "part"));
+  const Words words = {"sweep", "toy", "--split-seed", "1", "2", "--epochs", "1", "--out", "s"};
+  const Outcome outcome = run(words);
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_TRUE(has(outcome.out, "split-seed")) << outcome.out;
+  EXPECT_EQ(run(words).status, 0);
+}
+
 /// Seconds and memory; what is damaged or was interrupted.
 TEST_F(SweepCli, ReadsWhatRunsLeft) {
   const Words words = {"sweep", "toy", "--epochs", "2", "--device", "cpu", "--out", "s"};
