@@ -150,6 +150,7 @@ void read_metrics(Golden& g, const json& parts) {
       "\"metrics\" as JSON, {\"valid\": {\"recall@5\": 0.1, ...}, \"test\": ...}, of recall, ndcg, "
       "precision and map at 5, 10, 20 and 50";
   require(parts.is_object(), metrics);
+  if (parts.empty()) return;  // flattened, it is null
   const json flat = parts.flatten();  // {"/valid/recall@5": 0.1, ...}
   for (const auto& [path, value] : flat.items()) {
     const std::string name = path.substr(path.rfind('/') + 1);

@@ -240,6 +240,7 @@ const char* const settings[][3] = {
 
 TEST(Goldens, RefuseWrongSettings) {
   EXPECT_EQ(refusal_of([](json&) {}), "");
+  EXPECT_EQ(refusal_of([](json& header) { header["__metadata__"].erase("metrics"); }), "");
   for (const auto& [name, value, words] : settings) {
     const std::string message = refusal_of([&, n = name, v = value](json& header) {
       header["__metadata__"].erase(n);
