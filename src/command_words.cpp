@@ -13,8 +13,10 @@ namespace {
 /// Where to look, which follows what is wrong with the words of `bm3` or of its command.
 std::string see_help(const CLI::App& app) {
   const auto given = app.get_subcommands();
-  return " (bm3 " + (given.empty() ? "" : given[0]->get_name() + " ") +
-         "--help lists what there is)";
+  const auto& model = app.get_option("--model")->results();  // its settings are options, too
+  const std::string what = !given.empty() ? given[0]->get_name() + " "
+                           : model.empty() ? "" : "--model " + one_line(model[0]) + " ";
+  return " (bm3 " + what + "--help lists what there is)";
 }
 
 /// Returns ": did you mean X?" where one of the known words is like `word`, else `otherwise`.
@@ -24,8 +26,8 @@ std::string meant(const std::string& word, const std::vector<std::string>& known
   return best.empty() ? otherwise : ": did you mean " + best + "?";
 }
 
-/// What is wrong with the words that no option or argument took.
-std::string unexpected(const CLI::App& app) {
+/// What is wrong with those of all words that no option or argument took.
+std::string unexpected(const CLI::App& app, const std::vector<std::string>& all) {
   const auto words = app.remaining(true);
   const auto given = app.get_subcommands();
   std::vector<std::string> commands, options;
@@ -39,6 +41,10 @@ std::string unexpected(const CLI::App& app) {
   const auto& names = app.get_option("NAME")->results();
   if (!given.empty() || names.empty())
     return concat("the argument ", in_quotes(words[0]), " was not expected", see_help(app));
+  const auto at = std::find(all.begin(), all.end(), words[0]);
+  if (at == all.begin() || at[-1] != names[0])
+    return concat("the argument ", in_quotes(words[0]), " was not expected: a run takes one value "
+                  "of an option, `bm3 sweep` several");
   const std::string expected = concat(": expected one of ", join(commands, ", "),
                                       ", or one data set, as in `bm3 ", one_line(words[0]), "`");
   return concat("there is no command ", in_quotes(names[0]), meant(names[0], commands, expected));
@@ -101,16 +107,16 @@ std::string example_of(const std::filesystem::path& data) {
                                                                            : "baby";
 }
 
-std::string parse_words(CLI::App& app, std::vector<std::string> words) {
-  std::reverse(words.begin(), words.end());  // as CLI11 takes them
+std::string parse_words(CLI::App& app, const std::vector<std::string>& words) {
+  std::vector<std::string> reversed(words.rbegin(), words.rend());  // as CLI11 takes them
   try {
-    app.parse(words);
+    app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
     return app.help();
   } catch (const CLI::CallForVersion& e) {
     return e.what() + std::string("\n");
   } catch (const CLI::ExtrasError&) {
-    throw Error(unexpected(app));
+    throw Error(unexpected(app, words));
   } catch (const CLI::ArgumentMismatch& e) {
     throw Error(split(e.what(), ':')[0], " stands without a value, or twice: expected one value",
                 see_help(app));

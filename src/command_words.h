@@ -20,6 +20,6 @@ std::string most_like(const std::string& word, const std::vector<std::string>& k
 
 /// Reads the words. Returns the help or the version where it was asked for. Throws for what no
 /// option or argument takes, with the one that was probably meant.
-std::string parse_words(CLI::App& app, std::vector<std::string> words);
+std::string parse_words(CLI::App& app, const std::vector<std::string>& words);
 
 }  // namespace bm3

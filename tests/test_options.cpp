@@ -155,8 +155,8 @@ const std::pair<const char*, std::string> refused[] = {
     {"recommend R", "--user is required (bm3 recommend" + list},
     // An option of another model or command, and words too many or too few.
     {"baby --pair-form 3", "there is no option '--pair-form' (bm3" + list},
-    {"baby --model bpr --layers 2", "there is no option '--layers' (bm3" + list},
-    {"baby --layers 2 --model=bpr", "there is no option '--layers' (bm3" + list},
+    {"baby --model bpr --layers 2", "there is no option '--layers' (bm3 --model bpr" + list},
+    {"baby --layers 2 --model=bpr", "there is no option '--layers' (bm3 --model bpr" + list},
     {"synth x --model bpr", "there is no option '--model' (bm3 synth" + list},
     {"eval R --spmm own", "there is no option '--spmm' (bm3 eval" + list},
     {"train baby",
@@ -164,12 +164,14 @@ const std::pair<const char*, std::string> refused[] = {
      "data set, as in `bm3 baby`"},
     {"sinth x", "there is no command 'sinth': did you mean synth?"},
     {"eval R S", "the argument 'S' was not expected (bm3 eval" + list},
+    {"small --layers 1 2", "the argument '2' was not expected: a run takes one value of an option, "
+                           "`bm3 sweep` several"},
     {"baby --layer 2", "there is no option '--layer': did you mean --layers?"},
     {"baby --modle=bpr", "there is no option '--modle=bpr': did you mean --model?"},
     {"eval R --thread 2", "there is no option '--thread': did you mean --threads?"},
     {"baby --seed", "--seed" + once + list},
     {"baby --seed 1 --seed 2", "--seed" + once + list},
-    {"baby --model bpr --model bm3", "--model" + once + list},
+    {"baby --model bpr --model bm3", "--model" + once + " --model bpr" + list},
     {"synth x --modality", "--modality" + once + " synth" + list},
     {"baby synth x", "NAME stands before a command: expected what follows `bm3 synth`"},
     {"--seed 3 synth x", "--seed stands before a command: expected what follows `bm3 synth`"}};
