@@ -192,7 +192,7 @@ void print_advice(const TrainResult& result, const Dataset& data, const Settings
 void print_results(std::vector<std::pair<std::string, Metrics>> rows, const Dataset& data,
                    const ModelKind& model) {
   if (const Published* p = published_figures(data, model))
-    rows.push_back({"the paper's " + model.name + ", test",
+    rows.push_back({model.name + ", published, test",
                     {{0, p->figures[0], p->figures[1], 0, 0, p->figures[2], p->figures[3]}, 1}});
   std::printf("%-34s %7s %7s %7s %7s\n", data.name.c_str(), "R@10", "R@20", "N@10", "N@20");
   for (const auto& [words, m] : rows)
