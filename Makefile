@@ -57,9 +57,9 @@ bench: all ## time, floor and ratio of each stage on data of Baby's size, beside
 	$(BUILD)/bench
 
 GOLDENS := $(BUILD)/goldens
-COUNT := 8
+COUNT := 160
 SEED := $(shell date +%s)
-goldens: all ## new random goldens (COUNT=8 SEED=now) by the PyTorch reference, checked
+goldens: all ## new random goldens (COUNT=160 SEED=now) by the PyTorch reference, checked
 	python3 ref/goldens.py --out $(GOLDENS)/$(SEED) --count $(COUNT) --seed $(SEED)
 	$(BUILD)/golden_check $(GOLDENS)/$(SEED)/*.safetensors
 
