@@ -198,7 +198,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", metavar="FOLDER", nargs="+", type=Path,
                         help="a run's, several runs', or a sweep's")
-    parser.add_argument("--out", type=Path, help="the picture [plot.png in the first FOLDER]")
+    parser.add_argument("--out", type=Path, help="the picture [FOLDER.png, of the first]")
     args = parser.parse_args()
     summary = args.folders[0] / "summary.json"
     height = 3.2
@@ -213,7 +213,7 @@ def main():
     figure, axes = plt.subplots(1, 2, figsize=(8, height), layout="constrained")
     title = draw_runs(args.folders, axes) if sweep is None else draw_sweep(sweep, axes)
     figure.suptitle(title, fontsize="medium")
-    out = args.out or args.folders[0] / "plot.png"
+    out = args.out or Path(f"{args.folders[0].resolve()}.png")  # a run's folder takes no other file
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
     print(f"wrote {out}")

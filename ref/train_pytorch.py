@@ -1,5 +1,6 @@
 """Trains a model in plain PyTorch (plain/) on DATA/NAME/NAME.inter, without features, and prints
-Recall and NDCG at the best validation epoch: what ./bm3 NAME does, from other code.
+Recall and NDCG at the best validation epoch: what ./bm3 NAME does, from other code, but for
+LATTICE's learning rate, which stays the same here.
 """
 import argparse
 from pathlib import Path
@@ -67,6 +68,8 @@ def main():
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args()
     settings = settings_of(parser, args)
+    if args.model in ("mmgcn", "dualgnn"):
+        parser.error(f"{args.model} needs features, which this script does not read")
     if args.negatives == "all" and not MODELS[args.model].needs_negatives:
         parser.error(f"{args.model} draws no negatives")
     torch.set_num_threads(1)  # the same sums on every machine
