@@ -21,7 +21,7 @@ enum class Stream : uint32_t {
   parameter = 16,  // initial values; + index of the parameter
   synthetic = 64,  // built-in data; + index of the table
   view = 256,      // dropout masks [Eq. 5]; + table (0 nodes of the graph, 1 + m modality m)
-  edge = 1024,     // dropped edges; + graph
+  edge = 1024,     // dropped edges; + network (0 online, 1 target)
 };
 
 struct Random4 {

@@ -15,8 +15,8 @@ namespace bm3 {
 /// VmHWM, the most that it has had (of this program alone, unlike getrusage's).
 double process_mib(const std::string& field);
 
-/// The settings that every model's training has, lr, batch, epochs, patience, seed and split-seed,
-/// with this model's defaults.
+/// The settings that every model's training has, lr, lr-decay, batch, epochs, patience, seed and
+/// split-seed, with this model's defaults.
 std::vector<Setting> training_settings(const ModelKind& kind);
 /// The model's settings and the training's, with their defaults.
 Settings all_settings(const ModelKind& kind);
@@ -76,8 +76,8 @@ void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch);
 ///
 /// Throws where a validation or test split has no user of the training split, where there is no
 /// validation and the number of epochs was not set, where features are not finite, and as
-/// Checkpoint does. Throws and removes the checkpoint where the first epoch's loss or the best
-/// epoch's scores are not finite, with what to try.
+/// Checkpoint, Negatives and make_model do. Throws and removes the checkpoint where the first
+/// epoch's loss or the best epoch's scores are not finite, with what to try.
 TrainResult train(Ops<float>& ops, const Dataset& data, const ModelKind& kind,
                   const Settings& settings, const TrainHooks& hooks = {});
 

@@ -6,7 +6,8 @@ import sys
 
 SOURCE = pathlib.Path(__file__).parents[1]
 CODE = {folder: {file: file.read_text() for file in sorted((SOURCE / folder).rglob("*"))
-                 if file.suffix in {".h", ".cpp", ".cu", ".py"}} for folder in ("src", "tests", "ref")}
+                 if file.suffix in {".h", ".cpp", ".cu", ".inc", ".py"}}
+        for folder in ("src", "tests", "ref")}
 PATH = r"[\w.]+(/[\w.]+)+/?|\w+\.(h|cpp|cu|py|md)"
 
 

@@ -87,7 +87,7 @@ class BatchRows {
   Table<E> memory_;
 };
 
-/// d_table = d_rows in the gathered rows, which are distinct, and 0 elsewhere.
+/// d_table [*, d] = d_rows [n, d] in the gathered rows, which are distinct, and 0 elsewhere.
 template <class T>
 void scatter_rows(Ops<T>& ops, Matrix<T> d_table, ConstMatrix<T> d_rows, Rows rows) {
   ops.zero(d_table);

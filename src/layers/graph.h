@@ -48,7 +48,7 @@ void lightgcn_backward(Ops<T>& ops, Matrix<T> d_E, Matrix<T> other, ConstMatrix<
 }
 
 /// Gives a graph other edges: as many distinct ones as it has, if it has any, in the same memory.
-/// Throws where a number is out of range.
+/// Throws where a number is out of range or there are more or fewer edges than before.
 template <class T>
 void replace(Device& device, Graph<T>& graph, const std::vector<Interaction>& interactions) {
   std::vector<std::pair<int32_t, int32_t>> edges;
@@ -88,7 +88,7 @@ void replace(Device& device, Graph<T>& graph, const std::vector<Interaction>& in
 
 /// Returns the graph of the distinct training interactions. D counts a node's distinct neighbours,
 /// plus `degree_epsilon` (0 in the papers; the released code adds 1e-7); an isolated node has a
-/// zero row.
+/// zero row. Throws as `replace`.
 template <class T>
 Graph<T> make_graph(Device& device, size_t n_users, size_t n_items,
                     const std::vector<Interaction>& train, double degree_epsilon = 0) {

@@ -33,9 +33,10 @@ struct EqualRows {
 };
 
 /// Returns lists [n, min(k, n)]: for each row of x [n, d] the k rows with the largest cosines, best
-/// first; rows of one direction by their numbers, so that a row is in its own list unless k such
-/// rows come before it. Needs memory for two copies of x; blocks. Products of equal rows may round
-/// differently, so equal rows are grouped before.
+/// first. Rows whose directions are equal to the last bit stand by their numbers. A row is in its
+/// own list unless k such rows come before it, or it is 0: then the lowest numbers may be. Needs
+/// memory for two copies of x; blocks. Products of equal rows may round differently, so equal rows
+/// are grouped before.
 template <class T>
 std::vector<int32_t> nearest_rows(Ops<T>& ops, ConstMatrix<T> x, size_t k) {
   Table<T> unit(ops, x.rows, x.cols);

@@ -35,8 +35,8 @@ struct Law {
     return out;
   }
 };
-/// Xavier's laws for a table or a weight [rows, cols], and the usual one of a bias behind `fan_in`
-/// inputs (Glorot and Bengio, 2010).
+/// Xavier's laws for a table or a weight [rows, cols] (Glorot and Bengio, 2010), and the usual one
+/// of a linear layer with `fan_in` inputs.
 inline Law xavier_uniform(size_t rows, size_t cols) {
   return {false, std::sqrt(6 / static_cast<double>(rows + cols))};
 }
@@ -59,7 +59,8 @@ struct ParameterShape {
 
 template <class T>
 struct Parameter : ParameterShape {
-  Matrix<T> value, gradient;  // null where it is frozen
+  Matrix<T> value;
+  Matrix<T> gradient;  // null where it is frozen
 };
 
 /// A linear layer, of the parameters NAME.weight [in, out] and NAME.bias [1, out].

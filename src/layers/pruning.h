@@ -11,7 +11,7 @@
 namespace bm3 {
 
 /// Draws T (1 - rho) of T distinct edges, rounded down, without replacement and in proportion to
-/// p = 1/sqrt(d_u d_i) with the degrees d of their ends.
+/// p = 1/sqrt(d_u d_i) with the degrees d of their ends; rho in [0, 1).
 class Pruning {
  public:
   Pruning(std::vector<Interaction> edges, double rho)

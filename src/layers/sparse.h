@@ -76,7 +76,7 @@ void replace(Device& device, Sparse<T>& S, std::vector<Entry> entries) {
   S.weight.assign(device, weight);
 }
 
-/// Returns the matrix of these entries.
+/// Returns the matrix of these entries. Throws as `replace`.
 template <class T>
 Sparse<T> make_sparse(Device& device, size_t n_rows, size_t n_columns, std::vector<Entry> entries) {
   Sparse<T> S{n_rows, n_columns, {}, {}, {}, {}, {}, {}};

@@ -57,8 +57,9 @@ class UserGraph {
     return out;
   }
 
-  /// Returns k entries (u, v) for each user u, whose weights are the softmax of the numbers of
-  /// common items, or 0 where u has no neighbours. Throws where v is no neighbour of u.
+  /// Returns k entries (u, v) for each user u, of neighbours [n_users, k], whose weights are the
+  /// softmax of the numbers of common items, or 0 where u has no neighbours. Throws where v is no
+  /// neighbour of u.
   std::vector<Entry> entries(const std::vector<int32_t>& neighbours) const {
     std::vector<Entry> out;
     out.reserve(neighbours.size());

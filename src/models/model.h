@@ -111,7 +111,7 @@ class Model {
   virtual std::vector<Mask> masks(const Batch&) { return {}; }
   /// Returns the shape of what `begin_epoch` draws for its steps.
   virtual EpochDraw epoch_draw() const { return {}; }
-  /// Takes these numbers instead of those drawn.
+  /// Takes these numbers instead of those drawn. Throws where they cannot be drawn.
   virtual void take_draw(const std::vector<int32_t>&) {}
   /// Returns the intermediate results of the last forward pass, in the order of the equations.
   std::vector<Trace> trace(const Batch& batch);
