@@ -2,6 +2,7 @@
 // float16 as bits.
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 struct __half {
   uint16_t bits;
@@ -17,9 +18,10 @@ inline __half __float2half_rn(float x) {
   return {static_cast<uint16_t>(
       sign | (static_cast<unsigned>(exponent + 13) * 1024 + static_cast<unsigned>(units)))};
 }
+/// Finite numbers alone: as bits of a float, whose exponent counts from another number.
 inline float __half2float(__half x) {
-  const int exponent = x.bits >> 10 & 31, fraction = x.bits & 1023;
-  const float size = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
-                                   : std::ldexp(static_cast<float>(fraction + 1024), exponent - 25);
-  return x.bits & 0x8000 ? -size : size;
+  const uint32_t bits = (x.bits & 0x8000u) << 16 | (x.bits & 0x7fffu) << 13;
+  float scaled;
+  std::memcpy(&scaled, &bits, sizeof bits);
+  return scaled * 0x1p112f;
 }

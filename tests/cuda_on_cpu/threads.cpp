@@ -25,6 +25,7 @@ struct Fiber {
   void* here[5];  // where to go on, for __builtin_longjmp
   bool started = false;
   unsigned thread = 0;
+  uint3 index{};  // threadIdx
   std::unique_ptr<char[]> stack{new char[stack_bytes]};
 };
 
@@ -57,10 +58,6 @@ void* scheduler[5];
 
 unsigned in_turn(unsigned k, unsigned n) { return backwards ? n - 1 - k : k; }
 
-void be_thread(unsigned thread) {
-  threadIdx = {thread % blockDim.x, thread / blockDim.x, 0};
-}
-
 [[gnu::noinline]] void go(void** there) { __builtin_longjmp(there, 1); }
 /// To the scheduler, until it comes back to this fiber.
 [[gnu::noinline]] void leave(Fiber& fiber) {
@@ -92,7 +89,7 @@ void fiber_main() {
   for (;;) {
     while (next_thread < block.size) {
       own.thread = in_turn(next_thread++, block.size);
-      be_thread(own.thread);
+      own.index = threadIdx = {own.thread % blockDim.x, own.thread / blockDim.x, 0};
       (*kernel)();
       end_thread(own.thread);
     }
@@ -125,7 +122,7 @@ void run_block() {
     if (!ready.empty()) {
       Fiber& fiber = newest_first ? *ready.back() : *ready.front();
       newest_first ? ready.pop_back() : ready.pop_front();
-      be_thread(fiber.thread);
+      threadIdx = fiber.index;
       resume(fiber);
     } else if (next_thread < threads) {
       resume(an_idle_fiber());

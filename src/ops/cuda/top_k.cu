@@ -8,7 +8,7 @@ namespace {
 using namespace cuda;
 
 constexpr unsigned most_listed = 512;    // candidates of a user, at most
-constexpr unsigned left_block = 512;     // threads of a block
+constexpr unsigned left_block = 512;     // threads of a block, at most
 constexpr size_t left_blocks = 264;      // at most, for users that the lists do not serve
 constexpr size_t most_bytes = 96 << 20;  // of working memory, about
 
@@ -112,30 +112,30 @@ __global__ void __launch_bounds__(small_block) sort_kernel(Ranking<T> of) {
   }
 }
 
-/// Ranks the users that are left: a block a user, which picks its best item k times.
+/// Ranks the users that are left: a block a user, which picks its best item k times. Whole warps.
 template <int width, class T>
 __global__ void __launch_bounds__(left_block) left_kernel(Ranking<T> of) {
   __shared__ Entry<T> memory[left_block];
-  const auto n_items = static_cast<unsigned>(of.h_i.rows);
+  const auto n_items = static_cast<unsigned>(of.h_i.rows), threads = blockDim.x;
   T* const scores = of.scores + blockIdx.x * of.h_i.rows;
   for (uint32_t u = blockIdx.x; u < *of.left; u += gridDim.x) {
     const size_t r = of.left[1 + u];
     const int32_t* const end = of.end_trained(r);
     write_scores<width>(
-        of, of.user(r), threadIdx.x / score_lanes, left_block / score_lanes, n_items,
+        of, of.user(r), threadIdx.x / score_lanes, threads / score_lanes, n_items,
         [](unsigned k) { return k; }, [&](unsigned k) -> T& { return scores[k]; });
     __syncthreads();
-    for (const int32_t* node = of.first_trained(r) + threadIdx.x; node < end; node += left_block)
+    for (const int32_t* node = of.first_trained(r) + threadIdx.x; node < end; node += threads)
       scores[static_cast<size_t>(*node) - of.n_users] = minus_infinity<T>;
     for (size_t j = 0; j < of.item.cols; ++j) {
       __syncthreads();
       Entry<T> best = {minus_infinity<T>, -1};
-      for (unsigned i = threadIdx.x; i < n_items; i += left_block)
+      for (unsigned i = threadIdx.x; i < n_items; i += threads)
         if (scores[i] > best.score) best = {scores[i], static_cast<int32_t>(i)};
       memory[threadIdx.x] = best;
       __syncthreads();
       if (threadIdx.x >= warp) continue;
-      for (unsigned k = threadIdx.x + warp; k < left_block; k += warp)
+      for (unsigned k = threadIdx.x + warp; k < threads; k += warp)
         if (better(memory[k], best)) best = memory[k];
       for (unsigned other = warp / 2; other > 0; other /= 2) {
         const Entry<T> theirs = {__shfl_xor_sync(full_warp, best.score, other),
@@ -167,7 +167,9 @@ void rank(cudaStream_t stream, const Ranking<T>& of, size_t blocks) {
   launch(stream, parts, small_block, candidates_kernel<T>, of);
   by_width<T>(of.h_i.cols, 1, {of.h_u.at, of.h_i.at}, [&](auto width) {
     launch(stream, blocks_of(n, warps_of_small), small_block, sort_kernel<width, T>, of);
-    launch(stream, static_cast<unsigned>(blocks), left_block, left_kernel<width, T>, of);
+    launch(stream, static_cast<unsigned>(blocks),
+           std::clamp(blocks_of(of.h_i.rows, warp) * warp, warp, left_block),
+           left_kernel<width, T>, of);
   });
 }
 
