@@ -88,8 +88,9 @@ class Training {
         graph_(make_graph<float>(ops, data_.n_users, data_.n_items, order_.pairs)),
         loader_(ops, graph_.n_users, graph_.n_items, batch_size_, kind.draws_negatives),
         model_(make_model<float>(kind, {ops, graph_, settings, shapes(data, kind), loader_})),
-        adam_(ops, model_->parameters(), model_->tuned_features(), adam_config(settings),
-              epochs_ * batches(), loader_.step()) {
+        adam_(ops, model_->parameters(), model_->tuned_features(),
+              {settings.real("lr"), settings.real("lr-decay"), batches()}, epochs_ * batches(),
+              loader_.step()) {
     if (kind.draws_negatives) negatives_.emplace(data_);
     model_->parameters().initialise(seed_);
     load_features(ops, *model_, data);
@@ -128,13 +129,6 @@ class Training {
   Matrix<int32_t> items() { return lists_.matrix(graph_.n_users, longest_list); }
   size_t batches() const { return (order_.pairs.size() + batch_size_ - 1) / batch_size_; }
   size_t steps_before(size_t epoch) const { return (epoch - 1) * batches(); }
-  AdamConfig adam_config(const Settings& settings) const {
-    AdamConfig out;
-    out.lr = settings.real("lr");
-    out.decay = settings.real("lr-decay");
-    out.epoch_steps = batches();
-    return out;
-  }
 
   /// Trains for an epoch, or what is left of it, and evaluates it, unless it is stopped.
   void run_epoch() {

@@ -49,7 +49,7 @@ class GoldenRun {
         loader_(ops, g.n_users(), g.n_items(), g.largest_batch(), g.kind->draws_negatives),
         model_(make_model<T>(*g.kind, {ops, graph_, g.settings, g.modalities, loader_})),
         adam_(ops, model_->parameters(), model_->tuned_features(),
-              {g.settings.real("lr"), g.settings.real("beta1"), g.settings.real("beta2"),
+              {g.settings.real("lr"), 1, 1, g.settings.real("beta1"), g.settings.real("beta2"),
                g.settings.real("eps")},
               g.steps.size(), loader_.step()) {
     Random random(how.seed);

@@ -215,12 +215,8 @@ TEST(Lattice, LearningRateFallsFromEpochToEpoch) {
   Parameters<double> x(*ops);
   x.add({"x", 1, 1, {}});
   x.allocate();
-  AdamConfig config;
-  config.lr = 0.1;
-  config.decay = 0.96;
-  config.epoch_steps = 3;
   uint32_t step = 0;
-  Adam<double> adam(*ops, x, {}, config, 9, &step);
+  Adam<double> adam(*ops, x, {}, {0.1, 0.96, 3}, 9, &step);
   const std::vector<double> one = {1};
   double before = 0;
   for (size_t t = 0; t < 9; ++t) {

@@ -8,9 +8,10 @@
 namespace bm3 {
 
 struct AdamConfig {
-  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double lr;
   double decay = 1;        // the learning rate of epoch e, from 0, is lr decay^(e/50)
   size_t epoch_steps = 1;  // steps of an epoch
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
 };
 
 /// Adam (Kingma and Ba, 2015) for at most `max_steps` steps. A step is: `begin_step`, forward and
