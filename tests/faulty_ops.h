@@ -65,8 +65,10 @@ class FaultyOps : public CpuOps<double> {
     Base::normalise_backward(d_x, d_y, x);
     if (is("normalise_scaled")) scale(d_x);
   }
-  void edge_dot(Out w, In y, In x, const Pairs& pairs, double its_scale) override {
-    Base::edge_dot(w, y, x, pairs, is("edge_dot_scaled") ? its_scale * slightly : its_scale);
+  void edge_dot(Out w, In y, In x, const Pairs& pairs) override {
+    const std::vector<double> before(w.at, w.at + w.size());
+    Base::edge_dot(w, y, x, pairs);
+    if (is("edge_dot_scaled")) scale(w, before);
   }
   void edge_softmax_backward(Out d_a, In d_alpha, In alpha, const Pairs& pairs) override {
     if (is("softmax_no_sum")) {

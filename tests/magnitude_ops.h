@@ -69,10 +69,6 @@ class MagnitudeOps final : public CpuOps<double> {
     Base::normalise_backward(d_x, d_y, x);
     for (size_t k = 0; k < x.size() && backward_; ++k) d_x.at[k] = twice_the_first[k] - d_x.at[k];
   }
-  void edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
-                double scale) override {
-    Base::edge_dot(w, y, x, pairs, backward_ ? std::abs(scale) : scale);
-  }
   /// d_a = alpha d_alpha - alpha * sum of alpha d_alpha likewise.
   void edge_softmax_backward(Matrix<T> d_a, ConstMatrix<T> d_alpha, ConstMatrix<T> alpha,
                              const Pairs& pairs) override {

@@ -165,9 +165,10 @@ TYPED_TEST(GradientTest, OfEdges) {
     expect_output(
         on, random, {n, d}, {{m, d}, {size, 1}},
         [&](Out y, const Outs& x) { on.add_weighted(y, x[1], x[0], S.rows(), 0.8); },
-        [&](const Outs& d_x, const Outs& x, In d_y, Out) {
+        [&](const Outs& d_x, const Outs& x, In d_y, Out y) {
           on.add_weighted(d_x[0], x[1], d_y, S.columns(), 0.8);
-          on.edge_dot(d_x[1], x[0], d_y, S.columns(), 0.8);
+          on.add(y, 0, d_y, 0.8);
+          on.edge_dot(d_x[1], x[0], y, S.columns());
         });
     expect_output(
         on, random, {size, 1}, {{size, 1}},

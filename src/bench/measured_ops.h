@@ -97,8 +97,8 @@ class MeasuredOps final : public Ops<float> {
                  (pairs.edge ? 3 : 2) * has.pairs),
             [&] { ops_->add_weighted(y, b, z, w, x, pairs, scale); });
   }
-  BM3_STAGE(edge_dot, (Out w, In y, In x, const Pairs& pairs, double scale),
-            (w, y, x, pairs, scale), "products of edges", 2 * counted(pairs).pairs * y.cols,
+  BM3_STAGE(edge_dot, (Out w, In y, In x, const Pairs& pairs), (w, y, x, pairs),
+            "products of edges", 2 * counted(pairs).pairs * y.cols,
             4 * (counted(pairs).rows * y.cols + x.size() + pairs.n + 3 * counted(pairs).pairs))
   BM3_STAGE(edge_softmax_forward, (Out alpha, In a, const Pairs& pairs), (alpha, a, pairs),
             "softmax of edges", 4 * counted(pairs).pairs, 4 * (pairs.n + 2 * counted(pairs).pairs))

@@ -155,7 +155,7 @@ class ItemGraph {
   std::vector<T> products(Table<T>& d_entry, const Cosines& places, ConstMatrix<T> d_h,
                           ConstMatrix<T> Q) {
     ops_.zero(d_entry);
-    ops_.edge_dot(d_entry, d_h, Q, places.on_device.rows(), 1);
+    ops_.edge_dot(d_entry, d_h, Q, places.on_device.rows());
     return d_entry.memory.host();
   }
   static size_t at(int32_t index) { return static_cast<size_t>(index); }

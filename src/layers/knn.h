@@ -78,7 +78,7 @@ inline std::vector<Entry> entries_of(const std::vector<int32_t>& lists, size_t n
 template <class T>
 void weigh_by_products(Ops<T>& ops, Sparse<T>& K, ConstMatrix<T> x) {
   ops.zero(K.weights());
-  ops.edge_dot(K.weights(), x, x, K.rows(), 1);
+  ops.edge_dot(K.weights(), x, x, K.rows());
 }
 
 /// Returns the entries of sum_m alpha_m G_m [n_items, n_items]. G_m joins each item to the k items

@@ -73,7 +73,7 @@ class DualGnn final : public Model<T> {
     scatter_rows<T>(ops, d_u, d_f.user(), batch.users);
     ops.add_weighted(d_r, 1, d_u, Q.weights(), d_u, Q.columns(), 1);  // u = r + Q r
     ops.zero(w->gradient);
-    ops.edge_dot(edges(w->gradient), d_r, rep, V.rows(), 1);  // r = sum of w_m rep_m
+    ops.edge_dot(edges(w->gradient), d_r, rep, V.rows());  // r = sum of w_m rep_m
     ops.add_weighted(d_rep, 0, {}, edges(w->value), d_r, V.columns(), 1);
     const Matrix<T> d_S = block(d_rep, 0);
     ops.scatter_add_rows(items(d_S), d_f.item(), batch.items);

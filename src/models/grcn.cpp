@@ -99,7 +99,7 @@ class Grcn final : public Model<T> {
   void attention_forward(Matrix<T> o, Matrix<T> share, Matrix<T> y, Matrix<T> x,
                          const Pairs& by_t) {
     ops.zero(share);
-    ops.edge_dot(share, y, x, by_t, 1);
+    ops.edge_dot(share, y, x, by_t);
     ops.edge_softmax_forward(share, share, by_t);
     ops.add_weighted(o, 1, y, share, x, by_t, 1);
   }
@@ -108,7 +108,7 @@ class Grcn final : public Model<T> {
   void attention_backward(Matrix<T> d_y, Matrix<T> d_x, Matrix<T> d_share, Matrix<T> d_o,
                           Matrix<T> share, Matrix<T> y, Matrix<T> x, const Pairs& by_t,
                           const Pairs& by_s) {
-    ops.edge_dot(d_share, d_o, x, by_t, 1);  // do_t = dy_t + sum of dalpha_e x_s + alpha_e dx_s
+    ops.edge_dot(d_share, d_o, x, by_t);  // do_t = dy_t + sum of dalpha_e x_s + alpha_e dx_s
     ops.edge_softmax_backward(d_share, d_share, share, by_t);
     ops.add_weighted(d_y, 1, d_o, d_share, x, by_t, 1);  // da_e = dy_t . x_s + y_t . dx_s
     ops.add_weighted(d_x, d_share, y, by_s, 1);
@@ -157,8 +157,8 @@ class Grcn final : public Model<T> {
     d_output(d_z, 0, batch);  // Z = z + S r: d_z = d_Z to begin with, d_r = S^T d_Z, d_w = d_Z . r
     ops.add_weighted(d_r, 0, {}, S.weights(), d_z, S.columns(), 1);
     ops.zero(d_w);
-    ops.edge_dot(d_w, d_z, r, S.rows(), 1);
-    ops.edge_dot(d_w, d_r, z, S.rows(), 1);
+    ops.edge_dot(d_w, d_z, r, S.rows());
+    ops.edge_dot(d_w, d_r, z, S.rows());
     ops.add(d_z, 1, d_r, 1);  // r = z + S z: d_z += d_r + S^T d_r, d_w += d_r . z
     ops.add_weighted(d_z, S.weights(), d_r, S.columns(), 1);
     ops.normalise_backward(d_E, d_z, E);

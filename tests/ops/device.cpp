@@ -288,7 +288,7 @@ TYPED_TEST(PlaceTest, ChangesNoByte) {
     on_device.linear_backward(matrix(n, d), matrix(d, d), matrix(1, d), z, x, rows.rows(), W);
     on_device.propagate(matrix(n, d), x, z, T(0.5), T(2), T(3), graph);
     on_device.add_weighted(matrix(n, d), w, x, on.pairs(), 0.5);
-    on_device.edge_dot(w, z, x, on.pairs(), 0.5);
+    on_device.edge_dot(w, z, x, on.pairs());
     on_device.norm_forward(sums.data(), sums.data() + 1, x, 1);
     on_device.penalty_backward(matrix(n, d), sums.data() + 1, x, {n}, RegForm::norm, 0.5);
     std::vector<std::vector<T>> out;

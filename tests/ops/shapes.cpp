@@ -61,7 +61,7 @@ TYPED_TEST(ShapesTest, ADebugBuildRefusesWrongOnes) {
   EXPECT_THROW(on.leaky_relu_backward(m(5, 3), m(5, 3), m(5, 2)), Wrong);
   EXPECT_THROW(on.normalise_forward(m(5, 3), m(4, 3)), Wrong);
   EXPECT_THROW(on.normalise_backward(m(5, 3), m(4, 3), m(5, 3)), Wrong);
-  EXPECT_THROW(on.edge_dot(m(6, 1), m(5, 3), m(7, 3), {5, zero}, 1), Wrong);
+  EXPECT_THROW(on.edge_dot(m(6, 1), m(5, 3), m(7, 3), {5, zero}), Wrong);
   EXPECT_THROW(on.edge_softmax_forward(m(6, 1), m(5, 1), pairs(5)), Wrong);
   EXPECT_THROW(on.edge_softmax_backward(m(6, 2), m(6, 2), m(6, 2), pairs(5)), Wrong);
   EXPECT_THROW(on.drop_edges(m(6, 1), m(6, 1), mask, sum), Wrong);

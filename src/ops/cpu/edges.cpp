@@ -38,13 +38,13 @@ void add_row(T* y, T b, const T* z, const T* w, const T* x, const Pairs& pairs, 
   }
 }
 
-/// w_k += scale * y . x_k in a tile of columns, likewise.
+/// w_k += y . x_k in a tile of columns, likewise.
 template <size_t width, class T>
 void dot_row(T* w, const T* y, const T* x, const Pairs& pairs, int32_t begin, int32_t end,
-             int32_t n_pairs, T scale, size_t d) {
+             int32_t n_pairs, size_t d) {
   for (int32_t k = begin; k < end; ++k) {
     fetch<width>(x, pairs, k + ahead, n_pairs, d);
-    w[pairs.edge_of(k)] += scale * dot(y, x + static_cast<size_t>(pairs.target[k]) * d, width);
+    w[pairs.edge_of(k)] += dot(y, x + static_cast<size_t>(pairs.target[k]) * d, width);
   }
 }
 
@@ -69,17 +69,15 @@ void CpuOps<T>::add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatri
   });
 }
 
-// y = sum of w_e x:  d_w_e += scale * d_y . x
+// y = sum of w_e x:  d_w_e += d_y . x
 template <class T>
-void CpuOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
-                         double scale) {
+void CpuOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs) {
   shapes::weighted<T>(w, y, x, pairs);
-  const T factor = static_cast<T>(scale);
   const int32_t n_pairs = pairs.begin[pairs.n];
   for_rows(pairs.n, pair_block, [&](size_t r) {
     for_tiles(x.cols, [&](auto width, size_t c) {
       dot_row<width>(w.at, y.row(r) + c, x.at + c, pairs, pairs.begin[r], pairs.begin[r + 1],
-                     n_pairs, factor, x.cols);
+                     n_pairs, x.cols);
     });
   });
 }

@@ -32,7 +32,7 @@ struct WeightedSums {
 /// Lane i of a group finishes the i-th of `at_once` edges whose rows are under way together.
 template <int width, class T>
 __global__ void __launch_bounds__(row_threads, row_blocks)
-    edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs, T scale) {
+    edge_dot_kernel(T* w, Matrix<const T> y, Matrix<const T> x, Pairs pairs) {
   const unsigned lane = threadIdx.x % row_lanes;
   const auto bytes = static_cast<unsigned>(x.cols * sizeof(T));
   const auto dots = [&](int32_t r, int64_t first, int32_t n) {
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(row_threads, row_blocks)
           for (int m = 0; m < width; ++m) sum[i] += of_y.x[m] * of_x[i].x[m];
       }
       const T dot = group_sums<row_lanes>(sum);
-      if (finishes) *at = old + scale * dot;
+      if (finishes) *at = old + dot;
     }
   };
   for_rows_of_block(
@@ -127,15 +127,14 @@ void CudaOps<T>::add_weighted(Matrix<T> y, double b, ConstMatrix<T> z, ConstMatr
   sum_rows(this->stream_for(y, z, w, x), of, {y.at, x.at, z.at});
 }
 
-// y = sum of w_e x:  d_w_e += scale * d_y . x
+// y = sum of w_e x:  d_w_e += d_y . x
 template <class T>
-void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs,
-                          double scale) {
+void CudaOps<T>::edge_dot(Matrix<T> w, ConstMatrix<T> y, ConstMatrix<T> x, const Pairs& pairs) {
   shapes::weighted<T>(w, y, x, pairs);
   const cudaStream_t stream = this->stream_for(w, y, x);
   by_width<T>(y.cols, row_lanes, {y.at, x.at}, [&](auto width) {
-    launch(stream, blocks_of_rows(pairs.n), row_threads,
-           edge_dot_kernel<width, T>, w.at, y, x, pairs, static_cast<T>(scale));
+    launch(stream, blocks_of_rows(pairs.n), row_threads, edge_dot_kernel<width, T>, w.at, y, x,
+           pairs);
   });
 }
 
