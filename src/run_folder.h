@@ -9,7 +9,7 @@ namespace bm3 {
 /// Throws unless `out` can be created: a new or empty folder, without a checkpoint next to it, and
 /// not the one that the program is in. Where a run is resumed, its files may be there, and nothing
 /// else: `write_run` replaces them.
-void check_run_folder(const std::filesystem::path& out, bool resume = false);
+void check_run_folder(const std::filesystem::path& out, bool resume);
 
 /// Writes the folder `out`; options.device is what choose_device returned. Throws when it cannot be
 /// written, or its name is taken by now; then nothing is left.

@@ -20,6 +20,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+constexpr double period = 240;  // seconds between checkpoints: a validation may take a minute more
 constexpr const char* what_to_try = ": try a smaller --lr, or look at the features' scale";
 
 /// Whether each vector's product with itself is finite: then so are those of two (Cauchy, Schwarz).
@@ -172,7 +173,7 @@ class Training {
       if (k == done && now_.epoch < epochs_) draw_order(now_.epoch + 1);  // the device has work
       now_.batches = k + 1;
       hooks_.on_batch(now_.epoch, now_.batches, batches());
-      if (seconds_since(saved_at_) >= hooks_.period) save(saved());
+      if (seconds_since(saved_at_) >= period) save(saved());
       if (hooks_.stop()) return false;
     }
     return true;

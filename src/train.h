@@ -57,7 +57,6 @@ struct TrainHooks {
   std::filesystem::path file;   // of the checkpoint; empty: none is written
   Json about = Json::object();  // what the checkpoint says besides `identity`
   bool resume = false;          // go on from the checkpoint
-  double period = 240;          // seconds: a validation may take a minute more
   std::function<bool()> stop = [] { return false; };  // is asked after each batch
   /// Is told why a checkpoint could not be written; the last one stays.
   std::function<void(const std::string&)> not_saved = [](const std::string&) {};
@@ -70,7 +69,7 @@ void shuffle(std::vector<Interaction>& pairs, uint64_t seed, size_t epoch);
 /// same device gives the same result, whatever the number of threads, and wherever the training was
 /// stopped and resumed.
 ///
-/// Writes a checkpoint at the start, after each period, within an epoch too, and at the end: the
+/// Writes a checkpoint at the start, every four minutes, within an epoch too, and at the end: the
 /// caller removes it when the result is safe. Ends early, with the best epoch so far, when `stop`
 /// says so or a loss is no longer finite.
 ///
