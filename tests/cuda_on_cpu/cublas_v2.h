@@ -12,7 +12,7 @@ enum cublasStatus_t {
   CUBLAS_STATUS_ALLOC_FAILED = 3,
 };
 enum cublasOperation_t { CUBLAS_OP_N = CblasNoTrans, CUBLAS_OP_T = CblasTrans };
-enum cublasComputeType_t { CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_COMPUTE_64F };
+enum cublasComputeType_t { CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_COMPUTE_64F };
 enum { CUBLAS_DEFAULT_MATH = 0, CUBLAS_GEMM_DEFAULT = -1 };
 struct cublasContext {
   cudaStream_t stream = nullptr;

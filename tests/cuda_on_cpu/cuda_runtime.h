@@ -55,10 +55,6 @@ void __syncthreads();
 inline void __syncwarp(unsigned mask = 0xffffffffu) { cuda_on_cpu::exchange(mask, 0); }
 unsigned __ballot_sync(unsigned mask, bool vote);
 template <class T>
-T __shfl_sync(unsigned mask, T mine, unsigned lane) {
-  return cuda_on_cpu::of_lane(mask, mine, lane);
-}
-template <class T>
 T __shfl_xor_sync(unsigned mask, T mine, unsigned other) {
   return cuda_on_cpu::of_lane(mask, mine, (threadIdx.x % 32) ^ other);
 }

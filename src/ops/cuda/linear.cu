@@ -194,10 +194,7 @@ void CudaOps<T>::gemm(bool transpose_A, bool transpose_B, size_t m, size_t n, si
                       size_t a, const T* B, size_t b, T beta, T* C, size_t c) {
   if (m == 0 || n == 0) return;
   // cuBLAS counts along columns: to it, our matrices are transposed, and C^T = op(B)^T op(A)^T.
-  constexpr bool single = sizeof(T) == 4;
-  const cublasComputeType_t compute = !single ? CUBLAS_COMPUTE_64F
-                                      : tf32_ ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                              : CUBLAS_COMPUTE_32F;
+  constexpr auto compute = sizeof(T) == 4 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_64F;
   const T one = 1;
   BM3_CHECK(cublasGemmEx(lane().blas.get(), transpose_B ? CUBLAS_OP_T : CUBLAS_OP_N,
                          transpose_A ? CUBLAS_OP_T : CUBLAS_OP_N, as_int(n), as_int(m), as_int(k),
