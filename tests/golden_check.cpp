@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <iostream>
 
-#include "error.h"
 #include "golden.h"
 #include "text.h"
 

@@ -83,6 +83,12 @@ inline std::vector<std::string> names_below(const std::filesystem::path& folder)
   return names;
 }
 
+/// What is said of a folder that cannot be made.
+inline std::string cannot_make(const std::filesystem::path& folder, const std::string& reason) {
+  return "cannot make the folder " + folder.string() + " (" + reason +
+         "): expected a new or empty one (no mount point) where files can be written";
+}
+
 /// The message of the Error that `call` throws; "" when it throws none.
 template <class Call>
 std::string error_of(const Call& call) {

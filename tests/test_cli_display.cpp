@@ -1,7 +1,6 @@
 // What a person sees of a run and of its evaluation: the table of epochs, colours, remarks, and
 // the metrics of each user.
 #include <algorithm>
-#include <cmath>
 #include <thread>
 
 #include "cli.h"

@@ -6,11 +6,6 @@
 namespace bm3::test {
 namespace {
 
-std::string cannot_make(const std::string& folder, const std::string& reason) {
-  return "cannot make the folder " + folder + " (" + reason +
-         "): expected a new or empty one (no mount point) where files can be written";
-}
-
 TEST_F(Cli, RefusesTheCommandLine) {
   write_file(folder_ / "file", "");
   fs::create_directories(folder_ / "mine/baby");

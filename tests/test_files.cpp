@@ -100,11 +100,6 @@ TEST(PartFolder, TakesTheNameOfNothingOrOfAnEmptyFolder) {
   EXPECT_EQ(status.st_mode & 0777, 0777 & ~mask);  // for others to read, as any new folder
 }
 
-std::string cannot_make(const fs::path& target, const std::string& reason) {
-  return "cannot make the folder " + target.string() + " (" + reason +
-         "): expected a new or empty one (no mount point) where files can be written";
-}
-
 TEST(PartFolder, RefusesANameThatIsTakenAtOnceOrByThen) {
   const ScratchFolder scratch;
   const fs::path here = fs::canonical(scratch.path());
