@@ -2,7 +2,6 @@
 // What training changes: parameters with their initial law, value and gradient, and features.
 #include <cmath>
 #include <deque>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -102,8 +101,8 @@ class Parameters {
   }
   /// Adds those of a linear layer, with this law of W; b's is that of its fan-in.
   Linear<T> add_linear(const std::string& name, size_t in, size_t out, const Law& law) {
-    if (!first_layer_) first_layer_ = all_.size();
     const Parameter<T>* const W = add({name + ".weight", in, out, law});
+    if (!first_layer_) first_layer_ = W;
     return {W, add({name + ".bias", 1, out, of_fan_in(in)})};
   }
   /// Takes memory for all: values and gradients are 0.
@@ -132,11 +131,9 @@ class Parameters {
   /// Returns the parameter of this name. Throws where there is none.
   const Parameter<T>& at(const std::string& name) const { return all_[place(name)]; }
   const std::deque<Parameter<T>>& all() const { return all_; }
-  /// Returns how many numbers are before the first linear layer.
+  /// Returns how many of all values are before the first linear layer.
   size_t size_of_tables() const {
-    size_t out = 0;
-    for (size_t k = 0; k < first_layer_.value_or(all_.size()); ++k) out += all_[k].value.size();
-    return out;
+    return first_layer_ ? static_cast<size_t>(first_layer_->value.at - values_.at) : values_.size();
   }
   /// All values, and all gradients, as one row.
   Matrix<T> values() { return values_; }
@@ -149,7 +146,7 @@ class Parameters {
     throw Error("the model has no parameter " + name);
   }
   Ops<T>& ops_;
-  std::optional<size_t> first_layer_;  // its weight's place
+  const Parameter<T>* first_layer_ = nullptr;  // its weight
   std::deque<Parameter<T>> all_;  // a deque: they stay where they are
   Table<T> values_, gradients_;
 };
