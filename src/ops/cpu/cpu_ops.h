@@ -130,6 +130,9 @@ class CpuOps : public Ops<T> {
     for (double part : partial_) sum += part;
     return sum;
   }
+  /// Returns x for `multiply_transposed`: x^T in panels of tile_columns<T> columns, one after the
+  /// other, filled up with zeros, in shared_.
+  ConstMatrix<T> transpose(ConstMatrix<T> x);
   /// The calling thread's scratch memory, at least n elements; its size only grows.
   T* scratch(size_t n) {
     auto& own = scratch_[static_cast<size_t>(omp_get_thread_num())];

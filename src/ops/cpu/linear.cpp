@@ -7,9 +7,9 @@ namespace {
 constexpr size_t column_slice = 192;  // columns of x whose part of d_W one thread computes
 constexpr size_t slice_rows = 168;    // rows of x that are copied at once
 constexpr size_t near = 16;           // rows between the fetch of a row into cache and its copy
-/// Panels of columns of d_x that are computed row by row: memory takes 4 KiB of a row at a time.
+/// Columns of d_x that are computed row by row: memory takes 4 KiB of a row at a time.
 template <class T>
-constexpr size_t panels_at_once = 4096 / sizeof(T) / tile_columns<T>;
+constexpr size_t piece = 4096 / sizeof(T);
 
 /// part [width, out] = x[rows first .. last]^T d_y in `width` columns of x. A block of rows at a
 /// time is copied into one half of `copy` [2 * slice_rows, width], row by row during the product of
@@ -38,13 +38,25 @@ void add_up_rows(T* part, T* copy, ConstMatrix<T> x, Rows rows, size_t column, s
       copy_rows(r0 + slice_rows + (c + 1) * slice_rows / width);
       return copy + c;
     };
-    multiply<T>(part, d_y.cols, row_of_product, width, {d_y.row(r0), d_y.cols, 1}, width, d_y.cols,
-                std::min(slice_rows, last - r0), r0 > first);
+    multiply<T>(part, d_y.cols, row_of_product, width,
+                d_y.slice(r0, std::min(slice_rows, last - r0)), width, d_y.cols, r0 > first);
     copy_rows(r0 + 2 * slice_rows);
   }
 }
 
 }  // namespace
+
+template <class T>
+ConstMatrix<T> CpuOps<T>::transpose(ConstMatrix<T> x) {
+  constexpr size_t columns = tile_columns<T>;
+  shared_.resize(std::max(shared_.size(), (x.rows + columns - 1) / columns * columns * x.cols));
+  for_blocks(x.rows, columns, [&](size_t, size_t first, size_t last) {
+    T* to = &shared_[first * x.cols];
+    for (size_t k = 0; k < x.cols; ++k)
+      for (size_t r = first; r < first + columns; ++r) *to++ = r < last ? x.row(r)[k] : T(0);
+  });
+  return {shared_.data(), x.rows, x.cols};
+}
 
 // y = x[rows] W + b, or y += x[rows] W
 template <class T>
@@ -58,8 +70,7 @@ void CpuOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMa
       return from < 0 ? zeros.data() : x.row(static_cast<size_t>(from));
     };
     for (size_t r = first; b.at && r < last; ++r) std::copy(b.at, b.at + b.cols, y.row(r));
-    multiply<T>(y.row(first), y.cols, row, 1, {W.at, W.cols, 1}, last - first, y.cols, x.cols,
-                true);
+    multiply<T>(y.row(first), y.cols, row, 1, W, last - first, y.cols, true);
   });
 }
 
@@ -70,20 +81,13 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
   const size_t n = d_y.rows, in = W.rows, out = W.cols;
   if (d_x.at) {
-    constexpr size_t columns = tile_columns<T>;
-    const size_t panels = (in + columns - 1) / columns;
-    shared_.resize(std::max(shared_.size(), panels * columns * out));  // W^T
-    for_blocks(in, columns, [&](size_t panel, size_t first, size_t last) {
-      copy_panel<T>(&shared_[panel * columns * out], columns, {W.row(first), 1, out}, last - first,
-                    out);
-    });
+    const ConstMatrix<T> panels = transpose(W);
     for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
-      for (size_t panel = 0; panel < panels; panel += panels_at_once<T>)
+      for (size_t c = 0; c < in; c += piece<T>)
         for (size_t r = first; r < last; r += tile_rows)
-          for (size_t p = panel; p < std::min(panels, panel + panels_at_once<T>); ++p)
-            multiply<T>(d_x.row(r) + p * columns, in, [&](size_t i) { return d_y.row(r + i); }, 1,
-                        {&shared_[p * columns * out], columns, 1}, std::min(tile_rows, last - r),
-                        std::min(columns, in - p * columns), out, false);
+          multiply_transposed<T>(
+              d_x.row(r) + c, in, [&](size_t i) { return d_y.row(r + i); },
+              std::min(tile_rows, last - r), panels.slice(c, std::min(piece<T>, in - c)));
     });
   }
 

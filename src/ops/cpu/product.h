@@ -14,13 +14,6 @@ constexpr size_t depth_block = vector_bytes == 64 ? 1024 : 252;
 template <class T>
 constexpr size_t tile_columns = tile_vectors * lanes<T>;
 
-/// The elements of a factor in memory: (i, k) lies at at[i * row + k * column].
-template <class T>
-struct Factor {
-  const T* at;
-  size_t row, column;
-};
-
 /// C [n_rows, width] = or += the sums over k < depth of a_r[k * step] B[k], with the rows
 /// B[k] [n_vectors * lanes] one after the other in `panel`. C's rows are c apart.
 template <size_t n_rows, size_t n_vectors, class T>
@@ -62,34 +55,29 @@ void multiply_panel(T* C, size_t c, size_t width, const RowOf& a, size_t step, c
   }
 }
 
-/// panel [depth, columns] = the first `width` columns of B, then zeros.
+/// panel [depth, columns] = the first `width` columns of B, whose rows are b apart, then zeros.
 template <class T>
-void copy_panel(T* panel, size_t columns, const Factor<T>& B, size_t width, size_t depth) {
-  for (size_t k = 0; k < depth; ++k, panel += columns) {
-    const T* const row = B.at + k * B.row;
-    if (B.column == 1)
-      std::copy_n(row, width, panel);
-    else
-      for (size_t j = 0; j < width; ++j) panel[j] = row[j * B.column];
-    std::fill(panel + width, panel + columns, T(0));
-  }
+void copy_panel(T* panel, size_t columns, const T* B, size_t b, size_t width, size_t depth) {
+  for (size_t k = 0; k < depth; ++k, panel += columns)
+    std::fill(std::copy_n(B + k * b, width, panel), panel + columns, T(0));
 }
 
-/// C [m, n] = A B or, when it `adds`, += A B, with C's rows c apart. The factors of row r of A
-/// [m, depth] lie `step` apart from a(r) on. A sum's order depends on `depth` alone.
+/// C [m, n] = A B or, when it `adds`, += A B, with C's rows c apart, for the first n columns of B.
+/// The factors of row r of A [m, B.rows] lie `step` apart from a(r) on. A sum's order depends on
+/// B.rows alone.
 template <class T, class RowOf>
-void multiply(T* C, size_t c, const RowOf& a, size_t step, const Factor<T>& B, size_t m, size_t n,
-              size_t depth, bool adds) {
+void multiply(T* C, size_t c, const RowOf& a, size_t step, ConstMatrix<T> B, size_t m, size_t n,
+              bool adds) {
   alignas(64) T copy[depth_block * tile_columns<T>];
-  for (size_t k = 0; k < std::max<size_t>(depth, 1); k += depth_block) {
-    const size_t some = std::min(depth_block, depth - k);
+  for (size_t k = 0; k < std::max<size_t>(B.rows, 1); k += depth_block) {
+    const size_t some = std::min(depth_block, B.rows - k);
     const auto of_block = [&](size_t r) { return a(r) + k * step; };
     for (size_t j = 0; j < n; j += tile_columns<T>) {
       const size_t width = std::min(tile_columns<T>, n - j);
       const size_t columns = (width + lanes<T> - 1) / lanes<T> * lanes<T>;
-      const T* panel = B.at + k * B.row + j * B.column;
-      if (B.column != 1 || B.row != columns || width != columns) {
-        copy_panel<T>(copy, columns, {panel, B.row, B.column}, width, some);
+      const T* panel = B.row(k) + j;
+      if (B.cols != columns || width != columns) {
+        copy_panel(copy, columns, panel, B.cols, width, some);
         panel = copy;
       }
       const auto go = [&](auto vectors) {
@@ -102,6 +90,16 @@ void multiply(T* C, size_t c, const RowOf& a, size_t step, const Factor<T>& B, s
       else go(std::integral_constant<size_t, 4>());
     }
   }
+}
+
+/// C [m, B.rows] = A B^T, with C's rows c apart, for B in the panels that CpuOps::transpose makes.
+/// Row r of A [m, B.cols] begins at a(r).
+template <class T, class RowOf>
+void multiply_transposed(T* C, size_t c, const RowOf& a, size_t m, ConstMatrix<T> B) {
+  constexpr size_t columns = tile_columns<T>;
+  for (size_t j = 0; j < B.rows; j += columns)
+    multiply_panel<tile_vectors>(C + j, c, std::min(columns, B.rows - j), a, 1, B.row(j), m, B.cols,
+                                 false);
 }
 
 }  // namespace bm3

@@ -131,23 +131,16 @@ template <class T>
 void CpuOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h_i, Rows users,
                       const Graph<T>& graph) {
   shapes::top_k(item, h_u, h_i, users, graph);
-  constexpr size_t width = tile_columns<T>;
   constexpr size_t strips = strip * lanes<T>;  // whose largest are a vector
-  const size_t d = h_i.cols, columns = (h_i.rows + strips - 1) / strips * strips;
-  const size_t panels = (h_i.rows + width - 1) / width;
-  shared_.resize(std::max(shared_.size(), panels * width * d));
-  for_blocks(h_i.rows, width, [&](size_t panel, size_t first, size_t last) {
-    copy_panel<T>(&shared_[panel * width * d], width, {h_i.row(first), 1, d}, last - first, d);
-  });
+  const size_t columns = (h_i.rows + strips - 1) / strips * strips;
+  const ConstMatrix<T> panels = transpose(h_i);
   const size_t tiles = block_scores / std::max<size_t>(columns, 1) / tile_rows;
   const size_t block = std::clamp(tiles, size_t{1}, row_block / tile_rows) * tile_rows;
   for_blocks(users.n, block, [&](size_t, size_t first, size_t last) {
     const auto user = [&](size_t r) { return static_cast<size_t>(users[first + r]); };
     T* const scores = scratch(block * columns);
-    for (size_t panel = 0; panel < panels; ++panel)
-      multiply<T>(scores + panel * width, columns, [&](size_t r) { return h_u.row(user(r)); }, 1,
-                  {&shared_[panel * width * d], width, 1}, last - first,
-                  std::min(width, h_i.rows - panel * width), d, false);
+    multiply_transposed<T>(scores, columns, [&](size_t r) { return h_u.row(user(r)); },
+                           last - first, panels);
     Candidates<T> candidates(columns);
     for (size_t r = 0; r < last - first; ++r) {
       T* const score = scores + r * columns;
