@@ -37,11 +37,11 @@ void CpuOps<T>::release(void* memory) noexcept {
 
 template <class T>
 size_t CpuOps<T>::allocated() const {
-  size_t bytes = shared_.size() * sizeof(T) + partial_.capacity() * sizeof(double);
+  size_t bytes = shared_.bytes() + partial_.capacity() * sizeof(double);
   for (const auto& [memory, size] : blocks_) bytes += size;
   size_t largest = 0;  // of the threads' scratch: which of them has grown so far is chance
-  for (const auto& own : scratch_) largest = std::max(largest, own.size());
-  return bytes + largest * sizeof(T);
+  for (const auto& own : scratch_) largest = std::max(largest, own.bytes());
+  return bytes + largest;
 }
 
 template <class T>

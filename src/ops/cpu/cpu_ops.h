@@ -31,6 +31,23 @@ struct Lanes {
   typedef T Vector __attribute__((vector_size(vector_bytes), aligned(sizeof(T)), may_alias));
 };
 
+/// Memory that begins with a cache line, of which vectors do not share two, and only grows.
+template <class T>
+class Room {
+ public:
+  T* of(size_t n) {
+    lines_.resize(std::max(lines_.size(), (n * sizeof(T) + sizeof(Line) - 1) / sizeof(Line)));
+    return lines_.data()->x;
+  }
+  size_t bytes() const { return lines_.size() * sizeof(Line); }
+
+ private:
+  struct alignas(64) Line {
+    T x[64 / sizeof(T)];
+  };
+  std::vector<Line> lines_;
+};
+
 /// x . y: a sum in each lane, then the sums of halves; adding up lane by lane takes longer than 64
 /// products.
 template <class T>
@@ -133,12 +150,8 @@ class CpuOps : public Ops<T> {
   /// Returns x for `multiply_transposed`: x^T in panels of tile_columns<T> columns, one after the
   /// other, filled up with zeros, in shared_.
   ConstMatrix<T> transpose(ConstMatrix<T> x);
-  /// The calling thread's scratch memory, at least n elements; its size only grows.
-  T* scratch(size_t n) {
-    auto& own = scratch_[static_cast<size_t>(omp_get_thread_num())];
-    if (own.size() < n) own.resize(n);
-    return own.data();
-  }
+  /// The calling thread's scratch memory, at least n elements.
+  T* scratch(size_t n) { return scratch_[static_cast<size_t>(omp_get_thread_num())].of(n); }
 
   /// The first block of a thread's share that nobody has taken, in a cache line of its own.
   struct alignas(64) Share {
@@ -147,8 +160,8 @@ class CpuOps : public Ops<T> {
   std::vector<Share> shares_;                 // of each thread
   std::unordered_map<void*, size_t> blocks_;  // bytes of what is allocated
   size_t most_ = 0;
-  std::vector<std::vector<T>> scratch_;  // one a thread
-  std::vector<T> shared_;                // partial matrices of one operation
+  std::vector<Room<T>> scratch_;  // one a thread
+  Room<T> shared_;                // partial matrices of one operation
   std::vector<double> partial_;
 };
 

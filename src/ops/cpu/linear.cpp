@@ -49,13 +49,13 @@ void add_up_rows(T* part, T* copy, ConstMatrix<T> x, Rows rows, size_t column, s
 template <class T>
 ConstMatrix<T> CpuOps<T>::transpose(ConstMatrix<T> x) {
   constexpr size_t columns = tile_columns<T>;
-  shared_.resize(std::max(shared_.size(), (x.rows + columns - 1) / columns * columns * x.cols));
+  T* const panels = shared_.of((x.rows + columns - 1) / columns * columns * x.cols);
   for_blocks(x.rows, columns, [&](size_t, size_t first, size_t last) {
-    T* to = &shared_[first * x.cols];
+    T* to = panels + first * x.cols;
     for (size_t k = 0; k < x.cols; ++k)
       for (size_t r = first; r < first + columns; ++r) *to++ = r < last ? x.row(r)[k] : T(0);
   });
-  return {shared_.data(), x.rows, x.cols};
+  return {panels, x.rows, x.cols};
 }
 
 // y = x[rows] W + b, or y += x[rows] W
@@ -97,11 +97,11 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
   const size_t blocks = (n + rows_each - 1) / rows_each;
   const size_t slices = (in + column_slice - 1) / column_slice;
   const size_t matrix = (in + 1) * out;
-  shared_.resize(std::max(shared_.size(), blocks * matrix));
+  T* const parts = shared_.of(blocks * matrix);
   for_blocks(blocks * slices, 1, [&](size_t task, size_t, size_t) {
     const size_t first = task / slices * rows_each, last = std::min(n, first + rows_each);
     const size_t column = task % slices * column_slice, width = std::min(column_slice, in - column);
-    T* const part = blocks == 1 ? d_W.at : shared_.data() + task / slices * matrix;
+    T* const part = blocks == 1 ? d_W.at : parts + task / slices * matrix;
     add_up_rows(part + column * out, scratch(2 * slice_rows * width), x, rows, column, width, d_y,
                 first, last);
     if (column > 0 || !d_b.at) return;
@@ -118,7 +118,7 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
       std::fill(to, to + out, T(0));
       for (size_t block = 0; block < blocks; ++block)
 #pragma omp simd
-        for (size_t j = 0; j < out; ++j) to[j] += shared_[block * matrix + i * out + j];
+        for (size_t j = 0; j < out; ++j) to[j] += parts[block * matrix + i * out + j];
     }
   });
 }
