@@ -5,8 +5,8 @@ namespace bm3 {
 namespace {
 
 constexpr size_t column_slice = 192;  // columns of x whose part of d_W one thread computes
-constexpr size_t slice_rows = 168;    // rows of x that are copied at once
-constexpr size_t near = 16;           // rows between the fetch of a row into cache and its copy
+constexpr size_t slice_rows = 56;     // rows of x that are copied at once
+constexpr size_t near = 8;            // rows between the fetch of a row into cache and its copy
 /// Columns of d_x that are computed row by row: memory takes 4 KiB of a row at a time.
 template <class T>
 constexpr size_t piece = 4096 / sizeof(T);
