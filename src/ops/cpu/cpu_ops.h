@@ -31,12 +31,12 @@ struct Lanes {
   typedef T Vector __attribute__((vector_size(vector_bytes), aligned(sizeof(T)), may_alias));
 };
 
-/// Memory that begins with a cache line, of which vectors do not share two, and only grows.
+/// Memory that only grows. It begins with a cache line: no vector lies across two.
 template <class T>
 class Room {
  public:
   T* of(size_t n) {
-    lines_.resize(std::max(lines_.size(), (n * sizeof(T) + sizeof(Line) - 1) / sizeof(Line)));
+    lines_.resize(std::max(lines_.size(), n * sizeof(T) / sizeof(Line) + 1));
     return lines_.data()->x;
   }
   size_t bytes() const { return lines_.size() * sizeof(Line); }

@@ -8,8 +8,8 @@ namespace bm3 {
 
 constexpr size_t tile_vectors = vector_bytes == 64 ? 4 : 2;
 constexpr size_t tile_rows = 6;      // of tile_vectors sums: with their factors, all registers
-/// Factors of a sum that are read before the next tile's: 4 KiB of a row, or what leaves B's panel
-/// in the cache nearest, where a tile is too narrow to read A once.
+/// Factors of a sum that are read before the next tile's: 4 KiB of a row; where tiles are narrower,
+/// so that A is read more than once, as many as leave B's panel in the nearest cache.
 constexpr size_t depth_block = vector_bytes == 64 ? 1024 : 252;
 template <class T>
 constexpr size_t tile_columns = tile_vectors * lanes<T>;
