@@ -12,18 +12,16 @@ namespace bm3 {
 
 /// What a random number is drawn for; with the seed, the step and the element it is the key of a
 /// draw, so that no draw depends on the order in which the program asks for it.
-struct Stream {
-  enum : uint32_t {
-    split = 1,       // 8:1:1 split of a data set without x_label
-    shuffle = 2,     // order of the interactions; step = epoch
-    negative = 3,    // a batch's negative items; step = epoch
-    neighbour = 4,   // copies among a user's neighbours; step = epoch
-    pruning = 5,     // edges that an epoch keeps; step = epoch
-    parameter = 16,  // initial values; + index of the parameter
-    synthetic = 64,  // built-in data; + index of the table
-    view = 256,      // dropout masks [Eq. 5]; + table (0 nodes of the graph, 1 + m modality m)
-    edge = 1024,     // dropped edges; + network (0 online, 1 target)
-  };
+enum class Stream : uint32_t {
+  split = 1,       // 8:1:1 split of a data set without x_label
+  shuffle = 2,     // order of the interactions; step = epoch
+  negative = 3,    // a batch's negative items; step = epoch
+  neighbour = 4,   // copies among a user's neighbours; step = epoch
+  pruning = 5,     // edges that an epoch keeps; step = epoch
+  parameter = 16,  // initial values; + index of the parameter
+  synthetic = 64,  // built-in data; + index of the table
+  view = 256,      // dropout masks [Eq. 5]; + table (0 nodes of the graph, 1 + m modality m)
+  edge = 1024,     // dropped edges; + network (0 online, 1 target)
 };
 
 struct Random4 {
@@ -45,6 +43,10 @@ BM3_HD Random4 philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t bl
     c3 = static_cast<uint32_t>(p0);
   }
   return {{c0, c1, c2, c3}};
+}
+
+BM3_HD Random4 philox(uint64_t seed, Stream stream, uint32_t step, uint64_t block) {
+  return philox(seed, static_cast<uint32_t>(stream), step, block);
 }
 
 /// The block that holds the draws of columns 4*column_block .. 4*column_block + 3 of a table's row.

@@ -30,7 +30,8 @@ TYPED_TEST(Bm3Test, MasksAreDrawnByTableRowAndColumn) {
         const uint64_t first = m.name == "item" ? c.n_users : 0, column = k % m.mask.cols;
         if (row < 0) continue;  // padding
         const Random4 random =
-            philox(c.seed, Stream::view + table, CaseOnDevice<double>::step_number,
+            philox(c.seed, static_cast<uint32_t>(Stream::view) + table,
+                   CaseOnDevice<double>::step_number,
                    (first + static_cast<uint64_t>(row)) << 32 | column / 4);
         EXPECT_EQ(mask[k] != 0, random.x[column % 4] / 4294967296.0 >= 0.3) << m.name << " " << k;
         ++compared;

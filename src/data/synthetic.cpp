@@ -16,10 +16,15 @@ constexpr double wandering = 0.33;  // a user's share of items of any topic
 constexpr double user_power = 1.5, item_power = 2;  // as in `pick`
 enum Table : uint32_t { activity, tastes, draws, repairs, looks };
 
-/// Draws for a table, numbered by (row, block).
-Random4 random_words(uint64_t seed, uint32_t table, size_t row, uint64_t block) {
-  return philox(seed, Stream::synthetic + table, static_cast<uint32_t>(row), block);
-}
+/// Draws for one table, numbered by (row, block).
+struct Source {
+  uint64_t seed;
+  uint32_t table;
+  Random4 operator()(size_t row, uint64_t block) const {
+    return philox(seed, static_cast<uint32_t>(Stream::synthetic) + table,
+                  static_cast<uint32_t>(row), block);
+  }
+};
 
 /// Returns one of 0 .. n - 1, the first ones more often: k with a density of k^(1 / power - 1).
 size_t pick(uint32_t word, size_t n, double power) {
@@ -32,7 +37,7 @@ std::vector<size_t> activities(const SyntheticSpec& spec) {
   std::vector<size_t> count(spec.n_users, core);
   size_t left = spec.n_interactions - core * spec.n_users;
   for (uint64_t draw = 0; left > 0; ++draw) {
-    const Random4 r = random_words(spec.seed, activity, 0, draw);
+    const Random4 r = Source{spec.seed, activity}(0, draw);
     size_t& n = count[pick(r.x[0], count.size(), user_power)];
     if (n < most) ++n, --left;
   }
@@ -42,11 +47,11 @@ std::vector<size_t> activities(const SyntheticSpec& spec) {
 /// Draws n different items for a user, in the order of the draws.
 std::vector<size_t> draw_items(const SyntheticSpec& spec, size_t user, size_t n) {
   const size_t n_topics = (spec.n_items + topic_size - 1) / topic_size;
-  const Random4 taste = random_words(spec.seed, tastes, user, 0);
+  const Random4 taste = Source{spec.seed, tastes}(user, 0);
   std::vector<size_t> chosen;
   std::unordered_set<size_t> known;
   for (uint64_t draw = 0; chosen.size() < n; ++draw) {
-    const Random4 r = random_words(spec.seed, draws, user, draw);
+    const Random4 r = Source{spec.seed, draws}(user, draw);
     const size_t first = topic_size * pick(taste.x[r.x[1] % 3], n_topics, item_power),
                  size = std::min(topic_size, spec.n_items - first),
                  liked = first + pick(r.x[2], size, item_power),
@@ -63,7 +68,7 @@ void repair(const SyntheticSpec& spec, std::vector<std::vector<size_t>>& chosen)
     for (const size_t item : items) ++count[item];
   for (size_t item = 0; item < count.size(); ++item)
     for (uint64_t draw = 0; count[item] < core; ++draw) {
-      const Random4 r = random_words(spec.seed, repairs, item, draw);
+      const Random4 r = Source{spec.seed, repairs}(item, draw);
       auto& own = chosen[r.x[0] % chosen.size()];
       size_t& place = own[r.x[1] % own.size()];
       if (count[place] <= core || std::count(own.begin(), own.end(), item)) continue;
@@ -104,8 +109,8 @@ void synthetic_features(const SyntheticSpec& spec, size_t modality, size_t first
   for (size_t r = 0; r < count; ++r) {
     const size_t item = first + r;
     for (size_t c = 0; c < columns; c += 4) {
-      const Random4 of_topic = random_words(spec.seed, table, item / topic_size, c / 4),
-                    own = random_words(spec.seed, table + 1, item, c / 4);
+      const Random4 of_topic = Source{spec.seed, table}(item / topic_size, c / 4),
+                    own = Source{spec.seed, table + 1}(item, c / 4);
       for (size_t lane = 0; lane < std::min<size_t>(4, columns - c); ++lane)
         out[r * columns + c + lane] =
             static_cast<float>(scale * (uniform01(of_topic.x[lane]) - 0.5 +

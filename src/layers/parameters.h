@@ -18,7 +18,7 @@ struct Law {
   bool softmax = false;
   /// Returns numbers [rows, cols], normal ones by Box and Muller's transform.
   std::vector<double> draw(size_t rows, size_t cols, uint64_t seed, size_t parameter) const {
-    const uint32_t stream = Stream::parameter + static_cast<uint32_t>(parameter);
+    const auto stream = static_cast<uint32_t>(Stream::parameter) + static_cast<uint32_t>(parameter);
     constexpr double two_pi = 6.283185307179586;
     std::vector<double> out(rows * cols);
     for (size_t k = 0; k < out.size(); ++k) {

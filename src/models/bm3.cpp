@@ -37,10 +37,10 @@ class Bm3 final : public Model<T> {
 
   void draw(const Batch& batch, uint64_t seed) override {
     const auto mask = mask_(batch);  // the Bernoulli draws of h' [Eq. 5]
-    ops.draw_mask(mask.nodes(), batch.nodes, dropout, {seed, Stream::view, batch.step});
+    const auto stream = static_cast<uint32_t>(Stream::view);
+    ops.draw_mask(mask.nodes(), batch.nodes, dropout, {seed, stream, batch.step});
     for (uint32_t m = 0; m < M; ++m)
-      ops.draw_mask(mask.modality(m), batch.items, dropout,
-                    {seed, Stream::view + 1 + m, batch.step});
+      ops.draw_mask(mask.modality(m), batch.items, dropout, {seed, stream + 1 + m, batch.step});
   }
 
   void forward(const Batch& batch) override {

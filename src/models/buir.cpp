@@ -30,9 +30,10 @@ class Buir final : public Model<T> {
   }
 
   void draw(const Batch& batch, uint64_t seed) override {
+    const auto stream = static_cast<uint32_t>(Stream::edge);
     for (Network k : {online, target})
       if (dropout > 0)
-        ops.draw_edges(mask[k], rate.data() + k, dropout, {seed, Stream::edge + k, batch.step});
+        ops.draw_edges(mask[k], rate.data() + k, dropout, {seed, stream + k, batch.step});
   }
 
   void forward(const Batch& batch) override {
