@@ -5,8 +5,9 @@ namespace bm3 {
 namespace {
 
 constexpr size_t column_slice = 192;  // columns of x whose part of d_W one thread computes
-constexpr size_t slice_rows = 56;     // rows of x that are copied at once
 constexpr size_t near = 8;            // rows between the fetch of a row into cache and its copy
+/// Rows of x that are copied at once: as many as leave a panel of d_y in the nearest cache.
+constexpr size_t slice_rows = vector_bytes == 64 ? 56 : 168;
 /// Columns of d_x that are computed row by row: memory takes 4 KiB of a row at a time.
 template <class T>
 constexpr size_t piece = 4096 / sizeof(T);

@@ -58,8 +58,13 @@ void multiply_panel(T* C, size_t c, size_t width, const RowOf& a, size_t step, c
 /// panel [depth, columns] = the first `width` columns of B, whose rows are b apart, then zeros.
 template <class T>
 void copy_panel(T* panel, size_t columns, const T* B, size_t b, size_t width, size_t depth) {
-  for (size_t k = 0; k < depth; ++k, panel += columns)
-    std::fill(std::copy_n(B + k * b, width, panel), panel + columns, T(0));
+  using V = typename Lanes<T>::Vector;
+  for (size_t k = 0; k < depth; ++k, panel += columns, B += b) {
+    size_t j = 0;
+    for (; j + lanes<T> <= width; j += lanes<T>)
+      *reinterpret_cast<V*>(panel + j) = *reinterpret_cast<const V*>(B + j);
+    for (; j < columns; ++j) panel[j] = j < width ? B[j] : T(0);
+  }
 }
 
 /// C [m, n] = A B or, when it `adds`, += A B, with C's rows c apart, for the first n columns of B.
