@@ -315,7 +315,7 @@ TEST_F(SweepCli, GoesOnAfterAFailure) {
   EXPECT_EQ(run(sweep("s")).status, 0);
 }
 
-/// Each of the splits that are drawn has figures of its own.
+/// A sweep reads the data once for each split that it draws, and finds the runs of each again.
 TEST_F(SweepCli, DrawsSplits) {
   std::string text = read_file(folder_ / "data/toy/toy.inter");
   write_file(folder_ / "data/toy/toy.inter", text.replace(text.find("x_label"), 7, "part"));

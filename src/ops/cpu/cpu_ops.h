@@ -31,7 +31,7 @@ struct Lanes {
   typedef T Vector __attribute__((vector_size(vector_bytes), aligned(sizeof(T)), may_alias));
 };
 
-/// Memory that only grows. It begins with a cache line: no vector lies across two.
+/// Memory that only grows. It begins with a cache line, so that vectors need not lie across two.
 template <class T>
 class Room {
  public:
