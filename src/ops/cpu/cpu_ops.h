@@ -147,6 +147,9 @@ class CpuOps : public Ops<T> {
     for (double part : partial_) sum += part;
     return sum;
   }
+  /// d_W = x[rows]^T d_y;  d_b = column sums of d_y
+  void weights_backward(Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y, ConstMatrix<T> x,
+                        Rows rows);
   /// Returns x for `multiply_transposed`: x^T in panels of tile_columns<T> columns, one after the
   /// other, filled up with zeros, in shared_.
   ConstMatrix<T> transpose(ConstMatrix<T> x);

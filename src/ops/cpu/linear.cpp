@@ -4,44 +4,57 @@
 namespace bm3 {
 namespace {
 
-constexpr size_t column_slice = 192;  // columns of x whose part of d_W one thread computes
-constexpr size_t near = 8;            // rows between the fetch of a row into cache and its copy
-/// Rows of x that are copied at once: as many as leave a panel of d_y in the nearest cache.
-constexpr size_t slice_rows = vector_bytes == 64 ? 56 : 168;
 /// Columns of d_x that are computed row by row: memory takes 4 KiB of a row at a time.
 template <class T>
 constexpr size_t piece = 4096 / sizeof(T);
-
-/// part [width, out] = x[rows first .. last]^T d_y in `width` columns of x. A block of rows at a
-/// time is copied into one half of `copy` [2 * slice_rows, width], row by row during the product of
-/// the block before.
+/// Numbers of d_W that a thread adds up at a time: its cache holds them, and where d_W has 64
+/// columns, x is read 4 KiB of a row at a time, too.
 template <class T>
-void add_up_rows(T* part, T* copy, ConstMatrix<T> x, Rows rows, size_t column, size_t width,
+constexpr size_t slice_size = 64 * piece<T>;
+/// Rows of d_y that stay in registers, with two vectors of each.
+constexpr size_t outer_rows = vector_bytes == 64 ? 10 : 6;
+
+/// sum [width, n_vectors * lanes] += x^T d_y for outer_rows rows of x [width] and d_y. d_y stays in
+/// registers, while x and the sum, whose rows are `out` apart, are read as they lie.
+template <size_t n_vectors, class T>
+void add_outer(T* sum, size_t out, const T* const* x, size_t width, const T* const* d_y) {
+  using V = typename Lanes<T>::Vector;
+  const T* row[outer_rows];  // as x, but `sum` cannot overlap it
+  V y[outer_rows][n_vectors];
+  for (size_t r = 0; r < outer_rows; ++r) {
+    row[r] = x[r];
+    for (size_t j = 0; j < n_vectors; ++j) y[r][j] = reinterpret_cast<const V*>(d_y[r])[j];
+  }
+  for (size_t c = 0; c < width; ++c, sum += out) {
+    V* const at = reinterpret_cast<V*>(sum);
+    V s[n_vectors];
+    for (size_t j = 0; j < n_vectors; ++j) s[j] = at[j];
+    for (size_t r = 0; r < outer_rows; ++r)
+      for (size_t j = 0; j < n_vectors; ++j) s[j] += row[r][c] * y[r][j];
+    for (size_t j = 0; j < n_vectors; ++j) at[j] = s[j];
+  }
+}
+
+/// sum [width, d_y.cols] = x[rows first .. last]^T d_y in `width` columns of x from `column` on,
+/// for whole vectors of columns of d_y.
+template <class T>
+void add_up_rows(T* sum, ConstMatrix<T> x, Rows rows, size_t column, size_t width,
                  ConstMatrix<T> d_y, size_t first, size_t last) {
-  T* next = copy + slice_rows * width;
-  size_t done = first;  // rows that are copied
-  const auto copy_rows = [&](size_t end) {
-    for (; done < std::min(end, last); ++done) {
-      const int64_t row = rows[done], soon = done + near < last ? rows[done + near] : -1;
-      for (size_t k = 0; soon >= 0 && k < width; k += 64 / sizeof(T))
-        __builtin_prefetch(x.row(static_cast<size_t>(soon)) + column + k);
-      T* const to = next + (done - first) % slice_rows * width;
-      const T* const from = row < 0 ? nullptr : x.row(static_cast<size_t>(row)) + column;
-      if (!from) std::fill_n(to, width, T(0));
-#pragma omp simd
-      for (size_t k = 0; k < (from ? width : 0); ++k) to[k] = from[k];
+  const size_t out = d_y.cols;
+  const std::vector<T> zeros(std::max(width, out));
+  std::fill_n(sum, width * out, T(0));
+  for (size_t r = first; r < last; r += outer_rows) {
+    const T *of_x[outer_rows], *of_y[outer_rows];
+    for (size_t i = 0; i < outer_rows; ++i) {
+      const int64_t row = r + i < last ? rows[r + i] : -1;
+      of_x[i] = row < 0 ? zeros.data() : x.row(static_cast<size_t>(row)) + column;
+      of_y[i] = r + i < last ? d_y.row(r + i) : zeros.data();
     }
-  };
-  copy_rows(first + slice_rows);
-  for (size_t r0 = first; r0 < last; r0 += slice_rows) {
-    std::swap(copy, next);
-    const auto row_of_product = [&](size_t c) {
-      copy_rows(r0 + slice_rows + (c + 1) * slice_rows / width);
-      return copy + c;
-    };
-    multiply<T>(part, d_y.cols, row_of_product, width,
-                d_y.slice(r0, std::min(slice_rows, last - r0)), width, d_y.cols, r0 > first);
-    copy_rows(r0 + 2 * slice_rows);
+    for (size_t j = 0; j < out; j += 2 * lanes<T>) {
+      if (out - j > lanes<T>) add_outer<2>(sum + j, out, of_x, width, of_y);
+      else add_outer<1>(sum + j, out, of_x, width, of_y);
+      for (const T*& y : of_y) y += 2 * lanes<T>;
+    }
   }
 }
 
@@ -71,7 +84,7 @@ void CpuOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMa
       return from < 0 ? zeros.data() : x.row(static_cast<size_t>(from));
     };
     for (size_t r = first; b.at && r < last; ++r) std::copy(b.at, b.at + b.cols, y.row(r));
-    multiply<T>(y.row(first), y.cols, row, 1, W, last - first, y.cols, true);
+    multiply<T>(y.row(first), row, W, last - first);
   });
 }
 
@@ -80,7 +93,7 @@ template <class T>
 void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y,
                                 ConstMatrix<T> x, Rows rows, ConstMatrix<T> W) {
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
-  const size_t n = d_y.rows, in = W.rows, out = W.cols;
+  const size_t n = d_y.rows, in = W.rows;
   if (d_x.at) {
     const ConstMatrix<T> panels = transpose(W);
     for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
@@ -91,35 +104,48 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
               std::min(tile_rows, last - r), panels.slice(c, std::min(piece<T>, in - c)));
     });
   }
+  weights_backward(d_W, d_b, d_y, x, rows);
+}
 
-  // d_W and d_b of each block of rows, one below the other as an [in + 1, out] matrix, then their
-  // sum.
+// d_W and d_b of each block of rows, one below the other as an [in + 1, whole] matrix, then their
+// sum.
+template <class T>
+void CpuOps<T>::weights_backward(Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y, ConstMatrix<T> x,
+                                 Rows rows) {
+  const size_t n = d_y.rows, in = x.cols, out = d_y.cols;
+  const size_t whole = (out + lanes<T> - 1) / lanes<T> * lanes<T>;
+  std::vector<T> filled_up(whole > out ? n * whole : 0);  // d_y, then zeros
+  for (size_t r = 0; whole > out && r < n; ++r) std::copy_n(d_y.row(r), out, &filled_up[r * whole]);
+  const ConstMatrix<T> filled = whole > out ? ConstMatrix<T>{filled_up.data(), n, whole} : d_y;
   const size_t rows_each = in <= sum_block ? sum_block : std::max<size_t>(n, 1);
   const size_t blocks = (n + rows_each - 1) / rows_each;
-  const size_t slices = (in + column_slice - 1) / column_slice;
-  const size_t matrix = (in + 1) * out;
+  // Slices of 64 columns of x or more, as many for one thread as for any other.
+  const size_t matrix = (in + 1) * whole, threads = shares_.size();
+  const size_t wanted = (1 + matrix / (threads * slice_size<T>)) * threads;
+  const size_t slice = std::max<size_t>(64, (in + wanted - 1) / wanted);
+  const size_t slices = (in + slice - 1) / slice;
+  const bool one = blocks == 1 && whole == out;
   T* const parts = shared_.of(blocks * matrix);
   for_blocks(blocks * slices, 1, [&](size_t task, size_t, size_t) {
     const size_t first = task / slices * rows_each, last = std::min(n, first + rows_each);
-    const size_t column = task % slices * column_slice, width = std::min(column_slice, in - column);
-    T* const part = blocks == 1 ? d_W.at : parts + task / slices * matrix;
-    add_up_rows(part + column * out, scratch(2 * slice_rows * width), x, rows, column, width, d_y,
-                first, last);
+    const size_t column = task % slices * slice, width = std::min(slice, in - column);
+    T* const part = one ? d_W.at : parts + task / slices * matrix;
+    add_up_rows(part + column * whole, x, rows, column, width, filled, first, last);
     if (column > 0 || !d_b.at) return;
-    T* const sum = blocks == 1 ? d_b.at : part + in * out;
+    T* const sum = one ? d_b.at : part + in * whole;
     std::fill(sum, sum + out, T(0));
     for (size_t r = first; r < last; ++r)
 #pragma omp simd
       for (size_t j = 0; j < out; ++j) sum[j] += d_y.row(r)[j];
   });
-  if (blocks == 1) return;
+  if (one) return;
   for_blocks(d_b.at ? in + 1 : in, 64, [&](size_t, size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) {
       T* const to = i < in ? d_W.row(i) : d_b.at;
       std::fill(to, to + out, T(0));
       for (size_t block = 0; block < blocks; ++block)
 #pragma omp simd
-        for (size_t j = 0; j < out; ++j) to[j] += parts[block * matrix + i * out + j];
+        for (size_t j = 0; j < out; ++j) to[j] += parts[block * matrix + i * whole + j];
     }
   });
 }

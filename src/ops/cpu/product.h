@@ -14,11 +14,11 @@ constexpr size_t depth_block = vector_bytes == 64 ? 1024 : 252;
 template <class T>
 constexpr size_t tile_columns = tile_vectors * lanes<T>;
 
-/// C [n_rows, width] = or += the sums over k < depth of a_r[k * step] B[k], with the rows
+/// C [n_rows, width] = or += the sums over k < depth of a_r[k] B[k], with the rows
 /// B[k] [n_vectors * lanes] one after the other in `panel`. C's rows are c apart.
 template <size_t n_rows, size_t n_vectors, class T>
-void multiply_tile(T* C, size_t c, size_t width, const T* const* a, size_t step, const T* panel,
-                   size_t depth, bool adds) {
+void multiply_tile(T* C, size_t c, size_t width, const T* const* a, const T* panel, size_t depth,
+                   bool adds) {
   using V = typename Lanes<T>::Vector;
   V sum[n_rows][n_vectors] = {};
   for (size_t k = 0; k < depth; ++k) {
@@ -26,7 +26,7 @@ void multiply_tile(T* C, size_t c, size_t width, const T* const* a, size_t step,
     for (size_t j = 0; j < n_vectors; ++j)
       b[j] = reinterpret_cast<const V*>(panel)[k * n_vectors + j];
     for (size_t r = 0; r < n_rows; ++r)
-      for (size_t j = 0; j < n_vectors; ++j) sum[r][j] += a[r][k * step] * b[j];
+      for (size_t j = 0; j < n_vectors; ++j) sum[r][j] += a[r][k] * b[j];
   }
   for (size_t r = 0; r < n_rows; ++r) {
     if (width == n_vectors * lanes<T>) {
@@ -41,16 +41,16 @@ void multiply_tile(T* C, size_t c, size_t width, const T* const* a, size_t step,
 
 /// The same for m rows, whose first factors lie at a(r).
 template <size_t n_vectors, class T, class RowOf>
-void multiply_panel(T* C, size_t c, size_t width, const RowOf& a, size_t step, const T* panel,
-                    size_t m, size_t depth, bool adds) {
+void multiply_panel(T* C, size_t c, size_t width, const RowOf& a, const T* panel, size_t m,
+                    size_t depth, bool adds) {
   const T* rows[tile_rows];
   for (size_t r = 0; r < m;) {
     const bool whole = r + tile_rows <= m;
     for (size_t i = 0; i < (whole ? tile_rows : 1); ++i) rows[i] = a(r + i);
     if (whole)
-      multiply_tile<tile_rows, n_vectors>(C + r * c, c, width, rows, step, panel, depth, adds);
+      multiply_tile<tile_rows, n_vectors>(C + r * c, c, width, rows, panel, depth, adds);
     else
-      multiply_tile<1, n_vectors>(C + r * c, c, width, rows, step, panel, depth, adds);
+      multiply_tile<1, n_vectors>(C + r * c, c, width, rows, panel, depth, adds);
     r += whole ? tile_rows : 1;
   }
 }
@@ -67,18 +67,16 @@ void copy_panel(T* panel, size_t columns, const T* B, size_t b, size_t width, si
   }
 }
 
-/// C [m, n] = A B or, when it `adds`, += A B, with C's rows c apart, for the first n columns of B.
-/// The factors of row r of A [m, B.rows] lie `step` apart from a(r) on. A sum's order depends on
-/// B.rows alone.
+/// C [m, B.cols] += A B. Row r of A [m, B.rows] begins at a(r). A sum's order depends on B.rows
+/// alone.
 template <class T, class RowOf>
-void multiply(T* C, size_t c, const RowOf& a, size_t step, ConstMatrix<T> B, size_t m, size_t n,
-              bool adds) {
+void multiply(T* C, const RowOf& a, ConstMatrix<T> B, size_t m) {
   alignas(64) T copy[depth_block * tile_columns<T>];
-  for (size_t k = 0; k < std::max<size_t>(B.rows, 1); k += depth_block) {
+  for (size_t k = 0; k < B.rows; k += depth_block) {
     const size_t some = std::min(depth_block, B.rows - k);
-    const auto of_block = [&](size_t r) { return a(r) + k * step; };
-    for (size_t j = 0; j < n; j += tile_columns<T>) {
-      const size_t width = std::min(tile_columns<T>, n - j);
+    const auto of_block = [&](size_t r) { return a(r) + k; };
+    for (size_t j = 0; j < B.cols; j += tile_columns<T>) {
+      const size_t width = std::min(tile_columns<T>, B.cols - j);
       const size_t columns = (width + lanes<T> - 1) / lanes<T> * lanes<T>;
       const T* panel = B.row(k) + j;
       if (B.cols != columns || width != columns) {
@@ -86,7 +84,7 @@ void multiply(T* C, size_t c, const RowOf& a, size_t step, ConstMatrix<T> B, siz
         panel = copy;
       }
       const auto go = [&](auto vectors) {
-        multiply_panel<vectors>(C + j, c, width, of_block, step, panel, m, some, adds || k > 0);
+        multiply_panel<vectors>(C + j, B.cols, width, of_block, panel, m, some, true);
       };
       static_assert(tile_vectors == 2 || tile_vectors == 4);
       if (columns == lanes<T>) go(std::integral_constant<size_t, 1>());
@@ -103,7 +101,7 @@ template <class T, class RowOf>
 void multiply_transposed(T* C, size_t c, const RowOf& a, size_t m, ConstMatrix<T> B) {
   constexpr size_t columns = tile_columns<T>;
   for (size_t j = 0; j < B.rows; j += columns)
-    multiply_panel<tile_vectors>(C + j, c, std::min(columns, B.rows - j), a, 1, B.row(j), m, B.cols,
+    multiply_panel<tile_vectors>(C + j, c, std::min(columns, B.rows - j), a, B.row(j), m, B.cols,
                                  false);
 }
 
