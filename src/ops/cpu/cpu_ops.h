@@ -48,6 +48,10 @@ class Room {
   std::vector<Line> lines_;
 };
 
+/// A matrix as products read it, see product.h.
+template <class T>
+struct Panels;
+
 /// x . y: a sum in each lane, then the sums of halves; adding up lane by lane takes longer than 64
 /// products.
 template <class T>
@@ -150,9 +154,8 @@ class CpuOps : public Ops<T> {
   /// d_W = x[rows]^T d_y;  d_b = column sums of d_y
   void weights_backward(Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y, ConstMatrix<T> x,
                         Rows rows);
-  /// Returns x for `multiply_transposed`: x^T in panels of tile_columns<T> columns, one after the
-  /// other, filled up with zeros, in shared_.
-  ConstMatrix<T> transpose(ConstMatrix<T> x);
+  /// Returns x, or x^T where it is `transposed`, for `multiply`: in shared_, or where x lies.
+  Panels<T> panels(ConstMatrix<T> x, bool transposed);
   /// The calling thread's scratch memory, at least n elements.
   T* scratch(size_t n) { return scratch_[static_cast<size_t>(omp_get_thread_num())].of(n); }
 

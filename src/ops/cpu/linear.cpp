@@ -14,24 +14,25 @@ constexpr size_t slice_size = 64 * piece<T>;
 /// Rows of d_y that stay in registers, with two vectors of each.
 constexpr size_t outer_rows = vector_bytes == 64 ? 10 : 6;
 
-/// sum [width, n_vectors * lanes] += x^T d_y for outer_rows rows of x [width] and d_y. d_y stays in
-/// registers, while x and the sum, whose rows are `out` apart, are read as they lie.
+/// sum [width, out] += x^T d_y for outer_rows rows of x [width] and d_y [out], in the n_vectors
+/// vectors of columns from j on. d_y stays in registers, while x and the sum are read along their
+/// rows.
 template <size_t n_vectors, class T>
-void add_outer(T* sum, size_t out, const T* const* x, size_t width, const T* const* d_y) {
+void add_outer(T* sum, size_t out, size_t j, const T* const* x, size_t width, const T* const* d_y) {
   using V = typename Lanes<T>::Vector;
   const T* row[outer_rows];  // as x, but `sum` cannot overlap it
   V y[outer_rows][n_vectors];
   for (size_t r = 0; r < outer_rows; ++r) {
     row[r] = x[r];
-    for (size_t j = 0; j < n_vectors; ++j) y[r][j] = reinterpret_cast<const V*>(d_y[r])[j];
+    for (size_t v = 0; v < n_vectors; ++v) y[r][v] = reinterpret_cast<const V*>(d_y[r] + j)[v];
   }
-  for (size_t c = 0; c < width; ++c, sum += out) {
-    V* const at = reinterpret_cast<V*>(sum);
+  for (size_t c = 0; c < width; ++c) {
+    V* const at = reinterpret_cast<V*>(sum + c * out + j);
     V s[n_vectors];
-    for (size_t j = 0; j < n_vectors; ++j) s[j] = at[j];
+    for (size_t v = 0; v < n_vectors; ++v) s[v] = at[v];
     for (size_t r = 0; r < outer_rows; ++r)
-      for (size_t j = 0; j < n_vectors; ++j) s[j] += row[r][c] * y[r][j];
-    for (size_t j = 0; j < n_vectors; ++j) at[j] = s[j];
+      for (size_t v = 0; v < n_vectors; ++v) s[v] += row[r][c] * y[r][v];
+    for (size_t v = 0; v < n_vectors; ++v) at[v] = s[v];
   }
 }
 
@@ -50,26 +51,36 @@ void add_up_rows(T* sum, ConstMatrix<T> x, Rows rows, size_t column, size_t widt
       of_x[i] = row < 0 ? zeros.data() : x.row(static_cast<size_t>(row)) + column;
       of_y[i] = r + i < last ? d_y.row(r + i) : zeros.data();
     }
-    for (size_t j = 0; j < out; j += 2 * lanes<T>) {
-      if (out - j > lanes<T>) add_outer<2>(sum + j, out, of_x, width, of_y);
-      else add_outer<1>(sum + j, out, of_x, width, of_y);
-      for (const T*& y : of_y) y += 2 * lanes<T>;
-    }
+    for (size_t j = 0; j < out; j += 2 * lanes<T>)
+      if (out - j > lanes<T>) add_outer<2>(sum, out, j, of_x, width, of_y);
+      else add_outer<1>(sum, out, j, of_x, width, of_y);
   }
 }
+
+/// Returns n, rounded up to the numbers of whole vectors.
+template <class T>
+size_t whole_vectors(size_t n) {
+  return (n + lanes<T> - 1) / lanes<T> * lanes<T>;
+}
+
+/// Whether none of the vectors from here on lies across two cache lines: those take twice as long.
+bool begins_line(const void* at) { return reinterpret_cast<uintptr_t>(at) % 64 == 0; }
 
 }  // namespace
 
 template <class T>
-ConstMatrix<T> CpuOps<T>::transpose(ConstMatrix<T> x) {
-  constexpr size_t columns = tile_columns<T>;
-  T* const panels = shared_.of((x.rows + columns - 1) / columns * columns * x.cols);
-  for_blocks(x.rows, columns, [&](size_t, size_t first, size_t last) {
-    T* to = panels + first * x.cols;
-    for (size_t k = 0; k < x.cols; ++k)
-      for (size_t r = first; r < first + columns; ++r) *to++ = r < last ? x.row(r)[k] : T(0);
+Panels<T> CpuOps<T>::panels(ConstMatrix<T> x, bool transposed) {
+  const size_t depth = transposed ? x.cols : x.rows, n = transposed ? x.rows : x.cols;
+  if (!transposed && n <= tile_columns<T> && n % lanes<T> == 0 && begins_line(x.at))
+    return {x.at, depth, n};
+  T* const at = shared_.of(depth * whole_vectors<T>(n));
+  for_blocks(n, tile_columns<T>, [&](size_t, size_t first, size_t last) {
+    T* to = at + first * depth;
+    for (size_t k = 0; k < depth; ++k)
+      for (size_t j = first; j < first + whole_vectors<T>(last - first); ++j)
+        *to++ = j >= last ? T(0) : transposed ? x.row(j)[k] : x.row(k)[j];
   });
-  return {panels, x.rows, x.cols};
+  return {at, depth, n};
 }
 
 // y = x[rows] W + b, or y += x[rows] W
@@ -78,13 +89,14 @@ void CpuOps<T>::linear_forward(Matrix<T> y, ConstMatrix<T> x, Rows rows, ConstMa
                                ConstMatrix<T> b) {
   shapes::linear(y, x, rows, W, b);
   const std::vector<T> zeros(rows.at ? x.cols : 0);
+  const Panels<T> of_W = panels(W, false);
   for_blocks(y.rows, row_block, [&](size_t, size_t first, size_t last) {
     const auto row = [&](size_t r) {
       const int64_t from = rows[first + r];
       return from < 0 ? zeros.data() : x.row(static_cast<size_t>(from));
     };
     for (size_t r = first; b.at && r < last; ++r) std::copy(b.at, b.at + b.cols, y.row(r));
-    multiply<T>(y.row(first), row, W, last - first);
+    multiply<true>(y.row(first), y.cols, row, last - first, of_W);
   });
 }
 
@@ -95,13 +107,13 @@ void CpuOps<T>::linear_backward(Matrix<T> d_x, Matrix<T> d_W, Matrix<T> d_b, Con
   shapes::linear_backward(d_x, d_W, d_b, d_y, x, rows, W);
   const size_t n = d_y.rows, in = W.rows;
   if (d_x.at) {
-    const ConstMatrix<T> panels = transpose(W);
+    const Panels<T> of_W = panels(W, true);
     for_blocks(n, row_block, [&](size_t, size_t first, size_t last) {
       for (size_t c = 0; c < in; c += piece<T>)
         for (size_t r = first; r < last; r += tile_rows)
-          multiply_transposed<T>(
-              d_x.row(r) + c, in, [&](size_t i) { return d_y.row(r + i); },
-              std::min(tile_rows, last - r), panels.slice(c, std::min(piece<T>, in - c)));
+          multiply<false>(d_x.row(r) + c, in, [&](size_t i) { return d_y.row(r + i); },
+                          std::min(tile_rows, last - r),
+                          of_W.columns(c, std::min(piece<T>, in - c)));
     });
   }
   weights_backward(d_W, d_b, d_y, x, rows);
@@ -113,7 +125,7 @@ template <class T>
 void CpuOps<T>::weights_backward(Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_y, ConstMatrix<T> x,
                                  Rows rows) {
   const size_t n = d_y.rows, in = x.cols, out = d_y.cols;
-  const size_t whole = (out + lanes<T> - 1) / lanes<T> * lanes<T>;
+  const size_t whole = whole_vectors<T>(out);
   std::vector<T> filled_up(whole > out ? n * whole : 0);  // d_y, then zeros
   for (size_t r = 0; whole > out && r < n; ++r) std::copy_n(d_y.row(r), out, &filled_up[r * whole]);
   const ConstMatrix<T> filled = whole > out ? ConstMatrix<T>{filled_up.data(), n, whole} : d_y;
@@ -124,7 +136,7 @@ void CpuOps<T>::weights_backward(Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_
   const size_t wanted = (1 + matrix / (threads * slice_size<T>)) * threads;
   const size_t slice = std::max<size_t>(64, (in + wanted - 1) / wanted);
   const size_t slices = (in + slice - 1) / slice;
-  const bool one = blocks == 1 && whole == out;
+  const bool one = blocks == 1 && whole == out && begins_line(d_W.at);
   T* const parts = shared_.of(blocks * matrix);
   for_blocks(blocks * slices, 1, [&](size_t task, size_t, size_t) {
     const size_t first = task / slices * rows_each, last = std::min(n, first + rows_each);

@@ -16,9 +16,8 @@ constexpr size_t tile_columns = tile_vectors * lanes<T>;
 
 /// C [n_rows, width] = or += the sums over k < depth of a_r[k] B[k], with the rows
 /// B[k] [n_vectors * lanes] one after the other in `panel`. C's rows are c apart.
-template <size_t n_rows, size_t n_vectors, class T>
-void multiply_tile(T* C, size_t c, size_t width, const T* const* a, const T* panel, size_t depth,
-                   bool adds) {
+template <bool adds, size_t n_rows, size_t n_vectors, class T>
+void multiply_tile(T* C, size_t c, size_t width, const T* const* a, const T* panel, size_t depth) {
   using V = typename Lanes<T>::Vector;
   V sum[n_rows][n_vectors] = {};
   for (size_t k = 0; k < depth; ++k) {
@@ -40,69 +39,52 @@ void multiply_tile(T* C, size_t c, size_t width, const T* const* a, const T* pan
 }
 
 /// The same for m rows, whose first factors lie at a(r).
-template <size_t n_vectors, class T, class RowOf>
+template <bool adds, size_t n_vectors, class T, class RowOf>
 void multiply_panel(T* C, size_t c, size_t width, const RowOf& a, const T* panel, size_t m,
-                    size_t depth, bool adds) {
+                    size_t depth) {
   const T* rows[tile_rows];
   for (size_t r = 0; r < m;) {
     const bool whole = r + tile_rows <= m;
     for (size_t i = 0; i < (whole ? tile_rows : 1); ++i) rows[i] = a(r + i);
     if (whole)
-      multiply_tile<tile_rows, n_vectors>(C + r * c, c, width, rows, panel, depth, adds);
+      multiply_tile<adds, tile_rows, n_vectors>(C + r * c, c, width, rows, panel, depth);
     else
-      multiply_tile<1, n_vectors>(C + r * c, c, width, rows, panel, depth, adds);
+      multiply_tile<adds, 1, n_vectors>(C + r * c, c, width, rows, panel, depth);
     r += whole ? tile_rows : 1;
   }
 }
 
-/// panel [depth, columns] = the first `width` columns of B, whose rows are b apart, then zeros.
+/// B [depth, n], tile_columns of its columns in a panel, one panel below the other. The last one is
+/// filled up with zeros to whole vectors.
 template <class T>
-void copy_panel(T* panel, size_t columns, const T* B, size_t b, size_t width, size_t depth) {
-  using V = typename Lanes<T>::Vector;
-  for (size_t k = 0; k < depth; ++k, panel += columns, B += b) {
-    size_t j = 0;
-    for (; j + lanes<T> <= width; j += lanes<T>)
-      *reinterpret_cast<V*>(panel + j) = *reinterpret_cast<const V*>(B + j);
-    for (; j < columns; ++j) panel[j] = j < width ? B[j] : T(0);
-  }
-}
+struct Panels {
+  const T* at;
+  size_t depth, n;
+  /// Returns `count` columns; the first is a panel's first.
+  Panels columns(size_t first, size_t count) const { return {at + first * depth, depth, count}; }
+};
 
-/// C [m, B.cols] += A B. Row r of A [m, B.rows] begins at a(r). A sum's order depends on B.rows
-/// alone.
-template <class T, class RowOf>
-void multiply(T* C, const RowOf& a, ConstMatrix<T> B, size_t m) {
-  alignas(64) T copy[depth_block * tile_columns<T>];
-  for (size_t k = 0; k < B.rows; k += depth_block) {
-    const size_t some = std::min(depth_block, B.rows - k);
+/// C [m, n] = or, where it `adds`, += A B, with C's rows c apart. Row r of A [m, depth] begins at
+/// a(r). A sum's order depends on the depth alone.
+template <bool adds, class T, class RowOf>
+void multiply(T* C, size_t c, const RowOf& a, size_t m, const Panels<T>& B) {
+  for (size_t k = 0; k == 0 || k < B.depth; k += depth_block) {
+    const size_t some = std::min(depth_block, B.depth - k);
     const auto of_block = [&](size_t r) { return a(r) + k; };
-    for (size_t j = 0; j < B.cols; j += tile_columns<T>) {
-      const size_t width = std::min(tile_columns<T>, B.cols - j);
-      const size_t columns = (width + lanes<T> - 1) / lanes<T> * lanes<T>;
-      const T* panel = B.row(k) + j;
-      if (B.cols != columns || width != columns) {
-        copy_panel(copy, columns, panel, B.cols, width, some);
-        panel = copy;
-      }
+    for (size_t j = 0; j < B.n; j += tile_columns<T>) {
+      const size_t width = std::min(tile_columns<T>, B.n - j);
       const auto go = [&](auto vectors) {
-        multiply_panel<vectors>(C + j, B.cols, width, of_block, panel, m, some, true);
+        const T* const panel = B.at + j * B.depth + k * vectors * lanes<T>;
+        if (adds || k > 0) multiply_panel<true, vectors>(C + j, c, width, of_block, panel, m, some);
+        else multiply_panel<false, vectors>(C + j, c, width, of_block, panel, m, some);
       };
       static_assert(tile_vectors == 2 || tile_vectors == 4);
-      if (columns == lanes<T>) go(std::integral_constant<size_t, 1>());
-      else if (columns == 2 * lanes<T>) go(std::integral_constant<size_t, 2>());
-      else if (columns == 3 * lanes<T>) go(std::integral_constant<size_t, 3>());
+      if (width <= lanes<T>) go(std::integral_constant<size_t, 1>());
+      else if (width <= 2 * lanes<T>) go(std::integral_constant<size_t, 2>());
+      else if (width <= 3 * lanes<T>) go(std::integral_constant<size_t, 3>());
       else go(std::integral_constant<size_t, 4>());
     }
   }
-}
-
-/// C [m, B.rows] = A B^T, with C's rows c apart, for B in the panels that CpuOps::transpose makes.
-/// Row r of A [m, B.cols] begins at a(r).
-template <class T, class RowOf>
-void multiply_transposed(T* C, size_t c, const RowOf& a, size_t m, ConstMatrix<T> B) {
-  constexpr size_t columns = tile_columns<T>;
-  for (size_t j = 0; j < B.rows; j += columns)
-    multiply_panel<tile_vectors>(C + j, c, std::min(columns, B.rows - j), a, B.row(j), m, B.cols,
-                                 false);
 }
 
 }  // namespace bm3

@@ -133,14 +133,14 @@ void CpuOps<T>::top_k(Matrix<int32_t> item, ConstMatrix<T> h_u, ConstMatrix<T> h
   shapes::top_k(item, h_u, h_i, users, graph);
   constexpr size_t strips = strip * lanes<T>;  // whose largest are a vector
   const size_t columns = (h_i.rows + strips - 1) / strips * strips;
-  const ConstMatrix<T> panels = transpose(h_i);
+  const Panels<T> of_items = panels(h_i, true);
   const size_t tiles = block_scores / std::max<size_t>(columns, 1) / tile_rows;
   const size_t block = std::clamp(tiles, size_t{1}, row_block / tile_rows) * tile_rows;
   for_blocks(users.n, block, [&](size_t, size_t first, size_t last) {
     const auto user = [&](size_t r) { return static_cast<size_t>(users[first + r]); };
     T* const scores = scratch(block * columns);
-    multiply_transposed<T>(scores, columns, [&](size_t r) { return h_u.row(user(r)); },
-                           last - first, panels);
+    multiply<false>(scores, columns, [&](size_t r) { return h_u.row(user(r)); }, last - first,
+                    of_items);
     Candidates<T> candidates(columns);
     for (size_t r = 0; r < last - first; ++r) {
       T* const score = scores + r * columns;
