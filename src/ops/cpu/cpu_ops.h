@@ -12,7 +12,6 @@
 namespace bm3 {
 
 constexpr size_t row_block = 126;    // rows of a product
-constexpr size_t sum_block = 512;    // rows whose sum is one partial sum
 constexpr size_t pair_block = 128;   // rows of pairs whose sum is one partial sum
 
 #if defined(__AVX512F__)

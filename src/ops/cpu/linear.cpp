@@ -11,6 +11,9 @@ constexpr size_t piece = 4096 / sizeof(T);
 /// columns, x is read 4 KiB of a row at a time, too.
 template <class T>
 constexpr size_t slice_size = 64 * piece<T>;
+/// d_W of at most so many rows is a sum over blocks of x's rows: of so many at least, and so many
+/// blocks at most.
+constexpr size_t most_columns = 512, fewest_rows = 256, most_blocks = 32;
 /// Rows of d_y that stay in registers, with two vectors of each.
 constexpr size_t outer_rows = vector_bytes == 64 ? 10 : 6;
 
@@ -129,13 +132,15 @@ void CpuOps<T>::weights_backward(Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_
   std::vector<T> filled_up(whole > out ? n * whole : 0);  // d_y, then zeros
   for (size_t r = 0; whole > out && r < n; ++r) std::copy_n(d_y.row(r), out, &filled_up[r * whole]);
   const ConstMatrix<T> filled = whole > out ? ConstMatrix<T>{filled_up.data(), n, whole} : d_y;
-  const size_t rows_each = in <= sum_block ? sum_block : std::max<size_t>(n, 1);
-  const size_t blocks = (n + rows_each - 1) / rows_each;
-  // Slices of 64 columns of x or more, as many for one thread as for any other.
   const size_t matrix = (in + 1) * whole, threads = shares_.size();
-  const size_t wanted = (1 + matrix / (threads * slice_size<T>)) * threads;
-  const size_t slice = std::max<size_t>(64, (in + wanted - 1) / wanted);
-  const size_t slices = (in + slice - 1) / slice;
+  size_t rows_each = std::max<size_t>(n, 1), slice = in;
+  if (in <= most_columns) {
+    rows_each = std::max(fewest_rows, (n + most_blocks - 1) / most_blocks);
+  } else {  // each thread has as many slices of x's columns as any other
+    const size_t wanted = (1 + matrix / (threads * slice_size<T>)) * threads;
+    slice = std::max<size_t>(64, (in + wanted - 1) / wanted);
+  }
+  const size_t blocks = (n + rows_each - 1) / rows_each, slices = (in + slice - 1) / slice;
   const bool one = blocks == 1 && whole == out && begins_line(d_W.at);
   T* const parts = shared_.of(blocks * matrix);
   for_blocks(blocks * slices, 1, [&](size_t task, size_t, size_t) {
