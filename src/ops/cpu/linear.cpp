@@ -1,4 +1,4 @@
-// Linear layers [Eq. 1, 6]: blocks of rows forward, slices of columns backward.
+// Linear layers [Eq. 1, 6]: blocks of rows, and slices of columns for the weights' gradient.
 #include "ops/cpu/product.h"
 
 namespace bm3 {
@@ -11,8 +11,8 @@ constexpr size_t piece = 4096 / sizeof(T);
 /// columns, x is read 4 KiB of a row at a time, too.
 template <class T>
 constexpr size_t slice_size = 64 * piece<T>;
-/// d_W of at most so many rows is a sum over blocks of x's rows: of so many at least, and so many
-/// blocks at most.
+/// d_W of at most `most_columns` rows is a sum over blocks of x's rows, `most_blocks` at most, none
+/// but the last with fewer than `fewest_rows`.
 constexpr size_t most_columns = 512, fewest_rows = 256, most_blocks = 32;
 /// Rows of d_y that stay in registers, with two vectors of each.
 constexpr size_t outer_rows = vector_bytes == 64 ? 10 : 6;
