@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::array<size_t, 3> of_layers[] = {  // n, in, out
     {0, 3, 2},     {1, 1, 1},      {1, 17, 3},     {5, 2, 600},  {63, 100, 17},  {64, 64, 64},
-    {129, 300, 5}, {2051, 64, 64}, {300, 700, 33}, {20, 4096, 2}, {1000003, 3, 2}};
+    {129, 300, 5}, {2051, 64, 64}, {300, 700, 33}, {20, 4096, 2}, {31, 1100, 48},
+    {1000003, 3, 2}};
 
 /// What both passes read, x[rows] where x is `gathered`, and their results as plain sums. All
 /// numbers may be whole.

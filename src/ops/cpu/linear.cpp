@@ -142,7 +142,7 @@ void CpuOps<T>::weights_backward(Matrix<T> d_W, Matrix<T> d_b, ConstMatrix<T> d_
   }
   const size_t blocks = (n + rows_each - 1) / rows_each, slices = (in + slice - 1) / slice;
   const bool one = blocks == 1 && whole == out && begins_line(d_W.at);
-  T* const parts = shared_.of(blocks * matrix);
+  T* const parts = shared_.of(one ? 0 : blocks * matrix);
   for_blocks(blocks * slices, 1, [&](size_t task, size_t, size_t) {
     const size_t first = task / slices * rows_each, last = std::min(n, first + rows_each);
     const size_t column = task % slices * slice, width = std::min(slice, in - column);
